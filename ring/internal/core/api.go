@@ -1,0 +1,190 @@
+package core
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"ringofservers.dev/ring/internal/overlay"
+	"ringofservers.dev/ring/internal/roster"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Config is what a Core must be told at birth.
+type Config struct {
+	Roster  *roster.Roster
+	Overlay *overlay.Overlay // overlay.Build of that roster; shared, never written
+	Self    int
+	Boot    uint32 // random per process, not 0
+	PID     uint32
+	Build   string
+	Saved   Saved // what the disk held, zero without one
+	Timing  Timing
+	Hold    time.Duration // rest at this stop; 0: an even share of Timing.Lap
+	Fast    bool          // no rest at all
+	Rand    *rand.Rand
+}
+
+// Saved is what must outlive the process, when there is a disk.
+type Saved struct {
+	Incarnation uint32
+	Epoch       wire.Epoch
+}
+
+// Timing is the pace of everything, see the presets in package ring.
+type Timing struct {
+	Beat     time.Duration // between heartbeats of a link
+	Patience time.Duration // from an unanswered heartbeat to a fresh connection
+	Answer   time.Duration // for a dial and its Hello to be answered
+	Redial   time.Duration // longest pause between two dials of a roster neighbour
+	Settle   time.Duration // quiet after the newest accusation before a cut
+	Gather   time.Duration // a starting instance collects answers for at most this long
+	Lap      time.Duration // of a resting particle
+	Loss     time.Duration // floor of the time after which a lost particle is replaced
+	HoldDown time.Duration // a flapping instance waits this long before its return
+}
+
+// ConnID names a connection; the driver chooses it, never 0, never twice.
+type ConnID uint64
+
+// EventKind says which fields of an Event count.
+type EventKind uint8
+
+const (
+	Start      EventKind = iota + 1 // first of all
+	Timer                           // Deadline has come (or not: a stray one is harmless)
+	Dialed                          // Conn, Peer: a Dial succeeded, nothing was sent yet
+	DialFailed                      // Peer, Cause
+	Accepted                        // Conn: somebody dialed us
+	Received                        // Conn, Msg; Msg is the Core's until Step returns
+	Broken                          // Conn: closed by the other side or by an error
+	Leave                           // say goodbye to everybody; Effect Gone follows
+	SetPace                         // Hold, Fast
+)
+
+// Cause is why a dial failed.
+type Cause uint8
+
+const (
+	Refused    Cause = iota + 1 // the host answered that nobody listens: proof
+	Unanswered                  // timed out, no route, reset on the way
+	Unresolved                  // the name has no address
+	NotRing                     // something listens that does not speak our protocol
+)
+
+// Event is one thing that happened to the instance.
+type Event struct {
+	Kind  EventKind
+	Conn  ConnID
+	Peer  int
+	Cause Cause
+	Msg   wire.Msg
+	Hold  time.Duration
+	Fast  bool
+}
+
+// EffectKind says which fields of an Effect count.
+type EffectKind uint8
+
+const (
+	Send   EffectKind = iota + 1 // Conn, Msg; encode before the next Step: Msg may be reused
+	Dial                         // Peer: answer with Dialed or DialFailed within Timeout
+	Close                        // Conn, after what was sent to it is out; no Broken follows
+	Save                         // Saved: on disk before any effect behind it is carried out
+	Passed                       // Tick: the particle passed this stop
+	Tell                         // Report: something a person may want to know
+	Gone                         // the goodbye is said; close everything
+	Fatal                        // Report.Text says why this process must not go on
+)
+
+// Effect is one thing to be done, in order.
+type Effect struct {
+	Kind    EffectKind
+	Conn    ConnID
+	Peer    int
+	Timeout time.Duration
+	Msg     wire.Msg
+	Saved   Saved
+	Tick    Tick
+	Report  Report
+}
+
+// Tick is one pass of the particle.
+type Tick struct {
+	Epoch wire.Epoch
+	Lap   uint64
+	Took  time.Duration // since the pass before at this stop, 0 for the first of an epoch
+	Held  time.Duration // of that, the rests all stops reported
+}
+
+// ReportKind names what happened, for logs and `ring events`.
+type ReportKind string
+
+const (
+	Waiting     ReportKind = "waiting"      // Subject: not reached yet; Text says why
+	Refusing    ReportKind = "refused"      // Subject (or -1): Text says why and what to do
+	Joined      ReportKind = "joined"       // Self is in the ring, Incarnation
+	LinkUp      ReportKind = "link_up"      // Subject
+	LinkLost    ReportKind = "link_lost"    // Subject: the connection broke
+	Suspected   ReportKind = "suspected"    // Subject: silent, being re-checked
+	Accused     ReportKind = "accused"      // Subject by By[0]; Proof
+	Cleared     ReportKind = "cleared"      // Subject by By[0]
+	Died        ReportKind = "died"         // Subject, Incarnation, By: who said so
+	Returned    ReportKind = "returned"     // Subject, Incarnation
+	Parted      ReportKind = "left"         // Subject said goodbye
+	ViewChanged ReportKind = "view_changed" // Text: how many of how many; one for all of one incident
+	NextChanged ReportKind = "next_changed" // Subject: whose hand this instance holds now
+	BadLink     ReportKind = "bad_link"     // By[0] cannot talk to Subject, both live
+	GoodLink    ReportKind = "good_link"    // again
+	DetourOn    ReportKind = "detour_on"    // to Subject by way of By[0]
+	DetourOff   ReportKind = "detour_off"   // to Subject, direct again
+	Dropped     ReportKind = "dropped"      // a new particle, Epoch
+	Resent      ReportKind = "resent"       // the particle was sent again to Subject
+	CutOff      ReportKind = "cut_off"      // this instance sees no quorum
+	Whole       ReportKind = "whole"        // it sees one again
+	Damped      ReportKind = "damped"       // Subject's return waits; Wait
+	Starved     ReportKind = "starved"      // this process did not run for Wait
+)
+
+// Report is one line of the instance's story.
+type Report struct {
+	Kind        ReportKind
+	Subject     int // index, or -1
+	By          []int
+	Incarnation uint32
+	Epoch       wire.Epoch
+	Lap         uint64
+	Proof       bool
+	Wait        time.Duration
+	Text        string
+}
+
+// InstanceView is one row of the view.
+type InstanceView struct {
+	State       wire.State
+	Suspect     bool // accused by as many as begin to count
+	Incarnation uint32
+	PID         uint32
+	Build       string
+	Lap         uint64 // the newest this instance knows it passed, 0 for none
+	Damped      time.Time
+}
+
+// View is an immutable picture of who is alive as this instance knows it.
+type View struct {
+	ID        uint64 // digest of (index, incarnation) of the living
+	Changes   uint64 // view changes seen by this process
+	Quorum    bool
+	CutOff    bool
+	Joined    bool
+	Self      int
+	Next      int // whose hand this instance holds; itself when alone
+	Detour    int // by way of whom it reaches Next, or -1
+	Instances []InstanceView
+	BadLinks  []BadLinkView
+}
+
+// BadLinkView is a link that does not carry while both ends live.
+type BadLinkView struct {
+	From, To int // From says it cannot reach To
+	Proof    bool
+}

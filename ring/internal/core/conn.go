@@ -1,0 +1,434 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// conn is one connection, from its opening to its end.
+type conn struct {
+	id       ConnID
+	peer     *peer     // nil until its Hello named it
+	dialed   bool      // by us
+	up       bool      // both Hellos are exchanged
+	twoWay   bool      // the other side has echoed us since
+	answerBy time.Time // for the other side's Hello, zero once it came
+	pulse    detect.Pulse
+	lastBeat time.Time // sent
+	doubted  bool      // silent for longer than patience
+	boot     uint32    // the process at the other end
+	linked   uint32    // peers that hold its roster, by its word
+	differ   int       // beats in a row whose records digest was not ours
+	differV  int       // the same for the view
+}
+
+// healthy reports whether frames sent on it can be expected to arrive.
+func (cn *conn) healthy() bool { return cn != nil && cn.up && !cn.doubted }
+
+// add registers a connection.
+func (c *Core) add(cn *conn) {
+	c.conns[cn.id] = cn
+	c.open = append(c.open, cn)
+}
+
+// remove forgets a connection.
+func (c *Core) remove(cn *conn) {
+	delete(c.conns, cn.id)
+	for i, o := range c.open {
+		if o == cn {
+			c.open = append(c.open[:i], c.open[i+1:]...)
+			break
+		}
+	}
+	if p := cn.peer; p != nil {
+		if p.dialed == cn {
+			p.dialed = nil
+		}
+		if p.accepted == cn {
+			p.accepted = nil
+		}
+	}
+}
+
+// shut closes a connection from our side, with a word if text is not empty.
+func (c *Core) shut(cn *conn, text string) {
+	if text != "" {
+		c.send(cn, &wire.Bye{Text: text})
+	}
+	c.remove(cn)
+	c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
+}
+
+// onDialed greets whoever answered.
+func (c *Core) onDialed(id ConnID, i int) {
+	p := c.peer(i)
+	cn := &conn{id: id, peer: p, dialed: true, answerBy: c.now.Add(c.cfg.Timing.Answer)}
+	cn.pulse.Dialer = true
+	c.add(cn)
+	c.hello(cn)
+}
+
+// hello sends ours.
+func (c *Core) hello(cn *conn) {
+	h := &wire.Hello{
+		Version: wire.ProtocolVersion, Ring: c.cfg.Roster.Ring, Roster: c.cfg.Roster.Hash(),
+		Size: uint32(c.n), Linked: c.linkedPeers(), From: uint32(c.self), To: uint32(cn.peer.i),
+		FromName: c.cfg.Roster.Names[c.self], Boot: c.cfg.Boot, PID: c.cfg.PID, Build: c.cfg.Build,
+	}
+	if c.joined {
+		h.Incarnation = c.inc
+	}
+	c.fillBeat(cn, &h.Beat)
+	c.send(cn, h)
+}
+
+// linkedPeers counts whom this instance is linked with, itself included.
+func (c *Core) linkedPeers() uint32 {
+	n := uint32(1)
+	for _, p := range c.peers {
+		if p.healthy() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *Core) onFrame(cn *conn, m wire.Msg) {
+	switch m := m.(type) {
+	case *wire.Hello:
+		if !cn.up {
+			c.onHello(cn, m)
+		}
+		return
+	case *wire.Refuse:
+		c.onRefuse(cn, m)
+		return
+	}
+	if !cn.up { // nothing counts before a Hello
+		c.shut(cn, "")
+		return
+	}
+	switch m := m.(type) {
+	case *wire.Beat:
+		c.onBeat(cn, m)
+	case *wire.Flood:
+		c.onFlood(cn, m)
+	case *wire.Cut:
+		c.onCut(cn, m)
+	case *wire.Sync:
+		c.onSync(cn, m)
+	case *wire.Particle:
+		c.onParticle(m)
+	case *wire.Relay:
+		c.onRelay(cn, m)
+	case *wire.Bye:
+		c.remove(cn)
+		c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
+	}
+}
+
+// onHello accepts or refuses.
+func (c *Core) onHello(cn *conn, h *wire.Hello) {
+	if code, text := c.refusal(cn, h); code != 0 {
+		c.refuse(cn, h, code, text)
+		return
+	}
+	p := c.peer(int(h.From))
+	if !cn.dialed {
+		if old := p.takenBy(h.Boot); old != nil {
+			c.beat(old) // ask the holder whether it still lives
+			c.refuse(cn, h, wire.RefuseTaken, fmt.Sprintf(
+				"%s is held by a live process (pid %d); stop it first, or give this one "+
+					"another name of the roster", h.FromName, c.table.PID(p.i)))
+			return
+		}
+		cn.peer = p
+	}
+	cn.linked = h.Linked
+	c.establish(cn, h)
+}
+
+// refusal is why h cannot be accepted, 0 if it can.
+func (c *Core) refusal(cn *conn, h *wire.Hello) (wire.RefuseCode, string) {
+	r := c.cfg.Roster
+	switch {
+	case h.Version+1 < wire.ProtocolVersion || h.Version > wire.ProtocolVersion+1:
+		return wire.RefuseVersion, fmt.Sprintf(
+			"protocol %d is spoken here, %d there; upgrade the older one step by step",
+			wire.ProtocolVersion, h.Version)
+	case h.Ring != r.Ring:
+		return wire.RefuseRing, fmt.Sprintf(
+			"this is ring %q, not %q; correct the address or the ring's name", r.Ring, h.Ring)
+	case h.Roster != r.Hash():
+		return wire.RefuseRoster, c.rosterText(h)
+	case h.From >= uint32(c.n) || h.FromName != r.Names[h.From]:
+		return wire.RefuseName, fmt.Sprintf("no instance %q at index %d", h.FromName, h.From)
+	case h.To != uint32(c.self), cn.dialed && int(h.From) != cn.peer.i:
+		return wire.RefuseName, fmt.Sprintf(
+			"this is %s; correct the address of the instance you dialed in the roster",
+			r.Names[c.self])
+	case int(h.From) == c.self && h.Boot == c.cfg.Boot:
+		return wire.RefuseName, "dialed itself; correct the address in the roster"
+	case int(h.From) == c.self:
+		return wire.RefuseTaken, fmt.Sprintf(
+			"%s is this process (pid %d); stop it first, or give the other one another name "+
+				"of the roster", h.FromName, c.cfg.PID)
+	case c.leaving:
+		return wire.RefuseLeaving, "leaving the ring"
+	}
+	return 0, ""
+}
+
+// rosterText says which of two rosters must change: the one that fewer hold.
+func (c *Core) rosterText(h *wire.Hello) string {
+	ours, theirs := c.linkedPeers(), h.Linked
+	who := "compare the two with `ring roster diff` and give both the same"
+	switch {
+	case ours > theirs:
+		who = fmt.Sprintf("%s must change its roster: %d instances are linked on ours, %d on its",
+			h.FromName, ours, theirs)
+	case theirs > ours:
+		who = fmt.Sprintf("%s must change its roster: %d instances are linked on theirs, %d on its",
+			c.cfg.Roster.Names[c.self], theirs, ours)
+	}
+	hash := c.cfg.Roster.Hash()
+	return fmt.Sprintf("rosters differ: %d instances (%x) at %s, %d (%x) at %s; %s",
+		c.n, hash[:4], c.cfg.Roster.Names[c.self], h.Size, h.Roster[:4], h.FromName, who)
+}
+
+// refuse answers a Hello with a no and tells it here too.
+func (c *Core) refuse(cn *conn, h *wire.Hello, code wire.RefuseCode, text string) {
+	c.send(cn, &wire.Refuse{Code: code, Text: text})
+	subject := -1
+	if h.From < uint32(c.n) && h.FromName == c.cfg.Roster.Names[h.From] {
+		subject = int(h.From)
+	} else {
+		text = fmt.Sprintf("%q: %s", h.FromName, text)
+	}
+	if p := cn.peer; p != nil { // we dialed it: no sense in hurrying back
+		c.failed(p, 0)
+		p.nextDial = c.now.Add(5 * c.cfg.Timing.Redial)
+	}
+	c.shut(cn, "")
+	if code != wire.RefuseLeaving && (subject < 0 || c.mayTell(subject)) {
+		c.tell(Report{Kind: Refusing, Subject: subject, Text: text})
+	}
+}
+
+// onRefuse takes a no.
+func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
+	p := cn.peer
+	c.remove(cn)
+	c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
+	if p == nil {
+		return
+	}
+	p.dialing, p.tried = false, true
+	p.nextDial = c.now.Add(c.cfg.Timing.Redial)
+	switch r.Code {
+	case wire.RefuseTaken:
+		c.onTaken(p, r.Text)
+		return
+	case wire.RefuseLeaving:
+		return
+	}
+	p.nextDial = c.now.Add(5 * c.cfg.Timing.Redial)
+	if c.mayTell(p.i) {
+		c.tell(Report{Kind: Refusing, Subject: p.i, Text: r.Text})
+	}
+	c.failed(p, Unanswered)
+}
+
+// establish makes a link of cn: h is acceptable.
+func (c *Core) establish(cn *conn, h *wire.Hello) {
+	p := cn.peer
+	cn.up, cn.answerBy, cn.boot = true, time.Time{}, h.Boot
+	slot := &p.accepted
+	if cn.dialed {
+		slot = &p.dialed
+		p.dialing = false
+	}
+	old := *slot
+	*slot = cn
+	if old != nil {
+		c.shut(old, "")
+		*slot = cn
+	}
+	if o := p.other(cn); o != nil && (o.boot != h.Boot || o.doubted) {
+		c.shut(o, "")
+	}
+	if !cn.dialed {
+		c.hello(cn)
+	}
+	p.fails, p.tried = 0, true
+	p.nextDial = c.now
+	wasLost := p.lost
+	p.lost = false
+	if p.boot != h.Boot || !p.linked {
+		c.tell(Report{Kind: LinkUp, Subject: p.i})
+	}
+	p.boot, p.linked = h.Boot, true
+	c.checkBoot(p, h)
+	if cn.dialed {
+		cn.twoWay = true
+	}
+	c.takeBeat(cn, &h.Beat)
+	if h.Beat.Records != c.table.Digest() {
+		c.sendAll(cn)
+	}
+	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != c.viewID {
+		c.sendSync(cn)
+	}
+	if a, d := p.accepted, p.dialed; a != nil && d != nil && a.up && !c.designated(p.i) {
+		c.shut(d, "two links are one too many")
+	}
+	c.look = true
+	if c.next == p.i && wasLost && c.token.Sent() {
+		c.resend("its link is new")
+	}
+}
+
+// checkBoot compares the process that answered with the one we knew: another
+// one is as good a proof of the old one's death as a refusal.
+func (c *Core) checkBoot(p *peer, h *wire.Hello) {
+	if c.table.Incarnation(p.i) == 0 || c.table.State(p.i) != wire.Alive {
+		return
+	}
+	if c.table.Boot(p.i) == h.Boot {
+		c.clear(p)
+		return
+	}
+	if h.Incarnation <= c.table.Incarnation(p.i) {
+		c.accuse(p, true)
+	}
+}
+
+// onBroken is a connection that ended from the other side or by an error.
+func (c *Core) onBroken(cn *conn) {
+	p, waiting := cn.peer, !cn.up
+	c.remove(cn)
+	if p == nil {
+		return
+	}
+	if waiting {
+		c.failed(p, Unanswered)
+		return
+	}
+	if p.healthy() != nil {
+		return
+	}
+	p.lost = true
+	p.linked = false
+	p.nextDial = c.now
+	if c.table.State(p.i) == wire.Alive && !c.leaving {
+		c.tell(Report{Kind: LinkLost, Subject: p.i})
+	}
+}
+
+// onUnanswered is a Hello that did not come.
+func (c *Core) onUnanswered(cn *conn) {
+	p := cn.peer
+	c.shut(cn, "")
+	if p != nil {
+		c.failed(p, Unanswered)
+	}
+}
+
+// doubtAt is when cn must be doubted; zero if it is, or owes nothing.
+func (c *Core) doubtAt(cn *conn) time.Time {
+	if !cn.up || cn.doubted {
+		return time.Time{}
+	}
+	return cn.pulse.SilentAt(c.cfg.Timing.Beat, c.patience())
+}
+
+// doubt starts the re-check over a fresh connection.
+func (c *Core) doubt(cn *conn) {
+	cn.doubted = true
+	p := cn.peer
+	if p.healthy() != nil {
+		return
+	}
+	p.nextDial = c.now
+	if c.table.State(p.i) == wire.Alive {
+		c.tell(Report{Kind: Suspected, Subject: p.i, Wait: cn.pulse.Silent(c.now)})
+		c.version++
+	}
+	if c.next == p.i && c.token.Sent() {
+		c.resend("it is silent")
+	}
+}
+
+// beatAll sends the heartbeats that are due: on every link we dialed, and on
+// those whose dialer has gone quiet.
+func (c *Core) beatAll() {
+	every := c.cfg.Timing.Beat
+	for _, cn := range c.open {
+		if cn.up && (cn.dialed || c.now.Sub(cn.lastBeat) > every+every/4) {
+			c.beat(cn)
+		}
+	}
+	c.drift /= 2
+	c.prune()
+	// A little jitter keeps the fleet's beats from falling into step.
+	c.beatAt = c.now.Add(every - time.Duration(c.rng.Int64N(int64(every/16)+1)))
+}
+
+func (c *Core) beat(cn *conn) {
+	b := &wire.Beat{}
+	c.fillBeat(cn, b)
+	c.send(cn, b)
+}
+
+func (c *Core) fillBeat(cn *conn, b *wire.Beat) {
+	cn.pulse.Fill(c.now, b)
+	cn.lastBeat = c.now
+	b.Records, b.View, b.Rank, b.You = c.table.Digest(), c.viewID, c.rank(), c.you(cn.peer.i)
+}
+
+// onBeat takes a heartbeat, and answers it on a link we accepted.
+func (c *Core) onBeat(cn *conn, b *wire.Beat) {
+	c.takeBeat(cn, b)
+	if c.conns[cn.id] == nil {
+		return
+	}
+	if !cn.dialed {
+		c.beat(cn)
+	}
+	cn.differ, cn.differV = c.compare(b.Records == c.table.Digest(), cn.differ),
+		c.compare(b.View == c.viewID, cn.differV)
+	if cn.differ >= 2 {
+		cn.differ = 0
+		c.sendAll(cn)
+	}
+	if cn.differV >= 2 {
+		cn.differV = 0
+		c.sendSync(cn)
+	}
+}
+
+func (c *Core) compare(same bool, n int) int {
+	if same {
+		return 0
+	}
+	return n + 1
+}
+
+func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
+	cn.pulse.Hear(c.now, b)
+	cn.twoWay = cn.twoWay || b.Echo > 0
+	if at := cn.pulse.SilentAt(c.cfg.Timing.Beat, c.patience()); cn.doubted &&
+		(at.IsZero() || c.now.Before(at)) {
+		cn.doubted = false
+		c.version++
+	}
+	if cn.twoWay && !cn.doubted {
+		if c.table.Boot(cn.peer.i) == cn.boot {
+			c.clear(cn.peer)
+		}
+		c.learn(cn, b)
+	}
+}

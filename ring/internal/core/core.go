@@ -1,0 +1,301 @@
+// Package core is one instance's protocol, whole: links and their heartbeats,
+// the flood of records, the view, the particle. It decides and never does:
+// [Core.Step] takes the time and one event and returns effects, and a driver
+// with sockets, or a simulator without, carries them out.
+//
+//	          ┌────────────── Core ──────────────┐
+//	frames ─► │ conn.go   handshake, heartbeats  │ ─► Send, Dial, Close
+//	 dials ─► │ dial.go   whom to be linked with │ ─► Save
+//	 timer ─► │ view.go   records, verdicts, cut │ ─► Passed
+//	          │ member.go join, sync, rejoin     │ ─► Tell
+//	          │ token.go  particle, detour       │
+//	          └──────────────────────────────────┘
+//
+// A Core is not safe for concurrent use: it has one owner at a time. It starts
+// no goroutine, reads no clock and never ranges over a map to make effects.
+package core
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/flood"
+	"ringofservers.dev/ring/internal/particle"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+const (
+	// lateAfter is how late a timer may be before the instance takes itself for
+	// starved: a few scheduler slices of a busy machine.
+	lateAfter = 20 * time.Millisecond
+	// starvedTold is from where on starvation is worth a line.
+	starvedTold = 250 * time.Millisecond
+	// floodWindow is what records may wait to ride together, after a first one
+	// went at once: short against every timeout, long against a storm's gaps.
+	floodWindow = 2 * time.Millisecond
+	// unneededAfter is how long a link nobody needs is kept: view changes come
+	// and go, and a link costs less than its handshake.
+	unneededAfter = 10 * time.Second
+	// strangerEvery is the pause between dials of a random instance that is not
+	// alive: what heals when all roster neighbours are gone for good.
+	strangerEvery = 5 * time.Second
+	// goodbye is how long a leaver stays to let its word get round.
+	goodbye = 100 * time.Millisecond
+)
+
+// Core is the protocol of one instance.
+type Core struct {
+	cfg  Config
+	self int
+	n    int
+	rng  *rand.Rand
+	now  time.Time
+	fx   []Effect
+
+	// Deadlines: the token's changes with each hop, the rest does not.
+	deadline time.Time
+	idle     time.Time
+	drift    time.Duration // how late this process recently ran
+
+	conns map[ConnID]*conn
+	open  []*conn // the same in order of opening
+	peers []*peer // in order of index
+	byIdx map[int]*peer
+
+	beatAt     time.Time
+	strangerAt time.Time
+
+	// This instance.
+	inc, seq  uint32
+	told      uint32 // highest incarnation anybody reported of us
+	accused   []wire.Accusation
+	joined    bool
+	gatherBy  time.Time
+	damped    time.Time // not back in the ring before
+	taken     time.Time // when somebody first said that our name is taken
+	takenNow  time.Time // not joining before: retry
+	selfCut   bool      // the others' quorum cut us and we have not been back since
+	wasWhole  bool
+	cutOff    bool
+	leaving   bool
+	goneAt    time.Time
+	saved     Saved
+	published bool
+
+	// The others.
+	table    *flood.Table
+	out      flood.Outbox
+	alive    int
+	left     int
+	viewID   uint64
+	changes  uint64
+	version  uint64
+	watched  []int
+	verdict  *detect.Verdict
+	edges    []detect.Edge
+	fresh    time.Time // newest accusation
+	over     time.Time // since when somebody is to be cut, zero if nobody
+	between  map[int]time.Time
+	cleared  map[int]bool
+	flaps    map[int]flap
+	bad      []BadLinkView
+	weigh    bool // accusations changed
+	look     bool // who lives or is accused changed
+	viewNews bool // a view change to be told
+	incident int  // how many died in it
+
+	token   *particle.Core
+	next    int
+	sentTo  int
+	sentInc uint32
+	detour  int // relay in use towards next, -1 for none
+	relays  int // a relay we want a link with, -1 for none
+	outP    wire.Particle
+	outR    wire.Relay
+	dec     wire.Decoder
+	lastEnd wire.Particle
+}
+
+// New returns the core of one instance. Its first event must be Start.
+func New(cfg Config) *Core {
+	c := &Core{
+		cfg: cfg, self: cfg.Self, n: cfg.Roster.Len(), rng: cfg.Rand,
+		conns: map[ConnID]*conn{}, byIdx: map[int]*peer{},
+		table:   flood.NewTable(cfg.Roster.Len(), cfg.Build),
+		out:     flood.Outbox{Window: floodWindow},
+		between: map[int]time.Time{}, cleared: map[int]bool{}, flaps: map[int]flap{},
+		token: particle.New(particle.Config{
+			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
+			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
+		}, cfg.Saved.Epoch),
+		saved: cfg.Saved, next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
+	}
+	return c
+}
+
+// Step feeds one event to the instance at the time now, which must not go
+// back, and returns what is to be done, in order. The slice and what it points
+// to are valid until the next Step.
+func (c *Core) Step(now time.Time, ev Event) []Effect {
+	c.now, c.fx = now, c.fx[:0]
+	if cap(c.fx) > 64 { // a storm's worth is not kept
+		c.fx = nil
+	}
+	if late := now.Sub(c.deadline); late > lateAfter && !c.deadline.IsZero() {
+		c.starve(late)
+	}
+	if p, ok := ev.Msg.(*wire.Particle); ok && now.Before(c.idle) {
+		// The hop path: nothing but the token can have changed.
+		if cn := c.conns[ev.Conn]; cn != nil && cn.up {
+			c.onParticle(p)
+		}
+		c.deadline = earlier(c.idle, c.tokenDeadline())
+		return c.fx
+	}
+	c.handle(ev)
+	c.settle()
+	c.idle = c.idleDeadline()
+	c.deadline = earlier(c.idle, c.tokenDeadline())
+	return c.fx
+}
+
+func (c *Core) handle(ev Event) {
+	switch ev.Kind {
+	case Start:
+		c.start()
+	case Dialed:
+		c.onDialed(ev.Conn, ev.Peer)
+	case DialFailed:
+		c.onDialFailed(ev.Peer, ev.Cause)
+	case Accepted:
+		c.add(&conn{id: ev.Conn, answerBy: c.now.Add(c.cfg.Timing.Answer)})
+	case Received:
+		if cn := c.conns[ev.Conn]; cn != nil {
+			c.onFrame(cn, ev.Msg)
+		}
+	case Broken:
+		if cn := c.conns[ev.Conn]; cn != nil {
+			c.onBroken(cn)
+		}
+	case Leave:
+		c.leave()
+	case SetPace:
+		c.token.SetPace(ev.Hold, ev.Fast)
+	case Timer:
+	}
+}
+
+// settle brings everything up to date with what has happened and with the time.
+func (c *Core) settle() {
+	c.timers()
+	for c.weigh { // a cut changes who is left to accuse
+		c.judge()
+		c.cut()
+	}
+	c.cut()
+	if c.look {
+		c.lookRound()
+	}
+	c.dials()
+	c.tellView()
+	c.turnToken()
+	c.spread()
+}
+
+// Deadline is when the next Timer event is due; zero for never.
+func (c *Core) Deadline() time.Time { return c.deadline }
+
+// starve discounts time in which this process did not run: what the others
+// owed in it may be waiting to be read.
+func (c *Core) starve(late time.Duration) {
+	c.drift = max(c.drift, late)
+	for _, cn := range c.open {
+		cn.pulse.Shift(late)
+		if !cn.answerBy.IsZero() {
+			cn.answerBy = cn.answerBy.Add(late)
+		}
+	}
+	for _, p := range c.peers {
+		p.graceTill = p.graceTill.Add(late)
+	}
+	if !c.fresh.IsZero() {
+		c.fresh = c.fresh.Add(late)
+	}
+	if !c.over.IsZero() {
+		c.over = c.over.Add(late)
+	}
+	c.token.Shift(late)
+	if late >= starvedTold {
+		c.tell(Report{Kind: Starved, Subject: c.self, Wait: late})
+	}
+}
+
+// patience is how long an answer may be owed: longer for a while after this
+// process itself ran late, because then it is no judge of others.
+func (c *Core) patience() time.Duration {
+	return c.cfg.Timing.Patience + min(c.drift, c.cfg.Timing.Patience)
+}
+
+// detection is the longest that a silent instance goes unnoticed.
+func (c *Core) detection() time.Duration {
+	t := c.cfg.Timing
+	return t.Beat + t.Patience + t.Answer
+}
+
+// timers does what time alone brings about.
+func (c *Core) timers() {
+	if !c.goneAt.IsZero() && !c.now.Before(c.goneAt) {
+		c.goneAt = time.Time{}
+		c.fx = append(c.fx, Effect{Kind: Gone})
+		return
+	}
+	for i := 0; i < len(c.open); i++ { // unanswered and silent links
+		cn := c.open[i]
+		if !cn.answerBy.IsZero() && !c.now.Before(cn.answerBy) {
+			c.onUnanswered(cn)
+			i--
+			continue
+		}
+		if at := c.doubtAt(cn); !at.IsZero() && !c.now.Before(at) {
+			c.doubt(cn)
+		}
+	}
+	if !c.beatAt.IsZero() && !c.now.Before(c.beatAt) {
+		c.beatAll()
+	}
+	c.tryJoin()
+	c.expireBetween()
+}
+
+// idleDeadline is the earliest of all deadlines but the token's.
+func (c *Core) idleDeadline() time.Time {
+	d := earlier(c.beatAt, c.goneAt)
+	for _, cn := range c.open {
+		d = earlier(d, earlier(cn.answerBy, c.doubtAt(cn)))
+	}
+	d = earlier(d, c.dialDeadline())
+	d = earlier(d, c.cutDeadline())
+	d = earlier(d, c.joinDeadline())
+	return earlier(d, c.out.Deadline())
+}
+
+// earlier is the earlier of two times, zero meaning never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (c *Core) send(cn *conn, m wire.Msg) {
+	c.fx = append(c.fx, Effect{Kind: Send, Conn: cn.id, Msg: m})
+}
+
+func (c *Core) tell(r Report) {
+	c.fx = append(c.fx, Effect{Kind: Tell, Report: r})
+}
+
+func (c *Core) save() {
+	c.fx = append(c.fx, Effect{Kind: Save, Saved: c.saved})
+}

@@ -1,0 +1,251 @@
+package core
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring/internal/overlay"
+	"ringofservers.dev/ring/internal/roster"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// lan is a fleet on a perfect network of one millisecond: enough to test the
+// core's own rules. Faults are the simulator's business (package ringtest).
+type lan struct {
+	t     *testing.T
+	now   time.Time
+	q     timeline
+	order int
+	hosts []*host
+	peers map[ConnID]far
+	ids   ConnID
+	said  []string
+}
+
+type host struct {
+	i    int
+	core *Core
+	up   bool
+	wake time.Time
+}
+
+type far struct {
+	host *host
+	id   ConnID
+}
+
+type moment struct {
+	at    time.Time
+	order int
+	do    func()
+}
+
+type timeline []moment
+
+func (q timeline) Len() int { return len(q) }
+func (q timeline) Less(i, j int) bool {
+	if q[i].at.Equal(q[j].at) {
+		return q[i].order < q[j].order
+	}
+	return q[i].at.Before(q[j].at)
+}
+func (q timeline) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *timeline) Push(x any)   { *q = append(*q, x.(moment)) }
+func (q *timeline) Pop() any {
+	old := *q
+	m := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return m
+}
+
+var lanTiming = Timing{
+	Beat: 700 * time.Millisecond, Patience: 300 * time.Millisecond, Answer: 300 * time.Millisecond,
+	Redial: 400 * time.Millisecond, Settle: 10 * time.Millisecond, Gather: 250 * time.Millisecond,
+	Lap: time.Second, Loss: 400 * time.Millisecond, HoldDown: time.Minute,
+}
+
+func newLAN(t *testing.T, n int) *lan {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("dc1/prod/%d", i)
+	}
+	r, err := roster.New("test", names, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := overlay.Build(names, "test", 0)
+	l := &lan{t: t, now: time.Unix(1000, 0), peers: map[ConnID]far{}}
+	for i := range n {
+		l.hosts = append(l.hosts, &host{i: i, up: true, core: New(Config{
+			Roster: r, Overlay: o, Self: i, Boot: uint32(i + 1), PID: uint32(100 + i), Build: "v1",
+			Timing: lanTiming, Rand: rand.New(rand.NewPCG(1, uint64(i))),
+		})})
+	}
+	for _, h := range l.hosts {
+		l.step(h, Event{Kind: Start})
+	}
+	return l
+}
+
+func (l *lan) after(d time.Duration, do func()) {
+	l.order++
+	heap.Push(&l.q, moment{l.now.Add(d), l.order, do})
+}
+
+func (l *lan) run(d time.Duration) {
+	end := l.now.Add(d)
+	for len(l.q) > 0 && !l.q[0].at.After(end) {
+		m := heap.Pop(&l.q).(moment)
+		l.now = m.at
+		m.do()
+	}
+	l.now = end
+}
+
+func (l *lan) step(h *host, ev Event) {
+	if !h.up {
+		return
+	}
+	for _, fx := range h.core.Step(l.now, ev) {
+		l.carryOut(h, fx)
+	}
+	if d := h.core.Deadline(); !d.IsZero() && (!d.Equal(h.wake) || !d.After(l.now)) {
+		h.wake = d
+		l.after(max(d.Sub(l.now), 0), func() {
+			if h.wake.Equal(d) {
+				h.wake = time.Time{}
+				l.step(h, Event{Kind: Timer})
+			}
+		})
+	}
+}
+
+const hop = time.Millisecond
+
+func (l *lan) carryOut(h *host, fx Effect) {
+	switch fx.Kind {
+	case Send:
+		frame := wire.Append(nil, fx.Msg)[wire.HeaderLen:]
+		to := l.peers[fx.Conn]
+		l.after(hop, func() {
+			var d wire.Decoder
+			m, err := d.Decode(frame)
+			if err != nil {
+				l.t.Fatalf("decode: %v", err)
+			}
+			if _, ok := l.peers[to.id]; ok {
+				l.step(to.host, Event{Kind: Received, Conn: to.id, Msg: m})
+			}
+		})
+	case Dial:
+		to := l.hosts[fx.Peer]
+		l.after(2*hop, func() {
+			if !to.up {
+				l.step(h, Event{Kind: DialFailed, Peer: to.i, Cause: Refused})
+				return
+			}
+			a, b := l.ids+1, l.ids+2
+			l.ids += 2
+			l.peers[a], l.peers[b] = far{to, b}, far{h, a}
+			l.step(to, Event{Kind: Accepted, Conn: b})
+			l.step(h, Event{Kind: Dialed, Conn: a, Peer: to.i})
+		})
+	case Close:
+		l.hang(fx.Conn)
+	case Tell:
+		l.said = append(l.said, fmt.Sprintf("%v %d %s %d %v %s", l.now.Sub(time.Unix(1000, 0)), h.i,
+			fx.Report.Kind, fx.Report.Subject, fx.Report.By, fx.Report.Text))
+	case Fatal:
+		l.t.Errorf("%d: fatal: %s", h.i, fx.Report.Text)
+	}
+}
+
+// hang closes one end; the other hears of it a hop later.
+func (l *lan) hang(id ConnID) {
+	to, ok := l.peers[id]
+	if !ok {
+		return
+	}
+	delete(l.peers, id)
+	l.after(2*hop, func() {
+		if _, ok := l.peers[to.id]; ok {
+			delete(l.peers, to.id)
+			l.step(to.host, Event{Kind: Broken, Conn: to.id})
+		}
+	})
+}
+
+func (l *lan) kill(i int) {
+	l.hosts[i].up = false
+	for id, to := range l.peers {
+		if p, ok := l.peers[to.id]; ok && p.host == l.hosts[i] {
+			_ = id
+		}
+	}
+	var ids []ConnID
+	for id := range l.peers {
+		if l.peers[l.peers[id].id].host == l.hosts[i] {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		l.hang(id)
+	}
+}
+
+func (l *lan) tail() {
+	for _, s := range l.said[max(0, len(l.said)-120):] {
+		l.t.Log(s)
+	}
+}
+
+func TestFormsAndSpins(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5, 11, 40} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			l := newLAN(t, n)
+			l.run(5 * time.Second)
+			for _, h := range l.hosts {
+				v := h.core.View()
+				if v.ID != l.hosts[0].core.View().ID {
+					t.Errorf("%d sees another view", h.i)
+				}
+				if v.Next != (h.i+1)%n {
+					t.Errorf("next of %d = %d", h.i, v.Next)
+				}
+				if _, lap, _, _, _ := h.core.Particle(); lap < 2 {
+					t.Errorf("%d saw %d laps", h.i, lap)
+				}
+			}
+			if t.Failed() {
+				l.tail()
+			}
+		})
+	}
+}
+
+func TestKilledIsKnownDeadAndTheRingCloses(t *testing.T) {
+	for _, n := range []int{2, 3, 5, 11, 40} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			l := newLAN(t, n)
+			l.run(5 * time.Second)
+			l.kill(1)
+			l.run(150 * time.Millisecond)
+			for _, h := range l.hosts {
+				if v := h.core.View(); h.up && v.Instances[1].State != wire.Down {
+					t.Errorf("%d thinks 1 is %v", h.i, v.Instances[1].State)
+				}
+			}
+			_, before, _, _, _ := l.hosts[0].core.Particle()
+			l.run(4 * time.Second)
+			if _, lap, _, _, _ := l.hosts[0].core.Particle(); lap < before+2 {
+				t.Errorf("lap %d, was %d: the ring stands still", lap, before)
+			}
+			if t.Failed() {
+				l.tail()
+			}
+		})
+	}
+}

@@ -1,0 +1,252 @@
+package core
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// peer is another instance as far as links go.
+type peer struct {
+	i        int
+	dialed   *conn // the newest link we opened
+	accepted *conn // the newest link it opened
+	linked   bool  // it was up, and LinkLost was not told
+	boot     uint32
+
+	dialing   bool // a dial or its Hello is under way
+	tried     bool // it has answered or failed since we started
+	fails     int
+	nextDial  time.Time
+	graceTill time.Time // until then its own dial is waited for
+	unneeded  time.Time // since when nobody needs the link, zero if needed
+
+	neighbour bool // on some ring of the whole roster
+	watched   bool // on some ring of the living
+	lost      bool // the link broke and was not renewed yet
+	accused   bool // by us
+	proof     bool
+	nextTell  time.Time // one line about waiting or refusing at a time
+}
+
+// healthy is the link to use, nil if there is none.
+func (p *peer) healthy() *conn {
+	if p.dialed.healthy() {
+		return p.dialed
+	}
+	if p.accepted.healthy() {
+		return p.accepted
+	}
+	return nil
+}
+
+// other is the link of the opposite direction.
+func (p *peer) other(cn *conn) *conn {
+	if p.dialed == cn {
+		return p.accepted
+	}
+	return p.dialed
+}
+
+// takenBy is a live link to another process than boot.
+func (p *peer) takenBy(boot uint32) *conn {
+	if cn := p.healthy(); cn != nil && cn.boot != boot {
+		return cn
+	}
+	return nil
+}
+
+// peer returns the links of instance i.
+func (c *Core) peer(i int) *peer {
+	if p := c.byIdx[i]; p != nil {
+		return p
+	}
+	p := &peer{i: i}
+	c.byIdx[i] = p
+	at, _ := slices.BinarySearchFunc(c.peers, i, func(p *peer, i int) int { return cmp.Compare(p.i, i) })
+	c.peers = slices.Insert(c.peers, at, p)
+	return p
+}
+
+// designated reports whether it is our part to dial i: the one from whom the
+// other is nearer going forward is the client.
+func (c *Core) designated(i int) bool {
+	d := (i - c.self + c.n) % c.n
+	return 2*d < c.n || 2*d == c.n && c.self < i
+}
+
+// start is the first event.
+func (c *Core) start() {
+	t := c.cfg.Timing
+	c.beatAt = c.now.Add(t.Beat/2 + time.Duration(c.rng.Int64N(int64(t.Beat)/2+1)))
+	c.strangerAt = c.now.Add(strangerEvery)
+	c.gatherBy = c.now.Add(t.Gather)
+	for _, i := range c.cfg.Overlay.Neighbours(c.self) {
+		p := c.peer(i)
+		p.neighbour = true
+		p.nextDial = c.now
+	}
+	c.look = true
+}
+
+// lookRound finds out anew whom to watch and whose hand to hold.
+func (c *Core) lookRound() {
+	c.look = false
+	for _, p := range c.peers {
+		p.watched = false
+	}
+	c.watched = detect.Watched(c.cfg.Overlay, c.watched[:0], c.self, c.isAlive, c.verdict)
+	for _, i := range c.watched {
+		p := c.peer(i)
+		p.watched = true
+	}
+	c.findNext()
+}
+
+// isAlive reports whether i is in the ring, by this view.
+func (c *Core) isAlive(i int) bool { return c.table.State(i) == wire.Alive }
+
+// needs reports whether we want a link with p.
+func (c *Core) needs(p *peer) bool {
+	return p.watched || p.i == c.relays || p.neighbour && c.table.State(p.i) != wire.Left
+}
+
+// dials opens the links that are missing and due.
+func (c *Core) dials() {
+	if c.leaving || c.gatherBy.IsZero() {
+		return
+	}
+	for _, p := range c.peers {
+		if at := c.dialAt(p); !at.IsZero() && !c.now.Before(at) {
+			c.dial(p)
+		}
+	}
+	if !c.now.Before(c.strangerAt) {
+		c.dialStranger()
+	}
+}
+
+// dialAt is when p is to be dialed; zero for not at all.
+func (c *Core) dialAt(p *peer) time.Time {
+	if p.dialing || p.healthy() != nil || !c.needs(p) {
+		return time.Time{}
+	}
+	at := p.nextDial
+	// A live neighbour whose part it is gets a moment to dial us; where something
+	// is wrong, or nobody is there, both ends dial.
+	if p.watched && !c.designated(p.i) && !p.lost && !p.accused && p.accepted == nil {
+		if p.graceTill.IsZero() {
+			p.graceTill = c.now.Add(c.cfg.Timing.Answer / 2)
+		}
+		if p.graceTill.After(at) {
+			at = p.graceTill
+		}
+	}
+	return at
+}
+
+func (c *Core) dial(p *peer) {
+	p.dialing = true
+	p.graceTill = time.Time{}
+	c.fx = append(c.fx, Effect{Kind: Dial, Peer: p.i, Timeout: c.cfg.Timing.Answer})
+}
+
+// dialStranger tries somebody who is not in the ring and no neighbour of ours.
+func (c *Core) dialStranger() {
+	c.strangerAt = c.now.Add(strangerEvery)
+	if c.linkedPeers() == 1 {
+		c.strangerAt = c.now.Add(c.cfg.Timing.Redial)
+	}
+	if c.n < 2 {
+		return
+	}
+	i := c.rng.IntN(c.n)
+	if i == c.self || c.isAlive(i) || c.table.State(i) == wire.Left {
+		return
+	}
+	if p := c.peer(i); !p.dialing && p.healthy() == nil && !c.needs(p) {
+		c.dial(p)
+	}
+}
+
+// dialDeadline is the earliest dial.
+func (c *Core) dialDeadline() time.Time {
+	if c.leaving || c.gatherBy.IsZero() {
+		return time.Time{}
+	}
+	d := c.strangerAt
+	for _, p := range c.peers {
+		d = earlier(d, c.dialAt(p))
+	}
+	return d
+}
+
+func (c *Core) onDialFailed(i int, cause Cause) {
+	p := c.peer(i)
+	c.failed(p, cause)
+	if c.table.State(i) != wire.Alive && c.mayTell(i) {
+		c.tell(Report{Kind: Waiting, Subject: i, Text: causeText(cause)})
+	}
+}
+
+func causeText(cause Cause) string {
+	switch cause {
+	case Refused:
+		return "connection refused: nothing listens there yet"
+	case Unresolved:
+		return "its address does not resolve"
+	case NotRing:
+		return "something else listens at its address"
+	}
+	return "no answer"
+}
+
+// failed is a dial that came to nothing. A living neighbour that we have no
+// other link with is accused for it.
+func (c *Core) failed(p *peer, cause Cause) {
+	p.dialing, p.tried = false, true
+	limit := c.cfg.Timing.Redial
+	pause := min(limit, 25*time.Millisecond<<min(p.fails, 6))
+	p.fails++
+	p.nextDial = c.now.Add(pause/2 + time.Duration(c.rng.Int64N(int64(pause/2)+1)))
+	if cause != 0 && p.watched && c.joined && p.healthy() == nil {
+		c.accuse(p, cause == Refused)
+	}
+}
+
+// mayTell limits the lines about one peer that cannot be linked with.
+func (c *Core) mayTell(i int) bool {
+	p := c.peer(i)
+	if c.now.Before(p.nextTell) {
+		return false
+	}
+	p.nextTell = c.now.Add(5 * time.Second)
+	return true
+}
+
+// prune closes links that nobody has needed for a while.
+func (c *Core) prune() {
+	for _, p := range c.peers {
+		switch {
+		case c.needs(p) || p.dialed == nil && p.accepted == nil:
+			p.unneeded = time.Time{}
+		case p.unneeded.IsZero():
+			p.unneeded = c.now
+		case c.now.Sub(p.unneeded) > unneededAfter:
+			for _, cn := range [2]*conn{p.dialed, p.accepted} {
+				if cn != nil {
+					c.shut(cn, "not needed any more")
+				}
+			}
+			p.linked = false
+		}
+	}
+}
+
+// watchers is who watches i among the living.
+func (c *Core) watchers(i int) []int {
+	return detect.Observers(c.cfg.Overlay, nil, i, c.isAlive)
+}

@@ -1,0 +1,276 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// you is what we know of i, for i to learn from.
+func (c *Core) you(i int) wire.You {
+	y := wire.You{Incarnation: c.table.Incarnation(i), State: c.table.State(i), Boot: c.table.Boot(i)}
+	if y.State != wire.Alive {
+		y.DampedMS = uint32(min(c.dampedFor(i)/time.Millisecond, 1<<31))
+	}
+	return y
+}
+
+// learn takes from a heartbeat what the other side knows of us.
+func (c *Core) learn(cn *conn, b *wire.Beat) {
+	y := b.You
+	c.told = max(c.told, y.Incarnation)
+	if y.State == wire.Alive && y.Boot != 0 && y.Boot != c.cfg.Boot {
+		if c.joined {
+			c.contest(y.Incarnation, y.Boot)
+		}
+		return // another process is where we want to be, until it is cut
+	}
+	if y.DampedMS > 0 && (!c.joined || y.State == wire.Down && y.Incarnation >= c.inc) {
+		if at := c.now.Add(time.Duration(y.DampedMS) * time.Millisecond); at.After(c.damped) {
+			if c.damped.Before(c.now) {
+				c.tell(Report{Kind: Damped, Subject: c.self, Wait: at.Sub(c.now)})
+			}
+			c.damped = at
+			c.version++
+		}
+	}
+	if c.joined && y.State == wire.Down && y.Incarnation >= c.inc && c.yields(cn, b.Rank) {
+		c.rejoin()
+	}
+}
+
+// contest settles that another process holds our name at incarnation inc: the
+// higher incarnation wins, and of equal ones the greater boot number.
+func (c *Core) contest(inc, boot uint32) {
+	if inc > c.inc || inc == c.inc && boot > c.cfg.Boot {
+		c.fatal(fmt.Sprintf("another process has taken the name %s (incarnation %d, this one had %d); "+
+			"stop one of the two", c.cfg.Roster.Names[c.self], inc, c.inc))
+		return
+	}
+	if inc == c.inc {
+		c.inc++
+		c.saved.Incarnation = c.inc
+		c.save()
+		c.publish()
+	}
+}
+
+// onOwnRecord meets our own word, or that of somebody who goes by our name.
+func (c *Core) onOwnRecord(r *wire.Record) {
+	c.told = max(c.told, r.Incarnation)
+	if !c.joined || r.Left && r.Incarnation < c.inc {
+		return
+	}
+	if r.Boot != c.cfg.Boot && r.Incarnation >= c.inc && !r.Left {
+		c.contest(r.Incarnation, r.Boot)
+	}
+}
+
+// yields reports whether we, cut in the view of the other side, are the ones
+// who go over to it: always if it is in our own ring, else if its view is the
+// greater.
+func (c *Core) yields(cn *conn, theirs wire.Rank) bool {
+	if c.isAlive(cn.peer.i) || c.selfCut {
+		return true
+	}
+	return !greater(c.rank(), theirs)
+}
+
+// greater orders views that meet: the quorum's, the larger, the one with the
+// smallest index.
+func greater(a, b wire.Rank) bool {
+	if a.Quorum != b.Quorum {
+		return a.Quorum
+	}
+	if a.Alive != b.Alive {
+		return a.Alive > b.Alive
+	}
+	return a.Min < b.Min
+}
+
+// onTaken waits for the holder of our name to be found dead, and gives up when
+// it clearly lives.
+func (c *Core) onTaken(p *peer, text string) {
+	if c.joined && !c.selfCut { // while we were away another process took our place
+		c.selfCut, c.weigh = true, true
+		c.version++
+	}
+	p.tried = false
+	c.takenNow = c.now.Add(2 * c.cfg.Timing.Redial)
+	if c.taken.IsZero() {
+		c.taken = c.now
+	}
+	if c.now.Sub(c.taken) > 3*c.detection() {
+		c.fatal(text)
+		return
+	}
+	if c.mayTell(p.i) {
+		c.tell(Report{Kind: Refusing, Subject: p.i, Text: text})
+	}
+}
+
+func (c *Core) fatal(text string) {
+	c.fx = append(c.fx, Effect{Kind: Fatal, Report: Report{Subject: c.self, Text: text}})
+}
+
+// tryJoin takes an incarnation and a place in the ring once it is known which.
+func (c *Core) tryJoin() {
+	if c.joined || c.leaving || c.gatherBy.IsZero() || c.now.Before(c.joinAt()) {
+		return
+	}
+	c.join()
+}
+
+// joinAt is the earliest moment to join: when all roster neighbours answered or
+// failed, or the time for it is over; not while our name is taken or our return
+// damped.
+func (c *Core) joinAt() time.Time {
+	at := c.gatherBy
+	if c.allTried() {
+		at = c.now
+	}
+	for _, t := range [2]time.Time{c.damped, c.takenNow} {
+		if t.After(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+func (c *Core) allTried() bool {
+	for _, p := range c.peers {
+		if p.neighbour && !p.tried {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) joinDeadline() time.Time {
+	if c.joined || c.leaving || c.gatherBy.IsZero() {
+		return time.Time{}
+	}
+	return c.joinAt()
+}
+
+func (c *Core) join() {
+	first := !c.published
+	c.joined, c.published = true, true
+	c.selfCut = false
+	c.taken = time.Time{}
+	c.inc = max(c.inc, c.told, c.saved.Incarnation) + 1
+	c.seq = 0
+	c.saved.Incarnation = c.inc
+	c.save()
+	c.accused = nil
+	for _, p := range c.peers {
+		p.accused = false
+	}
+	if c.isAlive(c.self) {
+		c.viewID ^= viewMix(c.self, c.table.Incarnation(c.self))
+	}
+	c.publish()
+	if c.isAlive(c.self) {
+		c.viewID ^= viewMix(c.self, c.inc)
+		c.news()
+	}
+	c.setState(c.self, wire.Alive)
+	if first {
+		c.token.Begin(c.now)
+	}
+	c.tell(Report{Kind: Joined, Subject: c.self, Incarnation: c.inc})
+}
+
+// rejoin comes back into a ring that has cut us: under a new incarnation, and
+// with its view in place of ours.
+func (c *Core) rejoin() {
+	if c.damped.After(c.now) {
+		if c.joined {
+			c.joined = false
+			c.setState(c.self, wire.Down)
+		}
+		return
+	}
+	c.join()
+}
+
+// sendSync sends our whole opinion of who is down.
+func (c *Core) sendSync(cn *conn) {
+	s := &wire.Sync{Rank: c.rank()}
+	for i := range c.n {
+		if c.table.State(i) == wire.Down && len(s.Down) < wire.MarksMax {
+			s.Down = append(s.Down, wire.Mark{
+				Subject: uint32(i), Incarnation: c.table.Incarnation(i)})
+		}
+	}
+	c.send(cn, s)
+}
+
+// onSync compares the other side's opinion of who is down with ours.
+func (c *Core) onSync(cn *conn, s *wire.Sync) {
+	down := make(map[int]uint32, len(s.Down))
+	us := false
+	for _, m := range s.Down {
+		if int64(m.Subject) < int64(c.n) {
+			down[int(m.Subject)] = m.Incarnation
+		}
+	}
+	if inc, ok := down[c.self]; ok && c.joined && inc >= c.inc {
+		us = true
+		c.told = max(c.told, inc)
+	}
+	inRing := c.isAlive(cn.peer.i)
+	switch {
+	case !c.joined:
+		c.adopt(down, false)
+	case us:
+		if cn.twoWay && c.yields(cn, s.Rank) {
+			c.adopt(down, true)
+			c.rejoin()
+		}
+	case !inRing:
+	case s.Rank.Quorum && !c.quorumOf(c.alive):
+		c.adopt(down, true)
+	case c.quorumOf(c.alive) && !s.Rank.Quorum:
+	default:
+		c.adopt(down, false)
+	}
+}
+
+// adopt takes over who is down; whole, also who is not.
+func (c *Core) adopt(down map[int]uint32, whole bool) {
+	for i := range c.n {
+		inc := c.table.Incarnation(i)
+		if i == c.self || inc == 0 {
+			continue
+		}
+		dead, said := down[i]
+		switch {
+		case said && dead >= inc && c.isAlive(i) && !c.joined:
+			c.setState(i, wire.Down) // old news to everybody but us
+		case said && dead >= inc && c.isAlive(i):
+			c.bury(wire.Mark{Subject: uint32(i), Incarnation: inc})
+		case whole && !said && c.table.State(i) == wire.Down:
+			c.setState(i, wire.Alive)
+			c.returned(i, inc)
+		}
+	}
+}
+
+// leave says goodbye: the record floods, the particle goes on, and the links
+// close a moment later.
+func (c *Core) leave() {
+	if c.leaving {
+		return
+	}
+	c.leaving = true
+	c.goneAt = c.now
+	if c.joined {
+		c.publish()
+		c.setState(c.self, wire.Left)
+		if c.linkedPeers() > 1 {
+			c.goneAt = c.now.Add(goodbye)
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package core
+
+import (
+	"slices"
+	"time"
+
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// onParticle offers an arriving particle to the guard and lets it go on.
+func (c *Core) onParticle(p *wire.Particle) {
+	if !c.joined {
+		return // not a stop of this ring; whoever sent it has a copy
+	}
+	pass, ok := c.token.Arrive(c.now, p)
+	if !ok {
+		return
+	}
+	c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held})
+	c.forward()
+}
+
+// passed has the epoch on disk before anything follows from it.
+func (c *Core) passed(e wire.Epoch, t Tick) {
+	if e.Compare(c.saved.Epoch) > 0 {
+		c.saved.Epoch = e
+		c.save()
+		c.version++
+	}
+	c.fx = append(c.fx, Effect{Kind: Passed, Tick: t})
+}
+
+// turnToken does what is due for the particle.
+func (c *Core) turnToken() {
+	if !c.joined && !c.leaving {
+		return
+	}
+	c.forward()
+	if c.leaving {
+		return
+	}
+	if c.token.ResendDue(c.now) {
+		detoured := c.token.Resends()%2 == 1
+		c.token.Resent(c.now)
+		if c.next != c.self {
+			c.sendCopy(detoured)
+		}
+	}
+	if c.token.Lost(c.now) {
+		p := c.token.Drop(c.now)
+		c.tell(Report{Kind: Dropped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap})
+		c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: p.Lap})
+		c.forward()
+	}
+}
+
+// tokenDeadline is when turnToken has something to do.
+func (c *Core) tokenDeadline() time.Time {
+	if !c.joined || c.leaving {
+		return time.Time{}
+	}
+	if c.token.Due(c.now) { // it waits for a road, which no timer brings
+		return time.Time{}
+	}
+	return c.token.Deadline()
+}
+
+// forward sends the particle to the next stop if its rest is over.
+func (c *Core) forward() {
+	if !c.token.Due(c.now) && !(c.leaving && c.token.Resting()) {
+		return
+	}
+	if c.next == c.self {
+		if c.leaving {
+			return
+		}
+		p := c.token.Depart(c.now, c.self, 0)
+		if pass, ok := c.token.Arrive(c.now, &p); ok {
+			c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held})
+		}
+		return
+	}
+	cn, relay := c.road()
+	if cn == nil {
+		return
+	}
+	c.outP = c.token.Depart(c.now, c.next, cn.pulse.RTT()/2)
+	if e := c.outP.Epoch; e.Compare(c.saved.Epoch) > 0 {
+		c.saved.Epoch = e
+		c.save()
+	}
+	c.sentTo, c.sentInc = c.next, c.table.Incarnation(c.next)
+	c.put(cn, relay)
+}
+
+// road is the link towards next, and whether its other end is a relay.
+func (c *Core) road() (cn *conn, relay bool) {
+	p := c.byIdx[c.next]
+	if p != nil {
+		if cn = p.healthy(); cn != nil {
+			c.setDetour(-1)
+			return cn, false
+		}
+	}
+	if cn = c.relay(); cn != nil {
+		return cn, true
+	}
+	return nil, false
+}
+
+// relay is a link to somebody who, by the frames we have, can talk to next.
+// If none is linked yet it names one to dial.
+func (c *Core) relay() *conn {
+	c.relays = -1
+	for _, r := range c.watchers(c.next) {
+		if r == c.self || c.badLink(r, c.next) || c.badLink(c.self, r) {
+			continue
+		}
+		if p := c.byIdx[r]; p != nil {
+			if cn := p.healthy(); cn != nil {
+				c.setDetour(r)
+				return cn
+			}
+		}
+		if c.relays < 0 {
+			c.relays = r
+			c.peer(r)
+		}
+	}
+	c.setDetour(-1)
+	return nil
+}
+
+func (c *Core) badLink(a, b int) bool {
+	return slices.ContainsFunc(c.bad, func(l BadLinkView) bool {
+		return l.From == a && l.To == b || l.From == b && l.To == a
+	})
+}
+
+func (c *Core) setDetour(r int) {
+	if c.detour == r {
+		return
+	}
+	if r >= 0 {
+		c.tell(Report{Kind: DetourOn, Subject: c.next, By: []int{r}})
+	} else {
+		c.tell(Report{Kind: DetourOff, Subject: c.next})
+		c.relays = -1
+	}
+	c.detour = r
+	c.version++
+}
+
+// put sends outP, opened or in a relay frame.
+func (c *Core) put(cn *conn, relay bool) {
+	if !relay {
+		c.send(cn, &c.outP)
+		return
+	}
+	frame := wire.Append(nil, &c.outP)
+	c.outR = wire.Relay{From: uint32(c.self), To: uint32(c.next), Frame: frame[wire.HeaderLen:]}
+	c.send(cn, &c.outR)
+}
+
+// sendCopy sends the copy of the particle to next: straight or by a relay.
+func (c *Core) sendCopy(detoured bool) {
+	p := c.byIdx[c.next]
+	var cn *conn
+	if p != nil {
+		cn = p.healthy()
+	}
+	relay := false
+	if cn == nil || detoured {
+		if r := c.anyRelay(cn == nil); r != nil {
+			cn, relay = r, true
+		}
+	}
+	if cn == nil {
+		return
+	}
+	c.outP = c.token.Depart(c.now, c.next, 0)
+	c.sentTo, c.sentInc = c.next, c.table.Incarnation(c.next)
+	c.put(cn, relay)
+}
+
+// anyRelay is a relay for one copy; only if told, it becomes the road.
+func (c *Core) anyRelay(road bool) *conn {
+	if road {
+		return c.relay()
+	}
+	for _, r := range c.watchers(c.next) {
+		if p := c.byIdx[r]; r != c.self && p != nil && p.healthy() != nil && !c.badLink(r, c.next) {
+			return p.healthy()
+		}
+	}
+	return nil
+}
+
+// resend sends the copy at once because something happened to the next stop.
+func (c *Core) resend(why string) {
+	if c.next == c.self || !c.joined {
+		return
+	}
+	last, _ := c.token.Last()
+	c.tell(Report{Kind: Resent, Subject: c.next, Epoch: last.Epoch, Lap: last.Lap, Text: why})
+	c.sendCopy(false)
+}
+
+// onRelay passes a frame on, or opens the one that was passed on to us.
+func (c *Core) onRelay(cn *conn, m *wire.Relay) {
+	if m.From >= uint32(c.n) || m.To >= uint32(c.n) {
+		return
+	}
+	if m.Relayed {
+		if m.To != uint32(c.self) || int(m.From) == c.self {
+			return
+		}
+		if p, err := c.dec.Decode(m.Frame); err == nil {
+			if p, ok := p.(*wire.Particle); ok {
+				c.onParticle(p)
+			}
+		}
+		return
+	}
+	if int(m.From) != cn.peer.i { // nobody speaks for another
+		return
+	}
+	if p := c.byIdx[int(m.To)]; p != nil {
+		if to := p.healthy(); to != nil {
+			c.send(to, &wire.Relay{From: m.From, To: m.To, Relayed: true, Frame: m.Frame})
+		}
+	}
+}
+
+// findNext finds whose hand to hold: the first living one after us.
+func (c *Core) findNext() {
+	next, _ := c.cfg.Overlay.Walk(0, c.self, 1, c.isAlive)
+	if next != c.next {
+		c.setDetour(-1)
+		c.next = next
+		c.version++
+		if c.joined {
+			c.tell(Report{Kind: NextChanged, Subject: next})
+		}
+	}
+	if c.sentTo < 0 || !c.token.Sent() {
+		return
+	}
+	gone := !c.isAlive(c.sentTo) || c.table.Incarnation(c.sentTo) != c.sentInc
+	if !gone {
+		return
+	}
+	if next == c.self { // the others are gone: what they held is ours again
+		last, _ := c.token.Last()
+		last.Lap++
+		if pass, ok := c.token.Arrive(c.now, &last); ok {
+			c.passed(last.Epoch, Tick{Epoch: last.Epoch, Lap: pass.Lap})
+		}
+		c.sentTo = -1
+		return
+	}
+	c.resend("the stop before it is gone")
+	c.sentTo = next
+}

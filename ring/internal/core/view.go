@@ -1,0 +1,549 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/flood"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Points against an instance that goes and comes back: a process that died and
+// was started again costs one, one that went silent and was found alive after
+// all costs two. They halve every Timing.HoldDown. Whoever has more than
+// flapFree when it wants to return waits until it is down to flapBack.
+const (
+	flapSilent = 2.0
+	flapProof  = 1.0
+	flapFree   = 3.0
+	flapBack   = 2.0
+)
+
+type flap struct {
+	points float64
+	at     time.Time
+}
+
+// recordsPerFlood keeps a frame of records well under wire.FrameMax.
+const (
+	recordsPerFlood = 256
+	accusedPerFlood = 2048
+)
+
+// onFlood takes records and hands on what was new.
+func (c *Core) onFlood(cn *conn, f *wire.Flood) {
+	for i := range f.Records {
+		c.onRecord(&f.Records[i], uint64(cn.id))
+	}
+}
+
+func (c *Core) onRecord(r *wire.Record, from uint64) {
+	if r.Origin == uint32(c.self) {
+		c.onOwnRecord(r)
+		return
+	}
+	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) {
+		return
+	}
+	i := int(r.Origin)
+	was, wasInc := c.table.State(i), c.table.Incarnation(i)
+	before := c.table.Accused(i)
+	if was == wire.Alive {
+		c.viewID ^= viewMix(i, wasInc)
+	}
+	c.table.Merge(r)
+	if was == wire.Alive {
+		c.viewID ^= viewMix(i, r.Incarnation)
+	}
+	c.out.Add(r.Origin, from)
+	c.token.Heard(r.Epoch)
+	c.version++
+	if len(before)+len(r.Accused) > 0 {
+		c.onAccusations(i, before, r.Accused)
+	}
+	switch {
+	case r.Left && was != wire.Left:
+		c.setState(i, wire.Left)
+		if was == wire.Alive {
+			c.tell(Report{Kind: Parted, Subject: i, Incarnation: r.Incarnation})
+		}
+	case r.Left || r.Incarnation == wasInc:
+	case was == wire.Alive:
+		c.addFlap(i, flapProof)
+		c.tell(Report{Kind: Died, Subject: i, Incarnation: wasInc, Proof: true, By: []int{i},
+			Text: "a new process answers in its place"})
+		c.returned(i, r.Incarnation)
+		c.incident++
+		c.news()
+	default:
+		c.setState(i, wire.Alive)
+		c.returned(i, r.Incarnation)
+	}
+}
+
+// returned greets an instance that is in the ring from now on.
+func (c *Core) returned(i int, inc uint32) {
+	delete(c.cleared, i)
+	delete(c.between, i)
+	p := c.byIdx[i]
+	if p != nil {
+		p.lost = false
+		p.graceTill = time.Time{}
+		if p.accused {
+			p.accused = false
+			c.dropAccusation(i)
+		}
+	}
+	c.tell(Report{Kind: Returned, Subject: i, Incarnation: inc})
+}
+
+// onAccusations tells what origin newly says of its neighbours.
+func (c *Core) onAccusations(origin int, before, after []wire.Accusation) {
+	c.weigh = true
+	for _, a := range after {
+		if int64(a.Subject) < int64(c.n) && !accuses(before, a.Subject, a.Incarnation) {
+			c.fresh = c.now
+			if int(a.Subject) != c.self && c.joined {
+				c.tell(Report{Kind: Accused, Subject: int(a.Subject), By: []int{origin},
+					Incarnation: a.Incarnation, Proof: a.Proof})
+			}
+		}
+	}
+	for _, b := range before {
+		if int64(b.Subject) < int64(c.n) && !accuses(after, b.Subject, b.Incarnation) &&
+			c.table.Incarnation(int(b.Subject)) == b.Incarnation {
+			c.tell(Report{Kind: Cleared, Subject: int(b.Subject), By: []int{origin}})
+		}
+	}
+}
+
+func accuses(list []wire.Accusation, subject, inc uint32) bool {
+	for _, a := range list {
+		if a.Subject == subject && a.Incarnation == inc {
+			return true
+		}
+	}
+	return false
+}
+
+func viewMix(i int, inc uint32) uint64 { return flood.Mix(uint64(i), uint64(inc)) }
+
+// setState moves i to another state at its present incarnation.
+func (c *Core) setState(i int, s wire.State) {
+	was := c.table.State(i)
+	if was == s {
+		return
+	}
+	mix := viewMix(i, c.table.Incarnation(i))
+	if was == wire.Alive {
+		c.alive--
+		c.viewID ^= mix
+	}
+	if was == wire.Left {
+		c.left--
+	}
+	if s == wire.Alive {
+		c.alive++
+		c.viewID ^= mix
+	}
+	if s == wire.Left {
+		c.left++
+	}
+	c.table.SetState(i, s)
+	c.news()
+}
+
+// news marks that the view is not what it was.
+func (c *Core) news() {
+	c.look, c.weigh, c.viewNews = true, true, true
+	c.version++
+}
+
+// accuse says that p cannot be reached, to everybody.
+func (c *Core) accuse(p *peer, proof bool) {
+	if !c.joined || !c.isAlive(p.i) || p.accused && (p.proof || !proof) {
+		return
+	}
+	c.dropAccusation(p.i)
+	p.accused, p.proof = true, proof
+	inc := c.table.Incarnation(p.i)
+	c.accused = append(c.accused, wire.Accusation{
+		Subject: uint32(p.i), Incarnation: inc, Proof: proof})
+	c.fresh, c.weigh = c.now, true
+	c.tell(Report{Kind: Accused, Subject: p.i, By: []int{c.self}, Incarnation: inc, Proof: proof})
+	c.publish()
+}
+
+// clear takes an accusation back: the other side was heard, and hears us.
+func (c *Core) clear(p *peer) {
+	if !p.accused || !c.isAlive(p.i) {
+		return
+	}
+	p.accused = false
+	c.dropAccusation(p.i)
+	c.weigh = true
+	c.tell(Report{Kind: Cleared, Subject: p.i, By: []int{c.self}})
+	c.publish()
+}
+
+func (c *Core) dropAccusation(i int) {
+	c.accused = slices.DeleteFunc(slices.Clone(c.accused), func(a wire.Accusation) bool {
+		return int(a.Subject) == i
+	})
+}
+
+// publish floods our own record anew.
+func (c *Core) publish() {
+	c.seq++
+	c.table.Merge(&wire.Record{
+		Origin: uint32(c.self), Incarnation: c.inc, Seq: c.seq, Boot: c.cfg.Boot, PID: c.cfg.PID,
+		Epoch: c.token.Top(), Left: c.leaving, Build: c.cfg.Build, Accused: c.accused,
+	})
+	c.out.Add(uint32(c.self), 0)
+	c.version++
+}
+
+// spread hands on the records that are due, one frame to a link.
+func (c *Core) spread() {
+	pending := c.out.Flush(c.now)
+	if len(pending) == 0 {
+		return
+	}
+	for _, cn := range c.open {
+		if !cn.up {
+			continue
+		}
+		c.sendRecords(cn, func(yield func(int) bool) {
+			for _, p := range pending {
+				if p.From != uint64(cn.id) && !yield(int(p.Origin)) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// sendAll sends every record held.
+func (c *Core) sendAll(cn *conn) {
+	c.sendRecords(cn, func(yield func(int) bool) {
+		for i := range c.n {
+			if !yield(i) {
+				return
+			}
+		}
+	})
+}
+
+func (c *Core) sendRecords(cn *conn, origins func(func(int) bool)) {
+	var batch []wire.Record
+	accused := 0
+	for i := range origins {
+		r, ok := c.table.Record(i)
+		if !ok {
+			continue
+		}
+		batch = append(batch, r)
+		accused += len(r.Accused)
+		if len(batch) == recordsPerFlood || accused >= accusedPerFlood {
+			c.send(cn, &wire.Flood{Records: batch})
+			batch, accused = nil, 0
+		}
+	}
+	if len(batch) > 0 {
+		c.send(cn, &wire.Flood{Records: batch})
+	}
+}
+
+// judge weighs all accusations between the living.
+func (c *Core) judge() {
+	c.weigh = false
+	c.edges = c.edges[:0]
+	for _, o := range c.table.Accusers() {
+		if !c.isAlive(o) || c.selfCut && o != c.self {
+			continue // cut off, an instance has only its own eyes
+		}
+		for _, a := range c.table.Accused(o) {
+			s := int(a.Subject)
+			if int64(a.Subject) < int64(c.n) && s != o && c.isAlive(s) &&
+				c.table.Incarnation(s) == a.Incarnation {
+				c.edges = append(c.edges, detect.Edge{Observer: o, Subject: s, Proof: a.Proof})
+			}
+		}
+	}
+	old := c.verdict
+	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges)
+	if old == nil || !slices.EqualFunc(old.Findings, c.verdict.Findings,
+		func(a, b detect.Finding) bool { return a.Subject == b.Subject }) {
+		c.look = true
+	}
+	over, between := false, map[int]time.Time{}
+	for _, f := range c.verdict.Findings {
+		switch {
+		case f.Subject == c.self:
+		case f.Over():
+			over = true
+		case f.Between():
+			since, ok := c.between[f.Subject]
+			if !ok {
+				since = c.now
+			}
+			between[f.Subject] = since
+		}
+	}
+	c.between = between
+	for s := range c.cleared {
+		if !c.verdict.Accused(s) {
+			delete(c.cleared, s)
+		}
+	}
+	switch {
+	case !over:
+		c.over = time.Time{}
+	case c.over.IsZero():
+		c.over = c.now
+	}
+	c.findBadLinks()
+	c.version++
+}
+
+// expireBetween clears whom not all unaccused observers accuse for one
+// detection time: somebody hears it, its bad links are just that.
+func (c *Core) expireBetween() {
+	for s, since := range c.between {
+		if c.now.Sub(since) >= c.detection() {
+			c.cleared[s] = true
+		}
+	}
+}
+
+// blocked reports whether the cut waits for somebody between the marks.
+func (c *Core) blocked() bool {
+	for s := range c.between {
+		if !c.cleared[s] {
+			return true
+		}
+	}
+	return false
+}
+
+// quiet is how long no accusation may come before a cut: Settle, and more in a
+// larger fleet, where one incident takes longer to be told.
+func (c *Core) quiet() time.Duration {
+	return c.cfg.Timing.Settle + c.cfg.Timing.Settle*time.Duration(c.n)/40
+}
+
+// cutAt is when the cut can be made; zero while nobody is to be cut or somebody
+// is between the marks.
+func (c *Core) cutAt() time.Time {
+	if c.over.IsZero() || !c.joined || c.blocked() {
+		return time.Time{}
+	}
+	return earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
+}
+
+func (c *Core) cutDeadline() time.Time {
+	d := c.cutAt()
+	for s, since := range c.between {
+		if !c.cleared[s] {
+			d = earlier(d, since.Add(c.detection()))
+		}
+	}
+	return d
+}
+
+// cut takes out of the view all who are over the mark, as one incident. A
+// quorum's verdict floods; where there is none, everybody has only its own
+// word that the others cannot be reached.
+func (c *Core) cut() {
+	if at := c.cutAt(); at.IsZero() || c.now.Before(at) {
+		return
+	}
+	var marks []wire.Mark
+	for _, f := range c.verdict.Findings {
+		if f.Over() && f.Subject != c.self {
+			marks = append(marks, wire.Mark{
+				Subject: uint32(f.Subject), Incarnation: c.table.Incarnation(f.Subject)})
+		}
+	}
+	quorum := c.quorumOf(c.alive - len(marks))
+	for _, m := range marks {
+		c.bury(m)
+	}
+	c.over = time.Time{}
+	if quorum && len(marks) > 0 {
+		c.floodCut(marks, nil)
+	}
+}
+
+func (c *Core) floodCut(marks []wire.Mark, from *conn) {
+	for _, cn := range c.open {
+		if cn.up && cn != from {
+			c.send(cn, &wire.Cut{Marks: marks})
+		}
+	}
+}
+
+// bury takes one instance out of the view.
+func (c *Core) bury(m wire.Mark) {
+	i := int(m.Subject)
+	r := Report{Kind: Died, Subject: i, Incarnation: m.Incarnation}
+	if c.verdict != nil {
+		for _, f := range c.verdict.Findings {
+			if f.Subject == i {
+				r.By = f.By
+			}
+		}
+	}
+	for _, e := range c.edges {
+		r.Proof = r.Proof || e.Subject == i && e.Proof
+	}
+	points := flapSilent
+	if r.Proof {
+		points = flapProof
+	}
+	c.addFlap(i, points)
+	c.setState(i, wire.Down)
+	c.incident++
+	delete(c.between, i)
+	if p := c.byIdx[i]; p != nil {
+		for _, cn := range [2]*conn{p.dialed, p.accepted} {
+			if cn != nil && !cn.healthy() {
+				c.shut(cn, "")
+			}
+		}
+		p.linked = false
+	}
+	c.tell(r)
+}
+
+// onCut takes a quorum's verdict from somebody who is in the ring.
+func (c *Core) onCut(cn *conn, m *wire.Cut) {
+	if !c.isAlive(cn.peer.i) {
+		return
+	}
+	var took []wire.Mark
+	for _, k := range m.Marks {
+		switch {
+		case k.Subject == uint32(c.self):
+			if c.joined && k.Incarnation == c.inc && !c.selfCut {
+				c.selfCut, c.weigh = true, true
+				took = append(took, k)
+				c.version++
+			}
+		case int64(k.Subject) < int64(c.n) && c.isAlive(int(k.Subject)) &&
+			c.table.Incarnation(int(k.Subject)) == k.Incarnation:
+			c.bury(k)
+			took = append(took, k)
+		}
+	}
+	if len(took) > 0 {
+		c.floodCut(took, cn)
+	}
+}
+
+// tellView tells one line for all that happened to the view in this step.
+func (c *Core) tellView() {
+	if c.viewNews {
+		c.viewNews = false
+		c.changes++
+		c.token.SetRing(max(c.alive, 1), c.rankOfSelf())
+		c.tell(Report{Kind: ViewChanged, Subject: -1,
+			Text: fmt.Sprintf("%d of %d alive", c.alive, c.n)})
+		c.incident = 0
+		c.findBadLinks()
+	}
+	off := c.joined && (c.selfCut || !c.quorumOf(c.alive))
+	if off == c.cutOff {
+		return
+	}
+	c.cutOff = off
+	c.version++
+	text := fmt.Sprintf("%d of %d in reach", c.alive, c.n-c.left)
+	switch {
+	case off && c.wasWhole:
+		if c.selfCut {
+			text = "the others have cut this instance from the ring"
+		}
+		c.tell(Report{Kind: CutOff, Subject: c.self, Text: text})
+	case !off && c.joined:
+		if c.wasWhole {
+			c.tell(Report{Kind: Whole, Subject: c.self, Text: text})
+		}
+		c.wasWhole = true
+	}
+}
+
+// quorumOf reports whether n instances are more than half of those that have
+// not left.
+func (c *Core) quorumOf(n int) bool { return 2*n > c.n-c.left }
+
+func (c *Core) rank() wire.Rank {
+	r := wire.Rank{Quorum: c.quorumOf(c.alive), Alive: uint32(c.alive), Min: uint32(c.self)}
+	for i := range c.n {
+		if c.isAlive(i) {
+			r.Min = uint32(i)
+			break
+		}
+	}
+	return r
+}
+
+// rankOfSelf counts the living with a smaller index.
+func (c *Core) rankOfSelf() int {
+	n := 0
+	for i := range c.self {
+		if c.isAlive(i) {
+			n++
+		}
+	}
+	return n
+}
+
+// findBadLinks lists accusations between instances that both live.
+func (c *Core) findBadLinks() {
+	var bad []BadLinkView
+	for _, e := range c.edges {
+		if c.isAlive(e.Observer) && c.isAlive(e.Subject) {
+			bad = append(bad, BadLinkView{From: e.Observer, To: e.Subject, Proof: e.Proof})
+		}
+	}
+	for _, b := range bad {
+		if !slices.ContainsFunc(c.bad, b.same) {
+			c.tell(Report{Kind: BadLink, Subject: b.To, By: []int{b.From}})
+		}
+	}
+	for _, b := range c.bad {
+		if !slices.ContainsFunc(bad, b.same) && c.isAlive(b.From) && c.isAlive(b.To) {
+			c.tell(Report{Kind: GoodLink, Subject: b.To, By: []int{b.From}})
+		}
+	}
+	c.bad = bad
+}
+
+func (b BadLinkView) same(o BadLinkView) bool { return b.From == o.From && b.To == o.To }
+
+// addFlap counts a removal of i against its next returns.
+func (c *Core) addFlap(i int, points float64) {
+	f := c.flaps[i]
+	c.flaps[i] = flap{points: c.decayed(f) + points, at: c.now}
+}
+
+func (c *Core) decayed(f flap) float64 {
+	if f.points == 0 {
+		return 0
+	}
+	return f.points * math.Exp2(-float64(c.now.Sub(f.at))/float64(c.cfg.Timing.HoldDown))
+}
+
+// dampedFor is how long i must still wait before it may return.
+func (c *Core) dampedFor(i int) time.Duration {
+	f, ok := c.flaps[i]
+	if !ok || f.points <= flapFree {
+		return 0
+	}
+	wait := time.Duration(math.Log2(f.points/flapBack) * float64(c.cfg.Timing.HoldDown))
+	return max(f.at.Add(wait).Sub(c.now), 0)
+}

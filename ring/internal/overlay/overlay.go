@@ -1,0 +1,126 @@
+package overlay
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Overlay is K cyclic orders of the same n instances. Never written after Build.
+type Overlay struct {
+	N        int
+	Degree   int       // of every instance, when Deficit is 0
+	Complete bool      // everybody is everybody's neighbour; only Rings[0] exists
+	Rings    [][]int32 // Rings[k][position] = index; Rings[0] is 0, 1, 2 …
+	Pos      [][]int32 // Pos[k][index] = position
+	Seed     uint64    // which try it is
+	Deficit  int       // link ends by which it falls short of Degree; seen at no size yet
+}
+
+// Sizes and degrees. Up to meshMax instances everybody links with everybody,
+// and so they do where a degree leaves out less than a third of the others:
+// there, disjoint rings are hard to find, and save little. The chance that the living fall
+// apart when a tenth is dead is about 0.9·n/10^d; six links keep it below one
+// in a thousand to 1,000 instances, eight to 100,000.
+const (
+	meshMax   = 9
+	sixMax    = 1000
+	DegreeMin = 4
+	DegreeMax = 16
+	seeds     = 64
+)
+
+// CheckDegree says what is wrong with a degree that somebody asked for, or nil.
+// 0 stands for the default of the roster's size.
+func CheckDegree(degree int) error {
+	if degree == 0 || degree >= DegreeMin && degree <= DegreeMax && degree%2 == 0 {
+		return nil
+	}
+	return fmt.Errorf("degree is %d: use an even number from %d to %d, or 0 for the default",
+		degree, DegreeMin, DegreeMax)
+}
+
+// Links returns how many neighbours each of n instances has, if degree was
+// asked for, 0 for the default.
+func Links(n, degree int) int {
+	switch {
+	case degree != 0:
+	case n <= sixMax:
+		degree = 6
+	default:
+		degree = 8
+	}
+	if n <= max(meshMax, degree+degree/2) {
+		return max(n-1, 0)
+	}
+	return degree
+}
+
+// Build computes the overlay of names, which are distinct, on the ring of that
+// name. degree passed CheckDegree. Tries are numbered by seeds; the first that
+// gives everybody all links is taken, or else the one that lacks the fewest.
+func Build(names []string, ring string, degree int) *Overlay {
+	if err := CheckDegree(degree); err != nil {
+		panic("BUG: overlay: " + err.Error())
+	}
+	n := len(names)
+	d := Links(n, degree)
+	base := make([]int32, n)
+	for i := range base {
+		base[i] = int32(i)
+	}
+	o := &Overlay{N: n, Degree: d, Complete: d >= n-1, Rings: [][]int32{base}}
+	if !o.Complete {
+		o.Deficit = n * d
+		for seed := uint64(0); seed < seeds && o.Deficit > 0; seed++ {
+			rings, deficit := try(names, ring, d/2, base, seed)
+			if deficit < o.Deficit {
+				o.Rings, o.Seed, o.Deficit = rings, seed, deficit
+			}
+		}
+	}
+	o.Pos = make([][]int32, len(o.Rings))
+	for k, ring := range o.Rings {
+		o.Pos[k] = make([]int32, n)
+		for position, index := range ring {
+			o.Pos[k][index] = int32(position)
+		}
+	}
+	return o
+}
+
+// try builds count rings with one seed, base first.
+func try(names []string, ring string, count int, base []int32, seed uint64) (
+	rings [][]int32, deficit int,
+) {
+	links := newLinkSet(len(names), 2*count)
+	links.addRing(base)
+	rings = append(rings, base)
+	for k := 1; k < count; k++ {
+		order := hashOrder(names, ring, seed, k)
+		repair(order, links)
+		links.addRing(order)
+		rings = append(rings, order)
+	}
+	return rings, links.free()
+}
+
+// Neighbours returns the indexes that i has a link to, sorted and distinct, of
+// the full roster, dead or alive.
+func (o *Overlay) Neighbours(i int) []int {
+	if o.Complete {
+		all := make([]int, 0, max(o.N-1, 0))
+		for j := range o.N {
+			if j != i {
+				all = append(all, j)
+			}
+		}
+		return all
+	}
+	near := make([]int, 0, 2*len(o.Rings))
+	for k, ring := range o.Rings {
+		at := int(o.Pos[k][i])
+		near = append(near, int(ring[(at+1)%o.N]), int(ring[(at+o.N-1)%o.N]))
+	}
+	slices.Sort(near)
+	return slices.Compact(near)
+}

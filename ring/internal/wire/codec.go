@@ -1,0 +1,251 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// What callers branch on. ErrShort asks for more bytes, ErrUnknownKind for the
+// frame to be skipped; after the others the stream is worth nothing any more.
+var (
+	ErrShort       = errors.New("wire: frame is not complete yet")
+	ErrTooLong     = errors.New("wire: frame is over its bound")
+	ErrMalformed   = errors.New("wire: frame is malformed")
+	ErrUnknownKind = errors.New("wire: frame is of an unknown kind")
+)
+
+// Split takes the first frame off buf: frame is its kind byte and payload, rest
+// is what follows; both alias buf. It returns ErrShort while the frame is not
+// all there, and ErrTooLong as soon as the header asks for more than FrameMax+1
+// bytes, ErrMalformed where it asks for none.
+func Split(buf []byte) (frame, rest []byte, err error) {
+	if len(buf) < HeaderLen {
+		return nil, buf, ErrShort
+	}
+	length := binary.BigEndian.Uint32(buf)
+	switch {
+	case length > FrameMax+1:
+		return nil, buf, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, length, FrameMax+1)
+	case length == 0:
+		return nil, buf, fmt.Errorf("%w: it is empty", ErrMalformed)
+	case uint32(len(buf)-HeaderLen) < length:
+		return nil, buf, ErrShort
+	}
+	end := HeaderLen + int(length)
+	return buf[HeaderLen:end:end], buf[end:], nil
+}
+
+// Decoder turns frames into messages. The zero value is ready. It belongs to
+// one reader: it is not safe for concurrent use.
+type Decoder struct {
+	particle Particle
+	beat     Beat
+	build    string // the last build version seen; most instances share one
+}
+
+// Decode returns the message in frame, which starts with its kind byte and may
+// be reused once Decode has returned. A *Particle or *Beat is valid until the
+// next Decode and costs no allocation; all other messages are the caller's.
+// Errors wrap ErrMalformed, ErrTooLong or ErrUnknownKind.
+func (d *Decoder) Decode(frame []byte) (Msg, error) {
+	if len(frame) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrMalformed)
+	}
+	if len(frame) > FrameMax+1 {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(frame), FrameMax+1)
+	}
+	kind, payload := Kind(frame[0]), frame[1:]
+	switch kind {
+	case KindParticle:
+		if len(payload) < particleLen {
+			return nil, fmt.Errorf("%w: particle of %d bytes", ErrMalformed, len(payload))
+		}
+		decodeParticle(&d.particle, payload)
+		return &d.particle, nil
+	case KindBeat:
+		if err := decodeBeat(&d.beat, payload); err != nil {
+			return nil, err
+		}
+		return &d.beat, nil
+	}
+	c := cursor{rest: payload}
+	m, err := d.decode(kind, &c)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.fault != "":
+		return nil, fmt.Errorf("%w: kind %d: %s", ErrMalformed, kind, c.fault)
+	}
+	return m, nil
+}
+
+// decode reads the kinds that are made of varints and lists.
+func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
+	switch kind {
+	case KindHello:
+		return d.hello(c), nil
+	case KindRefuse:
+		return &Refuse{Code: RefuseCode(c.byte()), Text: c.text("text", TextMax)}, nil
+	case KindFlood:
+		return &Flood{Records: d.records(c)}, nil
+	case KindCut:
+		return &Cut{Marks: c.marks()}, nil
+	case KindSync:
+		return &Sync{Rank: c.rank(), Down: c.marks()}, nil
+	case KindRelay:
+		return relay(c), nil
+	case KindBye:
+		return &Bye{Text: c.text("text", TextMax)}, nil
+	}
+	return nil, fmt.Errorf("%w: %d", ErrUnknownKind, kind)
+}
+
+// decodeParticle reads b, which has particleLen bytes or more.
+func decodeParticle(p *Particle, b []byte) {
+	p.Epoch.Counter = binary.BigEndian.Uint64(b)
+	p.Epoch.Dropper = binary.BigEndian.Uint32(b[8:])
+	p.Lap = binary.BigEndian.Uint64(b[12:])
+	p.HeldUS = binary.BigEndian.Uint64(b[20:])
+	p.SlowStop = binary.BigEndian.Uint32(b[28:])
+	p.SlowUS = binary.BigEndian.Uint32(b[32:])
+	p.WasStop = binary.BigEndian.Uint32(b[36:])
+	p.WasUS = binary.BigEndian.Uint32(b[40:])
+}
+
+func decodeBeat(m *Beat, b []byte) error {
+	if len(b) < beatLen {
+		return fmt.Errorf("%w: beat of %d bytes", ErrMalformed, len(b))
+	}
+	state := State(b[41])
+	if state > Left {
+		return fmt.Errorf("%w: beat with state %d", ErrMalformed, state)
+	}
+	*m = Beat{
+		Seq:       binary.BigEndian.Uint32(b),
+		Echo:      binary.BigEndian.Uint32(b[4:]),
+		EchoAgeUS: binary.BigEndian.Uint32(b[8:]),
+		Records:   binary.BigEndian.Uint64(b[12:]),
+		View:      binary.BigEndian.Uint64(b[20:]),
+		Rank:      decodeRank(b[28:]),
+		You: You{
+			Incarnation: binary.BigEndian.Uint32(b[37:]),
+			State:       state,
+			Boot:        binary.BigEndian.Uint32(b[42:]),
+			DampedMS:    binary.BigEndian.Uint32(b[46:]),
+		},
+	}
+	return nil
+}
+
+// rankLen is the width of a Rank in bytes.
+const rankLen = 9
+
+func decodeRank(b []byte) Rank {
+	return Rank{
+		Quorum: b[0]&1 != 0,
+		Alive:  binary.BigEndian.Uint32(b[1:]),
+		Min:    binary.BigEndian.Uint32(b[5:]),
+	}
+}
+
+func (d *Decoder) hello(c *cursor) *Hello {
+	h := &Hello{
+		Version: uint16(c.number("version", 1<<16-1)),
+		Ring:    c.text("ring name", NameMax),
+	}
+	copy(h.Roster[:], c.take(len(h.Roster)))
+	h.Size = uint32(c.number("roster size", RosterMax))
+	h.Linked = uint32(c.number("linked", RosterMax))
+	h.From = c.index()
+	h.To = c.index()
+	h.FromName = c.text("name", NameMax)
+	h.Incarnation = c.u32("incarnation")
+	h.Boot = c.fixed32()
+	h.PID = c.u32("pid")
+	h.Build = d.buildOf(c)
+	h.Probe = c.flag()
+	beat := c.take(int(c.number("beat length", FrameMax)))
+	if c.fault != "" {
+		return h
+	}
+	if err := decodeBeat(&h.Beat, beat); err != nil {
+		c.fail(err.Error())
+	}
+	return h
+}
+
+// recordMin is the length of the shortest record with its length before it.
+const recordMin = 14
+
+func (d *Decoder) records(c *cursor) []Record {
+	n := c.count("records", RecordsMax, recordMin)
+	if n == 0 {
+		return nil
+	}
+	records := make([]Record, 0, n)
+	for range n {
+		one := cursor{rest: c.take(int(c.number("record length", FrameMax)))}
+		if c.fault != "" {
+			return nil
+		}
+		records = append(records, d.record(&one))
+		if one.fault != "" {
+			c.fail(one.fault)
+			return nil
+		}
+	}
+	return records
+}
+
+func (d *Decoder) record(c *cursor) Record {
+	r := Record{
+		Origin:      c.index(),
+		Incarnation: c.u32("incarnation"),
+		Seq:         c.u32("sequence"),
+		Boot:        c.fixed32(),
+		PID:         c.u32("pid"),
+		Epoch:       Epoch{Counter: c.uvarint(), Dropper: c.u32("dropper")},
+		Left:        c.flag(),
+		Build:       d.buildOf(c),
+	}
+	n := c.count("accusations", AccusedMax, 2)
+	if n == 0 {
+		return r
+	}
+	r.Accused = make([]Accusation, n)
+	for i := range r.Accused {
+		subject := c.index()
+		packed := c.number("accused incarnation", 1<<33-1)
+		r.Accused[i] = Accusation{subject, uint32(packed >> 1), packed&1 != 0}
+	}
+	return r
+}
+
+// buildOf reads a build version without a new string for each instance of a
+// fleet that runs one build.
+func (d *Decoder) buildOf(c *cursor) string {
+	b := c.bytes("build", BuildMax)
+	if string(b) != d.build { // does not allocate
+		if !utf8.Valid(b) {
+			c.fail("build is not UTF-8")
+			return ""
+		}
+		d.build = string(b)
+	}
+	return d.build
+}
+
+func relay(c *cursor) *Relay {
+	r := &Relay{From: c.index(), To: c.index(), Relayed: c.flag()}
+	frame := c.bytes("relayed frame", FrameMax)
+	switch {
+	case c.fault != "":
+	case len(frame) == 0 || Kind(frame[0]) != KindParticle:
+		c.fail("what is relayed is no particle")
+	default:
+		r.Frame = append([]byte(nil), frame...)
+	}
+	return r
+}

@@ -1,0 +1,267 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// everyKind holds one message of each kind with every field set, and the
+// zero value of each that has one.
+func everyKind() []Msg {
+	beat := Beat{
+		Seq: 1, Echo: 2, EchoAgeUS: 3, Records: 1 << 60, View: 1<<64 - 1,
+		Rank: Rank{Quorum: true, Alive: 11, Min: 1},
+		You:  You{Incarnation: 4, State: Left, Boot: 5, DampedMS: 60_000},
+	}
+	particle := &Particle{
+		Epoch: Epoch{Counter: 7, Dropper: 10}, Lap: 1 << 40, HeldUS: 999,
+		SlowStop: 3, SlowUS: 4000, WasStop: 5, WasUS: 6000,
+	}
+	record := Record{
+		Origin: RosterMax - 1, Incarnation: 300, Seq: 70_000, Boot: 0xdeadbeef, PID: 4_000_000,
+		Epoch: Epoch{Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Build: "v1.2.3",
+		Accused: []Accusation{{1, 2, true}, {RosterMax - 1, 1<<32 - 1, false}},
+	}
+	return []Msg{
+		&Hello{
+			Version: 1, Ring: "prod", Roster: [32]byte{1, 2, 3}, Size: 11, Linked: 4,
+			From: 3, To: 10, FromName: "dc1/prod/3", Incarnation: 9, Boot: 8, PID: 7,
+			Build: "v1", Probe: true, Beat: beat,
+		},
+		&Refuse{Code: RefuseTaken, Text: "stop the other one: ß"},
+		&beat,
+		&Flood{Records: []Record{record, {Origin: 1, Build: "v1.2.3"}}},
+		&Cut{Marks: []Mark{{1, 2}, {RosterMax - 1, 1<<32 - 1}}},
+		&Sync{Rank: beat.Rank, Down: []Mark{{0, 0}}},
+		particle,
+		&Relay{From: 1, To: 2, Relayed: true, Frame: Append(nil, particle)[HeaderLen:]},
+		&Bye{Text: "leaving"},
+		&Hello{}, &Refuse{}, &Beat{}, &Flood{}, &Cut{}, &Sync{}, &Particle{}, &Bye{},
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	var d Decoder
+	for i, m := range everyKind() {
+		t.Run(fmt.Sprintf("%d=%T", i, m), func(t *testing.T) {
+			buf := Append([]byte("before"), m)
+			frame, rest, err := Split(append(buf[len("before"):], "after"...))
+			if err != nil || string(rest) != "after" {
+				t.Fatalf("Split = rest %q, %v, want %q", rest, err, "after")
+			}
+			got, err := d.Decode(frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, m) {
+				t.Errorf("Decode(Append(m)) = %+v, want %+v", got, m)
+			}
+		})
+	}
+}
+
+// Every cut of every frame is told apart from a whole one, and trailing bytes
+// of a newer peer change nothing.
+func TestCutAndLonger(t *testing.T) {
+	var d Decoder
+	for _, m := range everyKind() {
+		buf := Append(nil, m)
+		for cut := range buf {
+			if _, _, err := Split(buf[:cut]); !errors.Is(err, ErrShort) {
+				t.Fatalf("%T: Split of %d bytes: %v, want ErrShort", m, cut, err)
+			}
+		}
+		frame := buf[HeaderLen:]
+		for cut := range frame {
+			if _, err := d.Decode(frame[:cut]); !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%T: Decode of %d bytes: %v, want ErrMalformed", m, cut, err)
+			}
+		}
+		got, err := d.Decode(append(frame, 0xff, 0xff))
+		if err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%T with two bytes more = %+v, %v, want the same message", m, got, err)
+		}
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	beat := Append(nil, &Beat{})[HeaderLen:]
+	beat[1+41] = byte(Left) + 1
+	tests := []struct {
+		name  string
+		frame []byte
+		want  error
+	}{
+		{"nothing", nil, ErrMalformed},
+		{"kind zero", []byte{0}, ErrUnknownKind},
+		{"kind 200", []byte{200, 1, 2}, ErrUnknownKind},
+		{"over the bound", make([]byte, FrameMax+2), ErrTooLong},
+		{"beat of no such state", beat, ErrMalformed},
+		{"too many marks", []byte{byte(KindCut), 0x81, 0x40}, ErrMalformed},
+		{"more marks than bytes", []byte{byte(KindCut), 3, 0, 0, 0}, ErrMalformed},
+		{"too many records", []byte{byte(KindFlood), 0x81, 0x08}, ErrMalformed},
+		{"index outside", []byte{byte(KindCut), 1, 0x80, 0x80, 0x01, 0}, ErrMalformed},
+		{"endless varint", []byte("\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), ErrMalformed},
+		{"text over its bound", []byte{byte(KindBye), 0x81, 0x08}, ErrMalformed},
+		{"text not UTF-8", []byte{byte(KindBye), 1, 0xff}, ErrMalformed},
+		{"relay of nothing", []byte{byte(KindRelay), 1, 2, 0, 0}, ErrMalformed},
+		{"relay of a bye", []byte{byte(KindRelay), 1, 2, 0, 2, byte(KindBye), 0}, ErrMalformed},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var d Decoder
+			if m, err := d.Decode(test.frame); !errors.Is(err, test.want) {
+				t.Errorf("Decode = %v, %v, want %v", m, err, test.want)
+			}
+		})
+	}
+}
+
+func TestSplitRefuses(t *testing.T) {
+	if _, _, err := Split([]byte{0, 0, 0, 0, 1}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("Split of an empty frame: %v, want ErrMalformed", err)
+	}
+	// The header alone is enough to refuse: a browser's "GET " is 1.2 GB.
+	for _, header := range []string{"GET ", "\x00\x01\x00\x02"} {
+		if _, _, err := Split([]byte(header)); !errors.Is(err, ErrTooLong) {
+			t.Errorf("Split(%q): %v, want ErrTooLong", header, err)
+		}
+	}
+	if _, _, err := Split([]byte("\x00\x01\x00\x01")); !errors.Is(err, ErrShort) {
+		t.Errorf("Split of the longest header: %v, want ErrShort", err)
+	}
+}
+
+func TestRecordSize(t *testing.T) {
+	for _, m := range everyKind() {
+		f, ok := m.(*Flood)
+		if !ok {
+			continue
+		}
+		sum := HeaderLen + 1 + 1
+		for i := range f.Records {
+			sum += RecordSize(&f.Records[i])
+		}
+		if got := len(Append(nil, f)); got != sum {
+			t.Errorf("a Flood of %d records has %d bytes, want %d", len(f.Records), got, sum)
+		}
+	}
+}
+
+// The largest lists the limits allow fit into a frame, whatever is in them.
+func TestLongestListsFit(t *testing.T) {
+	marks := make([]Mark, MarksMax)
+	for i := range marks {
+		marks[i] = Mark{RosterMax - 1, 1<<32 - 1}
+	}
+	accused := make([]Accusation, AccusedMax)
+	for i := range accused {
+		accused[i] = Accusation{RosterMax - 1, 1<<32 - 1, true}
+	}
+	var d Decoder
+	for _, m := range []Msg{
+		&Cut{Marks: marks}, &Sync{Down: marks}, &Flood{Records: []Record{{Accused: accused}}},
+	} {
+		got, err := d.Decode(Append(nil, m)[HeaderLen:])
+		if err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("the longest %T does not come back: %v", m, err)
+		}
+	}
+}
+
+func TestAppendCutsTexts(t *testing.T) {
+	var d Decoder
+	for _, text := range []string{
+		strings.Repeat("x", TextMax+1), strings.Repeat("ß", TextMax), "broken \xff here",
+	} {
+		m, err := d.Decode(Append(nil, &Bye{Text: text})[HeaderLen:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := m.(*Bye).Text
+		if len(got) > TextMax || len(got) < min(len(text), TextMax)-1 || !utf8.ValidString(got) {
+			t.Errorf("%d bytes of text came back as %d", len(text), len(got))
+		}
+	}
+}
+
+func TestAppendPanicsOverLimits(t *testing.T) {
+	for _, m := range []Msg{
+		&Cut{Marks: make([]Mark, MarksMax+1)},
+		&Cut{Marks: []Mark{{RosterMax, 0}}},
+		&Hello{Ring: strings.Repeat("x", NameMax+1)},
+		&Relay{Frame: []byte{byte(KindBye)}},
+		&Flood{Records: make([]Record, RecordsMax+1)},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("Append of a %T over its limit did not panic", m)
+				}
+			}()
+			Append(nil, m)
+		}()
+	}
+}
+
+// A Particle or Beat in hand stays what it was when other kinds are decoded.
+func TestScratchSurvivesOtherKinds(t *testing.T) {
+	var d Decoder
+	p, err := d.Decode(Append(nil, &Particle{Lap: 5})[HeaderLen:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Decode(Append(nil, &Beat{Seq: 1})[HeaderLen:]); err != nil {
+		t.Fatal(err)
+	}
+	if lap := p.(*Particle).Lap; lap != 5 {
+		t.Errorf("lap = %d after a beat was decoded, want 5", lap)
+	}
+}
+
+func TestHopAllocatesNothing(t *testing.T) {
+	var d Decoder
+	buf := make([]byte, 0, 128)
+	for _, m := range []Msg{&Particle{Lap: 1 << 40}, &Beat{Seq: 9, You: You{State: Alive}}} {
+		allocs := testing.AllocsPerRun(100, func() {
+			buf = Append(buf[:0], m)
+			frame, _, err := Split(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Decode(frame); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%T there and back: %v allocations, want 0", m, allocs)
+		}
+	}
+}
+
+func BenchmarkParticle(b *testing.B) { benchmarkThereAndBack(b, &Particle{Lap: 1 << 40}) }
+
+func BenchmarkBeat(b *testing.B) { benchmarkThereAndBack(b, &Beat{Seq: 9}) }
+
+func BenchmarkFlood(b *testing.B) {
+	benchmarkThereAndBack(b, &Flood{Records: []Record{
+		{Origin: 1, Build: "v1.2.3", Accused: []Accusation{{2, 3, true}}},
+	}})
+}
+
+func benchmarkThereAndBack(b *testing.B, m Msg) {
+	var d Decoder
+	buf := make([]byte, 0, 128)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = Append(buf[:0], m)
+		frame, _, _ := Split(buf)
+		if _, err := d.Decode(frame); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package wire
+
+// ProtocolVersion is what this build speaks; a peer may be one version behind.
+const ProtocolVersion = 1
+
+// Limits hold for every frame, whoever sent it: nothing is allocated before
+// the length that asks for it was checked against one of these.
+const (
+	FrameMax   = 64 << 10 // bytes of one control frame, header excluded
+	NameMax    = 255      // bytes of a ring or an instance name
+	TextMax    = 1024     // bytes of a refusal's explanation
+	BuildMax   = 64       // bytes of a build's version string
+	RosterMax  = 16384    // instances; no index is at or above it
+	RecordsMax = 1024     // records in one Flood
+	AccusedMax = 4096     // accusations in one record
+	MarksMax   = 8192     // marks in one Cut or Sync
+)
+
+// Kind is the first byte of every frame. Zero is never sent.
+type Kind uint8
+
+const (
+	KindHello Kind = iota + 1
+	KindRefuse
+	KindBeat
+	KindFlood
+	KindCut
+	KindSync
+	KindParticle
+	KindRelay
+	KindBye
+)
+
+// Msg is one decoded frame: a pointer to one of the structs below.
+type Msg interface{ Kind() Kind }
+
+// State is what one instance thinks of another.
+type State uint8
+
+const (
+	Unknown State = iota // never heard of since this process started
+	Alive
+	Down // cut from the view at this incarnation
+	Left // said goodbye
+)
+
+// Epoch orders particles that no quorum has anchored: by counter, then by who
+// dropped it.
+type Epoch struct {
+	Counter uint64
+	Dropper uint32
+}
+
+// Compare returns -1, 0 or +1 as e is older than, equal to or newer than f.
+func (e Epoch) Compare(f Epoch) int {
+	switch {
+	case e.Counter != f.Counter:
+		if e.Counter < f.Counter {
+			return -1
+		}
+		return 1
+	case e.Dropper != f.Dropper:
+		if e.Dropper < f.Dropper {
+			return -1
+		}
+		return 1
+	}
+	return 0
+}
+
+// Rank orders the views of two components that meet again: the one with the
+// quorum, then the larger, then the one that holds the smallest index, wins.
+type Rank struct {
+	Quorum bool
+	Alive  uint32
+	Min    uint32 // smallest index alive in it
+}
+
+// You is what the sender knows of the receiver. An instance learns from it
+// which incarnation to take, and that it was cut while it was away.
+type You struct {
+	Incarnation uint32
+	State       State
+	Boot        uint32
+	DampedMS    uint32 // milliseconds that a return has to wait, 0 for none
+}
+
+// Hello opens a link, in both directions, the dialer's first.
+type Hello struct {
+	Version     uint16
+	Ring        string
+	Roster      [32]byte // roster.Hash
+	Size        uint32   // instances in the sender's roster
+	Linked      uint32   // peers that hold the sender's roster, itself included
+	From, To    uint32   // indexes in the sender's roster
+	FromName    string
+	Incarnation uint32 // 0 while the sender does not know it yet
+	Boot        uint32 // random per process
+	PID         uint32
+	Build       string
+	Probe       bool // a check whether somebody answers; the link is wanted too
+	Beat        Beat // the first heartbeat rides along
+}
+
+// Refusal codes.
+type RefuseCode uint8
+
+const (
+	RefuseRing    RefuseCode = iota + 1 // another ring's name
+	RefuseRoster                        // rosters differ
+	RefuseName                          // not the instance that was dialed
+	RefuseTaken                         // a live process holds this name
+	RefuseVersion                       // no protocol version in common
+	RefuseLeaving                       // the acceptor is going away
+)
+
+// Refuse answers a Hello that cannot be accepted; the link closes after it.
+type Refuse struct {
+	Code RefuseCode
+	Text string // for a person, ends with what to do
+}
+
+// Beat is the heartbeat of one link, each way.
+type Beat struct {
+	Seq       uint32 // of this beat, per link and direction, from 1
+	Echo      uint32 // newest Seq heard from the other side, 0 for none
+	EchoAgeUS uint32 // microseconds since that one was heard
+	Records   uint64 // digest over all records held
+	View      uint64 // digest over who is alive at which incarnation
+	Rank      Rank
+	You       You
+}
+
+// Accusation says that the record's origin cannot reach subject.
+type Accusation struct {
+	Subject     uint32
+	Incarnation uint32
+	Proof       bool // connection broken and re-dial refused, or a new process answered
+}
+
+// Record is what one instance says of itself and of its neighbours. Of two
+// records of one origin the greater (incarnation, sequence) is the newer and
+// replaces the older whole.
+type Record struct {
+	Origin      uint32
+	Incarnation uint32
+	Seq         uint32
+	Boot        uint32
+	PID         uint32
+	Epoch       Epoch // highest the origin had seen
+	Left        bool
+	Build       string
+	Accused     []Accusation
+}
+
+// Flood carries records, newest known, to everybody: who had not the record
+// hands it on to all its other links.
+type Flood struct{ Records []Record }
+
+// Mark names a subject at an incarnation.
+type Mark struct{ Subject, Incarnation uint32 }
+
+// Cut is a quorum's verdict: these went in one incident. It floods.
+type Cut struct{ Marks []Mark }
+
+// Sync is the sender's whole opinion of who is down, sent to one neighbour
+// whose view digest stayed different.
+type Sync struct {
+	Rank Rank
+	Down []Mark
+}
+
+// Particle is the token.
+type Particle struct {
+	Epoch  Epoch
+	Lap    uint64
+	HeldUS uint64 // microseconds of declared rest, summed since this epoch was dropped
+
+	// The slowest stop by half the round trip to its next: so far on this lap,
+	// and of the lap before. SlowUS and WasUS are microseconds.
+	SlowStop, SlowUS uint32
+	WasStop, WasUS   uint32
+}
+
+// Relay carries a frame past a link that is bad: to the relay, which passes it
+// on unopened with Relayed set, and no further.
+type Relay struct {
+	From, To uint32
+	Relayed  bool
+	Frame    []byte // one frame, kind byte first; only a Particle may ride
+}
+
+// Bye closes a link in order.
+type Bye struct{ Text string }
+
+func (*Hello) Kind() Kind    { return KindHello }
+func (*Refuse) Kind() Kind   { return KindRefuse }
+func (*Beat) Kind() Kind     { return KindBeat }
+func (*Flood) Kind() Kind    { return KindFlood }
+func (*Cut) Kind() Kind      { return KindCut }
+func (*Sync) Kind() Kind     { return KindSync }
+func (*Particle) Kind() Kind { return KindParticle }
+func (*Relay) Kind() Kind    { return KindRelay }
+func (*Bye) Kind() Kind      { return KindBye }
