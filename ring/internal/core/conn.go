@@ -261,6 +261,7 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		c.shut(o, "")
 	}
 	if !cn.dialed {
+		cn.pulse.Hear(c.now, &h.Beat) // for our answer to echo it
 		c.hello(cn)
 	}
 	p.fails, p.tried = 0, true
@@ -397,6 +398,9 @@ func (c *Core) onBeat(cn *conn, b *wire.Beat) {
 	}
 	if !cn.dialed {
 		c.beat(cn)
+	}
+	if c.table.State(cn.peer.i) == wire.Down { // it lives, and must know how we see it
+		c.sendSync(cn)
 	}
 	cn.differ, cn.differV = c.compare(b.Records == c.table.Digest(), cn.differ),
 		c.compare(b.View == c.viewID, cn.differV)

@@ -76,6 +76,7 @@ type Core struct {
 	taken     time.Time // when somebody first said that our name is taken
 	takenNow  time.Time // not joining before: retry
 	selfCut   bool      // the others' quorum cut us and we have not been back since
+	doomed    bool      // the others have seen enough to cut us
 	wasWhole  bool
 	cutOff    bool
 	leaving   bool

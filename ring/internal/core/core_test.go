@@ -23,6 +23,7 @@ type lan struct {
 	peers map[ConnID]far
 	ids   ConnID
 	said  []string
+	lost  func(from, to int) bool // what does not arrive
 }
 
 type host struct {
@@ -30,6 +31,9 @@ type host struct {
 	core *Core
 	up   bool
 	wake time.Time
+
+	frozen bool
+	inbox  []Event // what came while frozen
 }
 
 type far struct {
@@ -109,6 +113,12 @@ func (l *lan) step(h *host, ev Event) {
 	if !h.up {
 		return
 	}
+	if h.frozen {
+		if ev.Kind != Timer {
+			h.inbox = append(h.inbox, ev)
+		}
+		return
+	}
 	for _, fx := range h.core.Step(l.now, ev) {
 		l.carryOut(h, fx)
 	}
@@ -130,6 +140,9 @@ func (l *lan) carryOut(h *host, fx Effect) {
 	case Send:
 		frame := wire.Append(nil, fx.Msg)[wire.HeaderLen:]
 		to := l.peers[fx.Conn]
+		if to.host == nil || l.lost != nil && l.lost(h.i, to.host.i) {
+			return
+		}
 		l.after(hop, func() {
 			var d wire.Decoder
 			m, err := d.Decode(frame)
@@ -142,6 +155,12 @@ func (l *lan) carryOut(h *host, fx Effect) {
 		})
 	case Dial:
 		to := l.hosts[fx.Peer]
+		if l.lost != nil && (l.lost(h.i, to.i) || l.lost(to.i, h.i)) {
+			l.after(fx.Timeout, func() {
+				l.step(h, Event{Kind: DialFailed, Peer: to.i, Cause: Unanswered})
+			})
+			return
+		}
 		l.after(2*hop, func() {
 			if !to.up {
 				l.step(h, Event{Kind: DialFailed, Peer: to.i, Cause: Refused})
@@ -169,7 +188,11 @@ func (l *lan) hang(id ConnID) {
 	if !ok {
 		return
 	}
+	from := l.peers[to.id].host
 	delete(l.peers, id)
+	if l.lost != nil && from != nil && l.lost(from.i, to.host.i) {
+		return
+	}
 	l.after(2*hop, func() {
 		if _, ok := l.peers[to.id]; ok {
 			delete(l.peers, to.id)
@@ -180,11 +203,6 @@ func (l *lan) hang(id ConnID) {
 
 func (l *lan) kill(i int) {
 	l.hosts[i].up = false
-	for id, to := range l.peers {
-		if p, ok := l.peers[to.id]; ok && p.host == l.hosts[i] {
-			_ = id
-		}
-	}
 	var ids []ConnID
 	for id := range l.peers {
 		if l.peers[l.peers[id].id].host == l.hosts[i] {
@@ -197,7 +215,7 @@ func (l *lan) kill(i int) {
 }
 
 func (l *lan) tail() {
-	for _, s := range l.said[max(0, len(l.said)-120):] {
+	for _, s := range l.said[max(0, len(l.said)-1200):] {
 		l.t.Log(s)
 	}
 }
@@ -247,5 +265,140 @@ func TestKilledIsKnownDeadAndTheRingCloses(t *testing.T) {
 				l.tail()
 			}
 		})
+	}
+}
+
+func (l *lan) thaw(i int) {
+	h := l.hosts[i]
+	h.frozen = false
+	in := h.inbox
+	h.inbox = nil
+	for _, ev := range in {
+		l.step(h, ev)
+	}
+	l.step(h, Event{Kind: Timer})
+}
+
+// count is how many lines of a kind about a subject were told by others.
+func (l *lan) count(kind ReportKind, subject int) (n int) {
+	for _, s := range l.said {
+		var d, k string
+		var i, sub int
+		if fmt.Sscanf(s, "%s %d %s %d", &d, &i, &k, &sub); k == string(kind) && sub == subject &&
+			i != subject {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFrozenIsFoundAndComesBack(t *testing.T) {
+	for _, n := range []int{3, 7, 11} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			l := newLAN(t, n)
+			l.run(5 * time.Second)
+			l.hosts[2].frozen = true
+			l.run(1500 * time.Millisecond)
+			for _, h := range l.hosts {
+				if v := h.core.View(); h.i != 2 && v.Instances[2].State != wire.Down {
+					t.Errorf("%d thinks 2 is %v", h.i, v.Instances[2].State)
+				}
+			}
+			l.run(time.Second)
+			l.thaw(2)
+			l.run(time.Second)
+			for _, h := range l.hosts {
+				if v := h.core.View(); v.Instances[2].State != wire.Alive || v.CutOff {
+					t.Errorf("%d thinks 2 is %v, cut off %v", h.i, v.Instances[2].State, v.CutOff)
+				}
+			}
+			if got := l.count(Died, 2); got != n-1 {
+				t.Errorf("%d deaths told, want %d", got, n-1)
+			}
+			if t.Failed() {
+				l.tail()
+			}
+		})
+	}
+}
+
+func TestH4BadLinkIsNotABadInstance(t *testing.T) {
+	for _, n := range []int{3, 7, 11, 40} {
+		for name, lost := range map[string]func(from, to int) bool{
+			"one way":   func(from, to int) bool { return from == 1 && to == 2 },
+			"both ways": func(from, to int) bool { return from+to == 3 && from > 0 && to > 0 },
+		} {
+			t.Run(fmt.Sprint(n, " ", name), func(t *testing.T) {
+				l := newLAN(t, n)
+				l.run(5 * time.Second)
+				changes := l.hosts[0].core.View().Changes
+				l.lost = lost
+				l.run(3 * time.Second)
+				_, before, _, _, _ := l.hosts[0].core.Particle()
+				l.run(10 * time.Second)
+				v := l.hosts[0].core.View()
+				if v.Changes != changes {
+					t.Errorf("%d view changes", v.Changes-changes)
+				}
+				if len(v.BadLinks) == 0 {
+					t.Error("no bad link shown")
+				}
+				if _, lap, _, _, _ := l.hosts[0].core.Particle(); lap < before+7 {
+					t.Errorf("%d laps in 10 s", lap-before)
+				}
+				l.lost = nil
+				l.run(3 * time.Second)
+				if v := l.hosts[0].core.View(); len(v.BadLinks) > 0 {
+					t.Errorf("bad links after healing: %v", v.BadLinks)
+				}
+				if t.Failed() {
+					l.tail()
+				}
+			})
+		}
+	}
+}
+
+func TestH5CutOffKnowsItAndComesBack(t *testing.T) {
+	for _, n := range []int{3, 7, 11} {
+		for name, lost := range map[string]func(from, to int) bool{
+			"black hole": func(from, to int) bool { return from == 2 || to == 2 },
+			"mute":       func(from, to int) bool { return from == 2 },
+			"deaf":       func(from, to int) bool { return to == 2 },
+		} {
+			t.Run(fmt.Sprint(n, " ", name), func(t *testing.T) {
+				l := newLAN(t, n)
+				l.run(5 * time.Second)
+				l.lost = lost
+				l.run(1600 * time.Millisecond)
+				if !l.hosts[2].core.View().CutOff {
+					t.Error("it does not know that it is cut off")
+				}
+				l.run(5 * time.Second)
+				for i, w := range l.hosts[2].core.View().Instances {
+					if i != 2 && w.State == wire.Alive {
+						t.Errorf("it shows %d as alive", i)
+					}
+				}
+				for _, h := range l.hosts {
+					if v := h.core.View(); h.i != 2 && (v.Instances[2].State != wire.Down || v.CutOff) {
+						t.Errorf("%d thinks 2 is %v, cut off %v", h.i, v.Instances[2].State, v.CutOff)
+					}
+				}
+				l.lost = nil
+				l.run(time.Second)
+				for _, h := range l.hosts {
+					if v := h.core.View(); v.Instances[2].State != wire.Alive || v.CutOff {
+						t.Errorf("%d thinks 2 is %v, cut off %v", h.i, v.Instances[2].State, v.CutOff)
+					}
+				}
+				if got := l.count(Died, 2); got != n-1 {
+					t.Errorf("%d deaths told, want %d", got, n-1)
+				}
+				if t.Failed() {
+					l.tail()
+				}
+			})
+		}
 	}
 }

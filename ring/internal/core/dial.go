@@ -21,6 +21,8 @@ type peer struct {
 	tried     bool // it has answered or failed since we started
 	fails     int
 	nextDial  time.Time
+	began     time.Time // when the dial under way, or the last, began
+	since     time.Time // when it came into the ring as it is now
 	graceTill time.Time // until then its own dial is waited for
 	unneeded  time.Time // since when nobody needs the link, zero if needed
 
@@ -64,7 +66,7 @@ func (c *Core) peer(i int) *peer {
 	if p := c.byIdx[i]; p != nil {
 		return p
 	}
-	p := &peer{i: i}
+	p := &peer{i: i, nextDial: c.now}
 	c.byIdx[i] = p
 	at, _ := slices.BinarySearchFunc(c.peers, i, func(p *peer, i int) int { return cmp.Compare(p.i, i) })
 	c.peers = slices.Insert(c.peers, at, p)
@@ -149,7 +151,7 @@ func (c *Core) dialAt(p *peer) time.Time {
 }
 
 func (c *Core) dial(p *peer) {
-	p.dialing = true
+	p.dialing, p.began = true, c.now
 	p.graceTill = time.Time{}
 	c.fx = append(c.fx, Effect{Kind: Dial, Peer: p.i, Timeout: c.cfg.Timing.Answer})
 }
@@ -212,7 +214,7 @@ func (c *Core) failed(p *peer, cause Cause) {
 	pause := min(limit, 25*time.Millisecond<<min(p.fails, 6))
 	p.fails++
 	p.nextDial = c.now.Add(pause/2 + time.Duration(c.rng.Int64N(int64(pause/2)+1)))
-	if cause != 0 && p.watched && c.joined && p.healthy() == nil {
+	if cause != 0 && p.watched && c.joined && p.healthy() == nil && !p.began.Before(p.since) {
 		c.accuse(p, cause == Refused)
 	}
 }

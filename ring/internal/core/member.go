@@ -35,9 +35,6 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 			c.version++
 		}
 	}
-	if c.joined && y.State == wire.Down && y.Incarnation >= c.inc && c.yields(cn, b.Rank) {
-		c.rejoin()
-	}
 }
 
 // contest settles that another process holds our name at incarnation inc: the
@@ -68,13 +65,12 @@ func (c *Core) onOwnRecord(r *wire.Record) {
 }
 
 // yields reports whether we, cut in the view of the other side, are the ones
-// who go over to it: always if it is in our own ring, else if its view is the
-// greater.
+// who go over to it: if its view is the greater, or if it is in our own ring
+// and no less entitled to a verdict than we are.
 func (c *Core) yields(cn *conn, theirs wire.Rank) bool {
-	if c.isAlive(cn.peer.i) || c.selfCut {
-		return true
-	}
-	return !greater(c.rank(), theirs)
+	ours := c.rank()
+	return c.selfCut || !greater(ours, theirs) ||
+		c.isAlive(cn.peer.i) && (theirs.Quorum || !ours.Quorum)
 }
 
 // greater orders views that meet: the quorum's, the larger, the one with the

@@ -90,7 +90,7 @@ func (c *Core) returned(i int, inc uint32) {
 	delete(c.between, i)
 	p := c.byIdx[i]
 	if p != nil {
-		p.lost = false
+		p.lost, p.since = false, c.now
 		p.graceTill = time.Time{}
 		if p.accused {
 			p.accused = false
@@ -260,10 +260,41 @@ func (c *Core) sendRecords(cn *conn, origins func(func(int) bool)) {
 // judge weighs all accusations between the living.
 func (c *Core) judge() {
 	c.weigh = false
+	old := c.verdict
+	c.listEdges(c.selfCut)
+	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges)
+	c.doomed = !c.selfCut && c.isDoomed()
+	if c.doomed {
+		c.listEdges(true)
+		c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges)
+	}
+	if old == nil || !slices.EqualFunc(old.Findings, c.verdict.Findings,
+		func(a, b detect.Finding) bool { return a.Subject == b.Subject }) {
+		c.look = true
+	}
+	c.noteMarks()
+	c.findBadLinks()
+	c.version++
+}
+
+// isDoomed reports whether the others have seen enough to cut us. What they say
+// of each other comes from a ring we are no longer in.
+func (c *Core) isDoomed() bool {
+	for _, f := range c.verdict.Findings {
+		if f.Subject == c.self {
+			return f.Over()
+		}
+	}
+	return false
+}
+
+// listEdges gathers the accusations between the living; own, only ours: who is
+// cut off has nothing but its own eyes.
+func (c *Core) listEdges(own bool) {
 	c.edges = c.edges[:0]
 	for _, o := range c.table.Accusers() {
-		if !c.isAlive(o) || c.selfCut && o != c.self {
-			continue // cut off, an instance has only its own eyes
+		if !c.isAlive(o) || own && o != c.self {
+			continue
 		}
 		for _, a := range c.table.Accused(o) {
 			s := int(a.Subject)
@@ -273,12 +304,10 @@ func (c *Core) judge() {
 			}
 		}
 	}
-	old := c.verdict
-	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges)
-	if old == nil || !slices.EqualFunc(old.Findings, c.verdict.Findings,
-		func(a, b detect.Finding) bool { return a.Subject == b.Subject }) {
-		c.look = true
-	}
+}
+
+// noteMarks keeps who is over the high mark, and who since when between the two.
+func (c *Core) noteMarks() {
 	over, between := false, map[int]time.Time{}
 	for _, f := range c.verdict.Findings {
 		switch {
@@ -305,8 +334,6 @@ func (c *Core) judge() {
 	case c.over.IsZero():
 		c.over = c.now
 	}
-	c.findBadLinks()
-	c.version++
 }
 
 // expireBetween clears whom not all unaccused observers accuse for one
@@ -455,7 +482,7 @@ func (c *Core) tellView() {
 		c.incident = 0
 		c.findBadLinks()
 	}
-	off := c.joined && (c.selfCut || !c.quorumOf(c.alive))
+	off := c.joined && (c.selfCut || c.doomed || !c.quorumOf(c.alive) || c.alone())
 	if off == c.cutOff {
 		return
 	}
@@ -464,7 +491,7 @@ func (c *Core) tellView() {
 	text := fmt.Sprintf("%d of %d in reach", c.alive, c.n-c.left)
 	switch {
 	case off && c.wasWhole:
-		if c.selfCut {
+		if c.selfCut || c.doomed {
 			text = "the others have cut this instance from the ring"
 		}
 		c.tell(Report{Kind: CutOff, Subject: c.self, Text: text})
@@ -474,6 +501,20 @@ func (c *Core) tellView() {
 		}
 		c.wasWhole = true
 	}
+}
+
+// alone reports whether nobody this instance watches can be reached: it need
+// not wait for the rest of the ring to be tried to know that it is cut off.
+func (c *Core) alone() bool {
+	if c.alive < 2 {
+		return false
+	}
+	for _, i := range c.watched {
+		if p := c.byIdx[i]; !p.accused || p.healthy() != nil {
+			return false
+		}
+	}
+	return len(c.watched) > 0
 }
 
 // quorumOf reports whether n instances are more than half of those that have

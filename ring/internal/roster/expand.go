@@ -185,3 +185,45 @@ func placeholder(word, name string, elements []string, index int) (string, error
 	}
 	return elements[n-1], nil
 }
+
+// Addresses returns the address of each name, the first of them at index
+// first. The pattern is a template of Address or, where one of its braces is a
+// range or a list, what Expand makes of it: one address a name, in order.
+func Addresses(pattern string, names []string, first int) ([]string, error) {
+	if !hasList(pattern) {
+		addrs := make([]string, len(names))
+		for i, name := range names {
+			var err error
+			if addrs[i], err = Address(pattern, name, first+i); err != nil {
+				return nil, err
+			}
+		}
+		return addrs, nil
+	}
+	addrs, err := Expand(pattern)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("addresses: %w", err)
+	case len(addrs) != len(names):
+		return nil, fmt.Errorf("addresses %s: it stands for %d of them, and there are %d names: "+
+			"change one of the ranges", quoted(pattern), len(addrs), len(names))
+	}
+	for i, addr := range addrs {
+		if err := CheckAddr(addr); err != nil {
+			return nil, fmt.Errorf("addresses %s, instance %d (%s): %w",
+				quoted(pattern), first+i, names[i], err)
+		}
+	}
+	return addrs, nil
+}
+
+// hasList reports whether a brace of pattern holds a range or a list.
+func hasList(pattern string) bool {
+	for part := range strings.SplitSeq(pattern, "{") {
+		inner, _, closed := strings.Cut(part, "}")
+		if closed && (strings.Contains(inner, "..") || strings.Contains(inner, ",")) {
+			return true
+		}
+	}
+	return false
+}
