@@ -21,6 +21,7 @@ type conn struct {
 	doubted  bool      // silent for longer than patience
 	boot     uint32    // the process at the other end
 	linked   uint32    // peers that hold its roster, by its word
+	out      bool      // its Hello had no incarnation
 	differ   int       // beats in a row whose records digest was not ours
 	differV  int       // the same for the view
 }
@@ -246,6 +247,7 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 func (c *Core) establish(cn *conn, h *wire.Hello) {
 	p := cn.peer
 	cn.up, cn.answerBy, cn.boot = true, time.Time{}, h.Boot
+	cn.out = h.Incarnation == 0
 	slot := &p.accepted
 	if cn.dialed {
 		slot = &p.dialed
@@ -277,10 +279,10 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		cn.twoWay = true
 	}
 	c.takeBeat(cn, &h.Beat)
-	if h.Beat.Records != c.table.Digest() {
+	if h.Beat.Records != uint32(c.table.Digest()) {
 		c.sendAll(cn)
 	}
-	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != c.viewID {
+	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != uint32(c.viewID) {
 		c.sendSync(cn)
 	}
 	if a, d := p.accepted, p.dialed; a != nil && d != nil && a.up && !c.designated(p.i) {
@@ -299,6 +301,10 @@ func (c *Core) checkBoot(p *peer, h *wire.Hello) {
 		return
 	}
 	if c.table.Boot(p.i) == h.Boot {
+		if h.Incarnation == 0 { // it says itself that it is out
+			c.accuse(p, true)
+			return
+		}
 		c.clear(p)
 		return
 	}
@@ -350,6 +356,9 @@ func (c *Core) doubtAt(cn *conn) time.Time {
 func (c *Core) doubt(cn *conn) {
 	cn.doubted = true
 	p := cn.peer
+	if cn.dialed { // what it echoes tells the other side, if that still hears us
+		c.beat(cn)
+	}
 	if p.healthy() != nil {
 		return
 	}
@@ -387,7 +396,8 @@ func (c *Core) beat(cn *conn) {
 func (c *Core) fillBeat(cn *conn, b *wire.Beat) {
 	cn.pulse.Fill(c.now, b)
 	cn.lastBeat = c.now
-	b.Records, b.View, b.Rank, b.You = c.table.Digest(), c.viewID, c.rank(), c.you(cn.peer.i)
+	b.Records, b.View = uint32(c.table.Digest()), uint32(c.viewID)
+	b.Rank, b.You = c.rank(), c.you(cn.peer.i)
 }
 
 // onBeat takes a heartbeat, and answers it on a link we accepted.
@@ -396,14 +406,17 @@ func (c *Core) onBeat(cn *conn, b *wire.Beat) {
 	if c.conns[cn.id] == nil {
 		return
 	}
+	if !cn.doubted && cn.pulse.Stale(c.now, c.patience()) {
+		c.doubt(cn)
+	}
 	if !cn.dialed {
 		c.beat(cn)
 	}
 	if c.table.State(cn.peer.i) == wire.Down { // it lives, and must know how we see it
 		c.sendSync(cn)
 	}
-	cn.differ, cn.differV = c.compare(b.Records == c.table.Digest(), cn.differ),
-		c.compare(b.View == c.viewID, cn.differV)
+	cn.differ, cn.differV = c.compare(b.Records == uint32(c.table.Digest()), cn.differ),
+		c.compare(b.View == uint32(c.viewID), cn.differV)
 	if cn.differ >= 2 {
 		cn.differ = 0
 		c.sendAll(cn)
@@ -430,7 +443,7 @@ func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
 		c.version++
 	}
 	if cn.twoWay && !cn.doubted {
-		if c.table.Boot(cn.peer.i) == cn.boot {
+		if c.table.Boot(cn.peer.i) == cn.boot && !cn.out {
 			c.clear(cn.peer)
 		}
 		c.learn(cn, b)

@@ -100,6 +100,7 @@ type Core struct {
 	between  map[int]time.Time
 	cleared  map[int]bool
 	flaps    map[int]flap
+	stood    map[[2]int]time.Time // since when each accusation stands
 	bad      []BadLinkView
 	weigh    bool // accusations changed
 	look     bool // who lives or is accused changed

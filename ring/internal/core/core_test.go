@@ -66,7 +66,7 @@ func (q *timeline) Pop() any {
 }
 
 var lanTiming = Timing{
-	Beat: 700 * time.Millisecond, Patience: 300 * time.Millisecond, Answer: 300 * time.Millisecond,
+	Beat: 800 * time.Millisecond, Patience: 250 * time.Millisecond, Answer: 300 * time.Millisecond,
 	Redial: 400 * time.Millisecond, Settle: 10 * time.Millisecond, Gather: 250 * time.Millisecond,
 	Lap: time.Second, Loss: 400 * time.Millisecond, HoldDown: time.Minute,
 }

@@ -105,6 +105,11 @@ func (c *Core) lookRound() {
 		p := c.peer(i)
 		p.watched = true
 	}
+	for _, p := range c.peers { // what we do not watch we have no word on
+		if p.accused && !p.watched {
+			c.clear(p)
+		}
+	}
 	c.findNext()
 }
 

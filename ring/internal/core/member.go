@@ -7,11 +7,15 @@ import (
 	"ringofservers.dev/ring/internal/wire"
 )
 
+// tenth is the unit in which a neighbour tells how long a return must wait.
+const tenth = 100 * time.Millisecond
+
 // you is what we know of i, for i to learn from.
 func (c *Core) you(i int) wire.You {
 	y := wire.You{Incarnation: c.table.Incarnation(i), State: c.table.State(i), Boot: c.table.Boot(i)}
-	if y.State != wire.Alive {
-		y.DampedMS = uint32(min(c.dampedFor(i)/time.Millisecond, 1<<31))
+	if y.State != wire.Alive && c.quorumOf(c.alive) {
+		tenths := (c.dampedFor(i) + tenth - 1) / tenth
+		y.Damped = uint16(min(tenths, 1<<16-1))
 	}
 	return y
 }
@@ -21,13 +25,16 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 	y := b.You
 	c.told = max(c.told, y.Incarnation)
 	if y.State == wire.Alive && y.Boot != 0 && y.Boot != c.cfg.Boot {
-		if c.joined {
-			c.contest(y.Incarnation, y.Boot)
+		if c.joined && y.Incarnation >= c.inc {
+			c.usurped()
 		}
 		return // another process is where we want to be, until it is cut
 	}
-	if y.DampedMS > 0 && (!c.joined || y.State == wire.Down && y.Incarnation >= c.inc) {
-		if at := c.now.Add(time.Duration(y.DampedMS) * time.Millisecond); at.After(c.damped) {
+	if y.State == wire.Alive && c.joined {
+		c.taken = time.Time{}
+	}
+	if y.Damped > 0 && (!c.joined || y.State == wire.Down && y.Incarnation >= c.inc) {
+		if at := c.now.Add(time.Duration(y.Damped) * tenth); at.After(c.damped) {
 			if c.damped.Before(c.now) {
 				c.tell(Report{Kind: Damped, Subject: c.self, Wait: at.Sub(c.now)})
 			}
@@ -37,32 +44,21 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 	}
 }
 
-// contest settles that another process holds our name at incarnation inc: the
-// higher incarnation wins, and of equal ones the greater boot number.
-func (c *Core) contest(inc, boot uint32) {
-	if inc > c.inc || inc == c.inc && boot > c.cfg.Boot {
-		c.fatal(fmt.Sprintf("another process has taken the name %s (incarnation %d, this one had %d); "+
-			"stop one of the two", c.cfg.Roster.Names[c.self], inc, c.inc))
-		return
+// usurped notes that others hold another process for us, at an incarnation no
+// lower than ours. If that one is gone they will cut it and we come back above
+// it; if it lives, this process is one too many.
+func (c *Core) usurped() {
+	if c.taken.IsZero() {
+		c.taken = c.now
 	}
-	if inc == c.inc {
-		c.inc++
-		c.saved.Incarnation = c.inc
-		c.save()
-		c.publish()
+	if c.now.Sub(c.taken) > 3*c.detection() {
+		c.fatal(fmt.Sprintf("another process has taken the name %s; stop one of the two",
+			c.cfg.Roster.Names[c.self]))
 	}
 }
 
-// onOwnRecord meets our own word, or that of somebody who goes by our name.
-func (c *Core) onOwnRecord(r *wire.Record) {
-	c.told = max(c.told, r.Incarnation)
-	if !c.joined || r.Left && r.Incarnation < c.inc {
-		return
-	}
-	if r.Boot != c.cfg.Boot && r.Incarnation >= c.inc && !r.Left {
-		c.contest(r.Incarnation, r.Boot)
-	}
-}
+// onOwnRecord meets our own word, or that of somebody who went by our name.
+func (c *Core) onOwnRecord(r *wire.Record) { c.told = max(c.told, r.Incarnation) }
 
 // yields reports whether we, cut in the view of the other side, are the ones
 // who go over to it: if its view is the greater, or if it is in our own ring
@@ -181,14 +177,23 @@ func (c *Core) join() {
 // rejoin comes back into a ring that has cut us: under a new incarnation, and
 // with its view in place of ours.
 func (c *Core) rejoin() {
-	if c.damped.After(c.now) {
-		if c.joined {
-			c.joined = false
-			c.setState(c.self, wire.Down)
-		}
+	if !c.damped.After(c.now) {
+		c.join()
 		return
 	}
-	c.join()
+	if !c.joined {
+		return
+	}
+	// Out, until the hold-down is over. New links say so: their Hello has no
+	// incarnation, and they bring the view of those who are in.
+	c.joined = false
+	c.setState(c.self, wire.Down)
+	for len(c.open) > 0 {
+		if p := c.open[0].peer; p != nil {
+			p.linked, p.dialing, p.nextDial = false, false, c.now
+		}
+		c.shut(c.open[0], "waiting to return")
+	}
 }
 
 // sendSync sends our whole opinion of who is down.
@@ -219,23 +224,23 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 	inRing := c.isAlive(cn.peer.i)
 	switch {
 	case !c.joined:
-		c.adopt(down, false)
+		c.adopt(down, s.Rank.Quorum, s.Rank.Quorum)
 	case us:
 		if cn.twoWay && c.yields(cn, s.Rank) {
-			c.adopt(down, true)
+			c.adopt(down, true, s.Rank.Quorum)
 			c.rejoin()
 		}
 	case !inRing:
 	case s.Rank.Quorum && !c.quorumOf(c.alive):
-		c.adopt(down, true)
+		c.adopt(down, true, true)
 	case c.quorumOf(c.alive) && !s.Rank.Quorum:
 	default:
-		c.adopt(down, false)
+		c.adopt(down, false, s.Rank.Quorum)
 	}
 }
 
 // adopt takes over who is down; whole, also who is not.
-func (c *Core) adopt(down map[int]uint32, whole bool) {
+func (c *Core) adopt(down map[int]uint32, whole, quorum bool) {
 	for i := range c.n {
 		inc := c.table.Incarnation(i)
 		if i == c.self || inc == 0 {
@@ -246,7 +251,7 @@ func (c *Core) adopt(down map[int]uint32, whole bool) {
 		case said && dead >= inc && c.isAlive(i) && !c.joined:
 			c.setState(i, wire.Down) // old news to everybody but us
 		case said && dead >= inc && c.isAlive(i):
-			c.bury(wire.Mark{Subject: uint32(i), Incarnation: inc})
+			c.bury(wire.Mark{Subject: uint32(i), Incarnation: inc}, quorum)
 		case whole && !said && c.table.State(i) == wire.Down:
 			c.setState(i, wire.Alive)
 			c.returned(i, inc)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -131,9 +132,10 @@ func (c *Core) relay() *conn {
 	return nil
 }
 
+// badLink reports whether a or b says that it cannot reach the other.
 func (c *Core) badLink(a, b int) bool {
-	return slices.ContainsFunc(c.bad, func(l BadLinkView) bool {
-		return l.From == a && l.To == b || l.From == b && l.To == a
+	return slices.ContainsFunc(c.edges, func(e detect.Edge) bool {
+		return e.Observer == a && e.Subject == b || e.Observer == b && e.Subject == a
 	})
 }
 

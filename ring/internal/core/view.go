@@ -27,11 +27,9 @@ type flap struct {
 	at     time.Time
 }
 
-// recordsPerFlood keeps a frame of records well under wire.FrameMax.
-const (
-	recordsPerFlood = 256
-	accusedPerFlood = 2048
-)
+// floodBytes is where a frame of records is full: other frames must not wait
+// long behind it.
+const floodBytes = 16 << 10
 
 // onFlood takes records and hands on what was new.
 func (c *Core) onFlood(cn *conn, f *wire.Flood) {
@@ -50,7 +48,7 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 	}
 	i := int(r.Origin)
 	was, wasInc := c.table.State(i), c.table.Incarnation(i)
-	before := c.table.Accused(i)
+	before, wasBoot := c.table.Accused(i), c.table.Boot(i)
 	if was == wire.Alive {
 		c.viewID ^= viewMix(i, wasInc)
 	}
@@ -71,6 +69,9 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 			c.tell(Report{Kind: Parted, Subject: i, Incarnation: r.Incarnation})
 		}
 	case r.Left || r.Incarnation == wasInc:
+	case was == wire.Alive && c.table.Boot(i) == wasBoot: // it was cut elsewhere, and came back
+		c.returned(i, r.Incarnation)
+		c.news()
 	case was == wire.Alive:
 		c.addFlap(i, flapProof)
 		c.tell(Report{Kind: Died, Subject: i, Incarnation: wasInc, Proof: true, By: []int{i},
@@ -164,7 +165,8 @@ func (c *Core) news() {
 
 // accuse says that p cannot be reached, to everybody.
 func (c *Core) accuse(p *peer, proof bool) {
-	if !c.joined || !c.isAlive(p.i) || p.accused && (p.proof || !proof) {
+	if !c.joined || !c.isAlive(p.i) || p.accused && (p.proof || !proof) ||
+		len(c.accused) >= wire.AccusedMax {
 		return
 	}
 	c.dropAccusation(p.i)
@@ -239,18 +241,18 @@ func (c *Core) sendAll(cn *conn) {
 
 func (c *Core) sendRecords(cn *conn, origins func(func(int) bool)) {
 	var batch []wire.Record
-	accused := 0
+	size := 0
 	for i := range origins {
 		r, ok := c.table.Record(i)
 		if !ok {
 			continue
 		}
-		batch = append(batch, r)
-		accused += len(r.Accused)
-		if len(batch) == recordsPerFlood || accused >= accusedPerFlood {
+		bytes := wire.RecordSize(&r)
+		if len(batch) == wire.RecordsMax || len(batch) > 0 && size+bytes > floodBytes {
 			c.send(cn, &wire.Flood{Records: batch})
-			batch, accused = nil, 0
+			batch, size = nil, 0
 		}
+		batch, size = append(batch, r), size+bytes
 	}
 	if len(batch) > 0 {
 		c.send(cn, &wire.Flood{Records: batch})
@@ -344,6 +346,9 @@ func (c *Core) expireBetween() {
 			c.cleared[s] = true
 		}
 	}
+	if d := c.badDeadline(); !d.IsZero() && !c.now.Before(d) {
+		c.findBadLinks()
+	}
 }
 
 // blocked reports whether the cut waits for somebody between the marks.
@@ -372,7 +377,7 @@ func (c *Core) cutAt() time.Time {
 }
 
 func (c *Core) cutDeadline() time.Time {
-	d := c.cutAt()
+	d := earlier(earlier(c.cutAt(), c.aloneAt()), c.badDeadline())
 	for s, since := range c.between {
 		if !c.cleared[s] {
 			d = earlier(d, since.Add(c.detection()))
@@ -385,6 +390,14 @@ func (c *Core) cutDeadline() time.Time {
 // quorum's verdict floods; where there is none, everybody has only its own
 // word that the others cannot be reached.
 func (c *Core) cut() {
+	if at := c.aloneAt(); !at.IsZero() && !c.now.Before(at) {
+		for i := range c.n { // nobody is left to ask about the rest
+			if i != c.self && c.isAlive(i) {
+				c.bury(wire.Mark{Subject: uint32(i), Incarnation: c.table.Incarnation(i)}, false)
+			}
+		}
+		return
+	}
 	if at := c.cutAt(); at.IsZero() || c.now.Before(at) {
 		return
 	}
@@ -397,7 +410,7 @@ func (c *Core) cut() {
 	}
 	quorum := c.quorumOf(c.alive - len(marks))
 	for _, m := range marks {
-		c.bury(m)
+		c.bury(m, quorum)
 	}
 	c.over = time.Time{}
 	if quorum && len(marks) > 0 {
@@ -413,8 +426,9 @@ func (c *Core) floodCut(marks []wire.Mark, from *conn) {
 	}
 }
 
-// bury takes one instance out of the view.
-func (c *Core) bury(m wire.Mark) {
+// bury takes one instance out of the view. Only a quorum's word counts against
+// its return: what a minority cannot reach may be the better half.
+func (c *Core) bury(m wire.Mark, quorum bool) {
 	i := int(m.Subject)
 	r := Report{Kind: Died, Subject: i, Incarnation: m.Incarnation}
 	if c.verdict != nil {
@@ -427,11 +441,12 @@ func (c *Core) bury(m wire.Mark) {
 	for _, e := range c.edges {
 		r.Proof = r.Proof || e.Subject == i && e.Proof
 	}
-	points := flapSilent
-	if r.Proof {
-		points = flapProof
+	switch {
+	case quorum && r.Proof:
+		c.addFlap(i, flapProof)
+	case quorum:
+		c.addFlap(i, flapSilent)
 	}
-	c.addFlap(i, points)
 	c.setState(i, wire.Down)
 	c.incident++
 	delete(c.between, i)
@@ -462,7 +477,7 @@ func (c *Core) onCut(cn *conn, m *wire.Cut) {
 			}
 		case int64(k.Subject) < int64(c.n) && c.isAlive(int(k.Subject)) &&
 			c.table.Incarnation(int(k.Subject)) == k.Incarnation:
-			c.bury(k)
+			c.bury(k, true)
 			took = append(took, k)
 		}
 	}
@@ -477,8 +492,10 @@ func (c *Core) tellView() {
 		c.viewNews = false
 		c.changes++
 		c.token.SetRing(max(c.alive, 1), c.rankOfSelf())
-		c.tell(Report{Kind: ViewChanged, Subject: -1,
-			Text: fmt.Sprintf("%d of %d alive", c.alive, c.n)})
+		if c.joined {
+			c.tell(Report{Kind: ViewChanged, Subject: -1,
+				Text: fmt.Sprintf("%d of %d alive", c.alive, c.n)})
+		}
 		c.incident = 0
 		c.findBadLinks()
 	}
@@ -509,12 +526,26 @@ func (c *Core) alone() bool {
 	if c.alive < 2 {
 		return false
 	}
-	for _, i := range c.watched {
-		if p := c.byIdx[i]; !p.accused || p.healthy() != nil {
+	for _, p := range c.peers {
+		if c.isAlive(p.i) && p.healthy() != nil {
 			return false
 		}
 	}
-	return len(c.watched) > 0
+	for _, i := range detect.Watched(c.cfg.Overlay, nil, c.self, c.isAlive, nil) {
+		if !c.byIdx[i].accused {
+			return false
+		}
+	}
+	return true
+}
+
+// aloneAt is when an instance that is alone gives the others up: those further
+// on, dialed since, have had the time to answer.
+func (c *Core) aloneAt() time.Time {
+	if !c.joined || len(c.accused) == 0 || !c.alone() {
+		return time.Time{}
+	}
+	return c.fresh.Add(c.cfg.Timing.Answer / 2)
 }
 
 // quorumOf reports whether n instances are more than half of those that have
@@ -522,10 +553,10 @@ func (c *Core) alone() bool {
 func (c *Core) quorumOf(n int) bool { return 2*n > c.n-c.left }
 
 func (c *Core) rank() wire.Rank {
-	r := wire.Rank{Quorum: c.quorumOf(c.alive), Alive: uint32(c.alive), Min: uint32(c.self)}
+	r := wire.Rank{Quorum: c.quorumOf(c.alive), Alive: uint16(c.alive), Min: uint16(c.self)}
 	for i := range c.n {
 		if c.isAlive(i) {
-			r.Min = uint32(i)
+			r.Min = uint16(i)
 			break
 		}
 	}
@@ -543,25 +574,50 @@ func (c *Core) rankOfSelf() int {
 	return n
 }
 
-// findBadLinks lists accusations between instances that both live.
+// badAfter is how long an accusation must stand, with both ends alive, before
+// the link is shown as bad: most are followed by a verdict or taken back.
+func (c *Core) badAfter() time.Duration { return c.cfg.Timing.Patience + 8*c.quiet() }
+
+// findBadLinks lists the standing accusations between instances that both live.
 func (c *Core) findBadLinks() {
+	stood := make(map[[2]int]time.Time, len(c.edges))
 	var bad []BadLinkView
 	for _, e := range c.edges {
-		if c.isAlive(e.Observer) && c.isAlive(e.Subject) {
+		key := [2]int{e.Observer, e.Subject}
+		since, ok := c.stood[key]
+		if !ok {
+			since = c.now
+		}
+		stood[key] = since
+		if c.now.Sub(since) >= c.badAfter() && c.isAlive(e.Observer) && c.isAlive(e.Subject) {
 			bad = append(bad, BadLinkView{From: e.Observer, To: e.Subject, Proof: e.Proof})
 		}
 	}
+	c.stood = stood
 	for _, b := range bad {
 		if !slices.ContainsFunc(c.bad, b.same) {
 			c.tell(Report{Kind: BadLink, Subject: b.To, By: []int{b.From}})
+			c.version++
 		}
 	}
 	for _, b := range c.bad {
 		if !slices.ContainsFunc(bad, b.same) && c.isAlive(b.From) && c.isAlive(b.To) {
 			c.tell(Report{Kind: GoodLink, Subject: b.To, By: []int{b.From}})
+			c.version++
 		}
 	}
 	c.bad = bad
+}
+
+// badDeadline is when the next accusation will have stood for long enough.
+func (c *Core) badDeadline() time.Time {
+	var d time.Time
+	for key, since := range c.stood {
+		if !slices.ContainsFunc(c.bad, BadLinkView{From: key[0], To: key[1]}.same) {
+			d = earlier(d, since.Add(c.badAfter()))
+		}
+	}
+	return d
 }
 
 func (b BadLinkView) same(o BadLinkView) bool { return b.From == o.From && b.To == o.To }

@@ -134,13 +134,16 @@ func Observers(o *overlay.Overlay, dst []int, s int, counts func(int) bool) []in
 
 // Watched appends to dst whom i watches: on each ring and side everybody who
 // lives up to and including the first who is not accused. Whoever finds its
-// neighbour accused thus dials the next at once, and on until one answers.
+// neighbour accused thus dials the next at once, and on until one answers; past
+// a run of k accused the next k+1 are tried together, so that the far end of a
+// long run is found in few rounds.
 func Watched(o *overlay.Overlay, dst []int, i int, alive func(int) bool, v *Verdict) []int {
 	if o.Complete {
 		return Observers(o, dst, i, alive)
 	}
 	for k := range o.Rings {
 		for _, dir := range [2]int{1, -1} {
+			accused, beyond := 0, 0
 			o.Walk(k, i, dir, func(j int) bool {
 				if !alive(j) {
 					return false
@@ -148,7 +151,12 @@ func Watched(o *overlay.Overlay, dst []int, i int, alive func(int) bool, v *Verd
 				if !slices.Contains(dst, j) {
 					dst = append(dst, j)
 				}
-				return !v.Accused(j)
+				if v.Accused(j) {
+					accused++
+				} else {
+					beyond++
+				}
+				return beyond > 0 && beyond > accused
 			})
 		}
 	}

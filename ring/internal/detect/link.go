@@ -2,9 +2,9 @@
 // watches one link by heartbeats that must come back, and [Judge] weighs what
 // all observers say of each other.
 //
-//	    p ──beat 7──────► s        a link counts as heard only when the other
-//	    p ◄──beat 3, echo 7─ s     side has echoed our beat: deaf and mute
-//	                               look the same, and are
+//	p ──beat 7──────► s        a link counts as heard only when the other
+//	p ◄──beat 3, echo 7─ s     side has echoed our beat: deaf and mute
+//	                           look the same, and are
 //
 // One observer alone has a bad link, not a dead neighbour. Observers that are
 // themselves accused more than those they accuse are not believed (the peeling
@@ -97,6 +97,12 @@ func (p *Pulse) SilentAt(beat, patience time.Duration) time.Time {
 		wait += beat
 	}
 	return p.open.Add(wait)
+}
+
+// Stale reports, after Hear, whether the dialer's beat failed to echo an answer
+// that was sent it long before: it beats, but does not hear us.
+func (p *Pulse) Stale(now time.Time, patience time.Duration) bool {
+	return !p.Dialer && !p.open.IsZero() && now.Sub(p.open) >= (patience+p.srtt)/2
 }
 
 // Silent is for how long the oldest beat has gone without an echo.

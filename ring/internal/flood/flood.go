@@ -1,10 +1,10 @@
 // Package flood spreads records: what each instance says of itself, newest
 // wins, handed on by whoever had it not yet to all its other links.
 //
-//	     A ──► B ──► D        a record crosses each link at most once each way,
-//	      ╲    ▲ ╲  ▲         and reaches everybody over the shortest path that
-//	       ╲   │  ╲ │         is up at that moment
-//	        ► C ──► E
+//	A ──► B ──► D        a record crosses each link at most once each way,
+//	 ╲    ▲ ╲  ▲         and reaches everybody over the shortest path that
+//	  ╲   │  ╲ │         is up at that moment
+//	   ► C ──► E
 //
 // A [Table] holds the newest record of each origin in sixteen bytes, and a
 // digest that two tables share exactly when they hold the same records. An

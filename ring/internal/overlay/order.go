@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
@@ -37,7 +36,7 @@ func hashOrder(names []string, ring string, seed uint64, k int) []int32 {
 		if c := cmp.Compare(a.first, b.first); c != 0 {
 			return c
 		}
-		if c := bytes.Compare(a.digest[:], b.digest[:]); c != 0 {
+		if c := slices.Compare(a.digest[:], b.digest[:]); c != 0 {
 			return c
 		}
 		return cmp.Compare(names[a.index], names[b.index])

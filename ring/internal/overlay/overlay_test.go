@@ -175,8 +175,8 @@ func linksOf(o *Overlay) map[[2]int]bool {
 	return links
 }
 
-// A graph of degree 6 reaches 1,000 instances in six hops (OVERLAY diameter
-// tables; Moore's bound is five).
+// A graph of degree 6 reaches 1,000 instances in six hops; no graph of that
+// degree can in fewer than five (the bound of Moore).
 func TestDiameter(t *testing.T) {
 	for _, test := range []struct{ n, most int }{{11, 2}, {64, 4}, {200, 5}, {1000, 6}} {
 		o := Build(fleet("paths", test.n), "prod", 0)

@@ -1,10 +1,10 @@
 // Package particle is the token's life at one stop: what is let pass, how long
 // it rests, when a copy is sent again, when a lost one is replaced.
 //
-//	 arrive ──► guard ──► rest ──► leave ──► next stop
-//	              │                  │
-//	          destroyed          a copy stays: if the next stop dies with the
-//	     (a later one passed)    particle, the copy goes to the one after it
+//	arrive ──► guard ──► rest ──► leave ──► next stop
+//	             │                  │
+//	         destroyed          a copy stays: if the next stop dies with the
+//	    (a later one passed)    particle, the copy goes to the one after it
 //
 // Sending a copy is always safe: the stop that had let the particle pass
 // destroys the copy. So a death costs a re-send, and a new epoch is dropped

@@ -131,7 +131,7 @@ func TestHash(t *testing.T) {
 func TestExpand(t *testing.T) {
 	tests := []struct{ pattern, want string }{
 		{"a", "a"},
-		{"dc{1..3}/prod/{0..1}", "dc1/prod/0 dc2/prod/0 dc3/prod/0 dc1/prod/1 dc2/prod/1 dc3/prod/1"},
+		{"dc{1..3}/x/{0..1}", "dc1/x/0 dc2/x/0 dc3/x/0 dc1/x/1 dc2/x/1 dc3/x/1"},
 		{"{a,b}", "a b"},
 		{"{a,b}-{x,y}", "a-x b-x a-y b-y"},
 		{"n{1..3,7,x}", "n1 n2 n3 n7 nx"},

@@ -12,7 +12,7 @@ const HeaderLen = 4
 
 // Fixed payload widths in bytes, without the kind byte.
 const (
-	beatLen     = 50
+	beatLen     = 36
 	particleLen = 44
 )
 
@@ -81,19 +81,19 @@ func appendBeat(dst []byte, b *Beat) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, b.Seq)
 	dst = binary.BigEndian.AppendUint32(dst, b.Echo)
 	dst = binary.BigEndian.AppendUint32(dst, b.EchoAgeUS)
-	dst = binary.BigEndian.AppendUint64(dst, b.Records)
-	dst = binary.BigEndian.AppendUint64(dst, b.View)
+	dst = binary.BigEndian.AppendUint32(dst, b.Records)
+	dst = binary.BigEndian.AppendUint32(dst, b.View)
 	dst = appendRank(dst, b.Rank)
 	dst = binary.BigEndian.AppendUint32(dst, b.You.Incarnation)
 	dst = append(dst, byte(b.You.State))
 	dst = binary.BigEndian.AppendUint32(dst, b.You.Boot)
-	return binary.BigEndian.AppendUint32(dst, b.You.DampedMS)
+	return binary.BigEndian.AppendUint16(dst, b.You.Damped)
 }
 
 func appendRank(dst []byte, r Rank) []byte {
 	dst = appendFlag(dst, r.Quorum)
-	dst = binary.BigEndian.AppendUint32(dst, r.Alive)
-	return binary.BigEndian.AppendUint32(dst, r.Min)
+	dst = binary.BigEndian.AppendUint16(dst, r.Alive)
+	return binary.BigEndian.AppendUint16(dst, r.Min)
 }
 
 func appendHello(dst []byte, h *Hello) []byte {

@@ -118,7 +118,7 @@ func decodeBeat(m *Beat, b []byte) error {
 	if len(b) < beatLen {
 		return fmt.Errorf("%w: beat of %d bytes", ErrMalformed, len(b))
 	}
-	state := State(b[41])
+	state := State(b[29])
 	if state > Left {
 		return fmt.Errorf("%w: beat with state %d", ErrMalformed, state)
 	}
@@ -126,27 +126,27 @@ func decodeBeat(m *Beat, b []byte) error {
 		Seq:       binary.BigEndian.Uint32(b),
 		Echo:      binary.BigEndian.Uint32(b[4:]),
 		EchoAgeUS: binary.BigEndian.Uint32(b[8:]),
-		Records:   binary.BigEndian.Uint64(b[12:]),
-		View:      binary.BigEndian.Uint64(b[20:]),
-		Rank:      decodeRank(b[28:]),
+		Records:   binary.BigEndian.Uint32(b[12:]),
+		View:      binary.BigEndian.Uint32(b[16:]),
+		Rank:      decodeRank(b[20:]),
 		You: You{
-			Incarnation: binary.BigEndian.Uint32(b[37:]),
+			Incarnation: binary.BigEndian.Uint32(b[25:]),
 			State:       state,
-			Boot:        binary.BigEndian.Uint32(b[42:]),
-			DampedMS:    binary.BigEndian.Uint32(b[46:]),
+			Boot:        binary.BigEndian.Uint32(b[30:]),
+			Damped:      binary.BigEndian.Uint16(b[34:]),
 		},
 	}
 	return nil
 }
 
 // rankLen is the width of a Rank in bytes.
-const rankLen = 9
+const rankLen = 5
 
 func decodeRank(b []byte) Rank {
 	return Rank{
 		Quorum: b[0]&1 != 0,
-		Alive:  binary.BigEndian.Uint32(b[1:]),
-		Min:    binary.BigEndian.Uint32(b[5:]),
+		Alive:  binary.BigEndian.Uint16(b[1:]),
+		Min:    binary.BigEndian.Uint16(b[3:]),
 	}
 }
 

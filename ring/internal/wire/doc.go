@@ -9,7 +9,7 @@
 //	        ╰────── what Decode takes ─────────╯
 //
 //	Particle  kind │ counter u64 │ dropper u32 │ lap u64 │ held u64 │ slow, was 8 B
-//	Beat      kind │ seq, echo, age u32 │ records, view u64 │ rank 9 B │ you 13 B
+//	Beat      kind │ seq, echo, age, records, view u32 │ rank 5 B │ you 11 B
 //
 // The Particle and the Beat have fixed widths and cost no allocation in either
 // direction; everything else is made of unsigned varints, flag bytes and

@@ -72,8 +72,8 @@ func (e Epoch) Compare(f Epoch) int {
 // quorum, then the larger, then the one that holds the smallest index, wins.
 type Rank struct {
 	Quorum bool
-	Alive  uint32
-	Min    uint32 // smallest index alive in it
+	Alive  uint16
+	Min    uint16 // smallest index alive in it
 }
 
 // You is what the sender knows of the receiver. An instance learns from it
@@ -82,7 +82,7 @@ type You struct {
 	Incarnation uint32
 	State       State
 	Boot        uint32
-	DampedMS    uint32 // milliseconds that a return has to wait, 0 for none
+	Damped      uint16 // tenths of a second that a return has to wait, 0 for none
 }
 
 // Hello opens a link, in both directions, the dialer's first.
@@ -125,8 +125,8 @@ type Beat struct {
 	Seq       uint32 // of this beat, per link and direction, from 1
 	Echo      uint32 // newest Seq heard from the other side, 0 for none
 	EchoAgeUS uint32 // microseconds since that one was heard
-	Records   uint64 // digest over all records held
-	View      uint64 // digest over who is alive at which incarnation
+	Records   uint32 // digest over all records held
+	View      uint32 // digest over who is alive at which incarnation
 	Rank      Rank
 	You       You
 }

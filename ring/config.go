@@ -1,0 +1,164 @@
+package ring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringofservers.dev/ring/internal/roster"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Config says which instance of which ring to be. Ring, Name and Roster are
+// required; the zero value of everything else is a sound default.
+type Config struct {
+	Ring   string // name of the ring, the same in all its instances
+	Name   Name   // this instance's name in Roster
+	Roster Roster
+
+	// Listen is the host:port of the one port for links and everything else. If
+	// empty, it is this instance's address in Roster. Listener takes its place
+	// where the caller has one already; the Ring closes it.
+	Listen   string
+	Listener net.Listener
+
+	// Data is the directory for what must outlive the process: incarnation and
+	// epoch. It is made if missing, and belongs to this instance alone. If
+	// empty, nothing is kept and the instance learns both from its peers.
+	Data string
+
+	Timing Timing // zero: LAN()
+
+	// Hold is how long the particle rests at this stop. If zero, it is an even
+	// share of Timing.Lap. MaxSpeed makes it not rest at all. SetPace changes
+	// both later.
+	Hold     time.Duration
+	MaxSpeed bool
+
+	// Insecure permits plain connections to and from other hosts. Whoever can
+	// reach the port can then read and disturb the ring.
+	Insecure bool
+
+	Version    string                // of the embedding program; empty: from its build information
+	Logger     *slog.Logger          // nil: silent
+	Registerer prometheus.Registerer // for the ring_ metrics; nil: none
+}
+
+// holdMax bounds Hold: a stop that holds the particle longer is a lost one.
+const holdMax = time.Hour
+
+// withDefaults returns a whole copy of c, the roster it means and this
+// instance's place in it, or all that is wrong with it.
+func (c Config) withDefaults() (_ Config, full *roster.Roster, self int, _ error) {
+	var errs []error
+	full, err := c.Roster.build(c.Ring)
+	if err != nil {
+		errs = append(errs, err)
+	} else if self = full.Index(string(c.Name)); self < 0 {
+		errs = append(errs, fmt.Errorf("name %q is not in the roster of %d instances; "+
+			"add it there on all instances, or correct it here", c.Name, full.Len()))
+	}
+	if c.Timing == (Timing{}) {
+		c.Timing = LAN()
+	}
+	errs = append(errs, c.Timing.check())
+	if c.Hold < 0 || c.Hold > holdMax {
+		errs = append(errs, fmt.Errorf("hold is %v; choose 0 to %v", c.Hold, holdMax))
+	}
+	if c.Hold > 0 && c.MaxSpeed {
+		errs = append(errs, errors.New("hold and maximum speed exclude each other; choose one"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Config{}, nil, 0, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if c.Listen == "" && c.Listener == nil {
+		if c.Listen = full.Addr(self); c.Listen == "" {
+			return Config{}, nil, 0, fmt.Errorf("%w: no address to listen at; give %s one in the "+
+				"roster, or set Listen", ErrConfig, c.Name)
+		}
+	}
+	if c.Version == "" {
+		c.Version = buildVersion()
+	}
+	c.Version = c.Version[:min(len(c.Version), wire.BuildMax)]
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, full, self, nil
+}
+
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// secure refuses to speak in the clear with other hosts unless told to.
+func (c Config) secure(full *roster.Roster) error {
+	if c.Insecure {
+		return nil
+	}
+	var open []string
+	switch {
+	case c.Listener != nil:
+		if a := c.Listener.Addr(); strings.HasPrefix(a.Network(), "tcp") && !onLoopback(a.String()) {
+			open = append(open, "listener "+a.String())
+		}
+	case !onLoopback(c.Listen):
+		open = append(open, "listen address "+c.Listen)
+	}
+	for i := range full.Len() {
+		if a := full.Addr(i); a != "" && !onLoopback(a) {
+			open = append(open, fmt.Sprintf("%s at %s", full.Names[i], a))
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	if more := len(open) - 3; more > 0 {
+		open = append(open[:3], fmt.Sprintf("%d more", more))
+	}
+	return fmt.Errorf("%w: %s; this version has no encryption yet: use addresses on 127.0.0.1 "+
+		"only, or set Insecure (--insecure) if you trust everybody on that network",
+		ErrInsecure, strings.Join(open, ", "))
+}
+
+// onLoopback says whether a host:port can only mean this host. A name other
+// than localhost may mean another host tomorrow, so it does not count.
+func onLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host = strings.TrimSuffix(strings.ToLower(host), "."); host == "localhost" ||
+		strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// listen opens the port, unless the caller did.
+func (c Config) listen(ctx context.Context) (net.Listener, error) {
+	if c.Listener != nil {
+		return c.Listener, nil
+	}
+	// A keep-alive would be one timer more for each link; heartbeats do its work.
+	lc := net.ListenConfig{KeepAlive: -1}
+	l, err := lc.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; another process listens there, perhaps this instance "+
+			"is running already, or the address is not of this host", ErrAddress, err)
+	}
+	return l, nil
+}

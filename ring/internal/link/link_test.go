@@ -1,0 +1,446 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring/internal/wire"
+)
+
+var calm = Options{First: 10 * time.Second, Idle: 10 * time.Second, Write: 10 * time.Second}
+
+func frame(body string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+}
+
+// server accepts links at its address and gives them out.
+func server(t *testing.T, opts Options) (addr string, accepted <-chan *Conn) {
+	t.Helper()
+	links := make(chan *Conn, 16)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !IsUpgrade(r) {
+			http.NotFound(w, r)
+			return
+		}
+		c, err := Upgrade(w, opts)
+		if err != nil {
+			t.Errorf("Upgrade: %v", err)
+			return
+		}
+		links <- c
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String(), links
+}
+
+func pair(t *testing.T, opts Options) (dialed, accepted *Conn) {
+	t.Helper()
+	addr, links := server(t, opts)
+	dialed, err := Dial(t.Context(), addr, opts)
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	accepted = <-links
+	t.Cleanup(dialed.Close)
+	t.Cleanup(accepted.Close)
+	return dialed, accepted
+}
+
+// rawPair is a link whose other end is a bare socket that has upgraded.
+func rawPair(t *testing.T, opts Options) (net.Conn, *Conn) {
+	t.Helper()
+	addr, links := server(t, opts)
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n"+
+		"Upgrade: %s\r\n\r\n", Path, Protocol)
+	c := <-links
+	t.Cleanup(c.Close)
+	if _, err := io.ReadFull(nc, make([]byte, len(answer))); err != nil {
+		t.Fatal(err)
+	}
+	return nc, c
+}
+
+func mustQueue(t *testing.T, c *Conn, body string) {
+	t.Helper()
+	if err := c.Queue(frame(body)); err != nil {
+		t.Fatalf("Queue: %v", err)
+	}
+}
+
+func wantFrame(t *testing.T, c *Conn, body string) {
+	t.Helper()
+	got, err := c.Next()
+	if err != nil || string(got) != body {
+		t.Fatalf("Next = %.40q, %v, want %.40q", got, err, body)
+	}
+}
+
+func TestFramesBothWays(t *testing.T) {
+	a, b := pair(t, calm)
+	big := strings.Repeat("x", wire.FrameMax)
+	for range 3 {
+		mustQueue(t, a, "hello")
+		mustQueue(t, a, big)
+		mustQueue(t, a, "again")
+		a.Flush()
+		wantFrame(t, b, "hello")
+		wantFrame(t, b, big)
+		wantFrame(t, b, "again")
+		mustQueue(t, b, "answer")
+		b.Flush()
+		wantFrame(t, a, "answer")
+	}
+}
+
+func TestHopAllocatesNothing(t *testing.T) {
+	a, b := pair(t, calm)
+	f := frame("particle")
+	hop := func() {
+		if err := a.Queue(f); err != nil {
+			t.Fatal(err)
+		}
+		a.Flush()
+		if _, err := b.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hop()
+	if n := testing.AllocsPerRun(200, hop); n != 0 {
+		t.Errorf("a hop allocates %v times, want 0", n)
+	}
+}
+
+// What a peer sends along with its upgrade, in one packet, is not lost.
+func TestFramesBehindTheUpgrade(t *testing.T) {
+	addr, links := server(t, calm)
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.Write(append([]byte("GET "+Path+" HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: "+
+		Protocol+"\r\n\r\n"), frame("early")...))
+	c := <-links
+	defer c.Close()
+	wantFrame(t, c, "early")
+}
+
+func TestGarbageEndsTheLink(t *testing.T) {
+	for _, garbage := range []string{
+		"\x00\x00\x00\x00", "\xff\xff\xff\xff", "GET / HTTP/1.1\r\n\r\n", "\x00\x01\x00\x02xxxx",
+	} {
+		nc, c := rawPair(t, calm)
+		nc.Write([]byte(garbage))
+		if f, err := c.Next(); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("Next after %q = %q, %v, want a framing error", garbage, f, err)
+		}
+		if len(c.in) > readBuffer {
+			t.Errorf("%q made the read buffer %d bytes long", garbage, len(c.in))
+		}
+	}
+}
+
+func TestEveryCutOfAStream(t *testing.T) {
+	nc, c := rawPair(t, calm)
+	stream := bytes.Join([][]byte{frame("a"), frame("bcd"), frame("efghij")}, nil)
+	go func() {
+		for cut := 1; cut < len(stream); cut++ {
+			nc.Write(stream[:cut])
+			nc.Write(stream[cut:])
+		}
+	}()
+	for range len(stream) - 1 {
+		wantFrame(t, c, "a")
+		wantFrame(t, c, "bcd")
+		wantFrame(t, c, "efghij")
+	}
+}
+
+func TestDribblerIsDropped(t *testing.T) {
+	opts := calm
+	opts.First, opts.Idle = 100*time.Millisecond, 100*time.Millisecond
+	nc, c := rawPair(t, opts)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		nc.Write(frame("a whole one first"))
+		for _, b := range frame(strings.Repeat("slow", 1000)) {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+				nc.Write([]byte{b})
+			}
+		}
+	}()
+	wantFrame(t, c, "a whole one first")
+	start := time.Now()
+	if _, err := c.Next(); !isTimeout(err) {
+		t.Errorf("Next = %v, want a timeout", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the dribbler was dropped after %v", took)
+	}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+func TestSilentOpenerIsDropped(t *testing.T) {
+	opts := calm
+	opts.First = 50 * time.Millisecond
+	_, c := rawPair(t, opts)
+	if _, err := c.Next(); !isTimeout(err) {
+		t.Errorf("Next = %v, want a timeout", err)
+	}
+}
+
+func TestDeafPeerHitsTheBound(t *testing.T) {
+	_, c := rawPair(t, calm)
+	body := strings.Repeat("x", 32<<10)
+	var err error
+	start := time.Now()
+	for range 4096 { // 128 MiB is more than any socket buffer
+		if err = c.Queue(frame(body)); err != nil {
+			break
+		}
+		c.Flush()
+	}
+	if !errors.Is(err, ErrBehind) {
+		t.Errorf("Queue = %v, want ErrBehind", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("a deaf peer held the sender for %v", took)
+	}
+	if _, err := c.Next(); err == nil {
+		t.Error("Next goes on after the link failed")
+	}
+}
+
+func TestDeafPeerHitsTheWriteDeadline(t *testing.T) {
+	opts := calm
+	opts.Write = 100 * time.Millisecond
+	_, c := rawPair(t, opts)
+	body := strings.Repeat("x", 32<<10)
+	for {
+		c.mu.Lock()
+		draining := c.draining
+		c.mu.Unlock()
+		if draining {
+			break
+		}
+		mustQueue(t, c, body)
+		c.Flush()
+	}
+	if _, err := c.Next(); err == nil || isTimeout(err) {
+		t.Errorf("Next = %v, want the link closed by the writer", err)
+	}
+}
+
+func TestFinishSendsWhatIsQueued(t *testing.T) {
+	a, b := pair(t, calm)
+	mustQueue(t, b, "unread, as a peer's last frame often is")
+	b.Flush()
+	big := strings.Repeat("x", wire.FrameMax)
+	mustQueue(t, a, big)
+	mustQueue(t, a, "refused: because")
+	a.Finish()
+	go a.Drain()
+	wantFrame(t, b, big)
+	wantFrame(t, b, "refused: because")
+	if _, err := b.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("Next = %v, want EOF", err)
+	}
+	if err := a.Queue(frame("late")); err == nil {
+		t.Error("Queue after Finish succeeded")
+	}
+}
+
+func TestAcceptedByNobodyKnown(t *testing.T) {
+	a, b := pair(t, calm)
+	b.Close()
+	if _, err := a.Next(); err == nil {
+		t.Error("Next after the peer's Close succeeded")
+	}
+}
+
+// A net.Conn that is no socket is written to by the goroutine alone.
+func TestWithoutASocket(t *testing.T) {
+	x, y := net.Pipe()
+	a, err := newConn(x, nil, calm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newConn(y, frame("rest"), calm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	wantFrame(t, b, "rest")
+	for i := range 100 {
+		mustQueue(t, a, fmt.Sprint("frame ", i))
+		a.Flush()
+	}
+	for i := range 100 {
+		wantFrame(t, b, fmt.Sprint("frame ", i))
+	}
+	a.Finish()
+	if _, err := b.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("Next = %v, want EOF", err)
+	}
+}
+
+func wantCause(t *testing.T, addr string, want Cause) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	c, err := Dial(ctx, addr, calm)
+	if err == nil {
+		c.Close()
+		t.Fatalf("Dial(%s) succeeded", addr)
+	}
+	var de *DialError
+	if !errors.As(err, &de) || de.Cause != want {
+		t.Errorf("Dial(%s) = %v with cause %v, want cause %v", addr, err, de.Cause, want)
+	}
+}
+
+// speaker answers every connection with text and leaves it open.
+func speaker(t *testing.T, text string, hangUp bool) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			nc.Write([]byte(text))
+			if hangUp {
+				nc.Close()
+				continue
+			}
+			t.Cleanup(func() { nc.Close() })
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestDialCauses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	wantCause(t, l.Addr().String(), Refused)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCause(t, "localhost:"+port, Refused)
+	wantCause(t, "no-such-host.invalid:1", Unresolved)
+	wantCause(t, "127.0.0.1", Unresolved)
+	wantCause(t, "127.0.0.1:http", Unresolved)
+	wantCause(t, speaker(t, "", false), Unanswered) // accepts and never answers
+	wantCause(t, speaker(t, "", true), Unanswered)
+	wantCause(t, speaker(t, "HTTP/1.1 503 Busy\r\n\r\n", false), Unanswered)
+	wantCause(t, speaker(t, "HTTP/1.1 404 Not Found\r\n\r\n", false), NotRing)
+	wantCause(t, speaker(t, "SSH-2.0-OpenSSH_9.9\r\n", false), NotRing)
+	wantCause(t, speaker(t, "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", false),
+		NotRing)
+	wantCause(t, speaker(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("y", answerMax), false),
+		NotRing)
+}
+
+func TestDialStopsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	addr := speaker(t, "", false)
+	done := make(chan error, 1)
+	go func() {
+		_, err := Dial(ctx, addr, calm)
+		done <- err
+	}()
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("Dial succeeded after its context was cancelled")
+	}
+}
+
+func TestOnlyAnUpgradeIsAnUpgrade(t *testing.T) {
+	for _, c := range []struct {
+		method, path, connection, upgrade string
+		want                              bool
+	}{
+		{"GET", Path, "Upgrade", Protocol, true},
+		{"GET", Path, "keep-alive, upgrade", Protocol, true},
+		{"POST", Path, "Upgrade", Protocol, false},
+		{"GET", "/", "Upgrade", Protocol, false},
+		{"GET", Path, "keep-alive", Protocol, false},
+		{"GET", Path, "Upgrade", "websocket", false},
+	} {
+		r := httptest.NewRequest(c.method, c.path, nil)
+		r.Header.Set("Connection", c.connection)
+		r.Header.Set("Upgrade", c.upgrade)
+		if got := IsUpgrade(r); got != c.want {
+			t.Errorf("IsUpgrade(%+v) = %v", c, got)
+		}
+	}
+}
+
+func BenchmarkHop(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	x, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	y, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	from, err := newConn(x, nil, calm)
+	if err != nil {
+		b.Fatal(err)
+	}
+	to, err := newConn(y, nil, calm)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer from.Close()
+	defer to.Close()
+	f := frame("a particle of about forty bytes, all told")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := from.Queue(f); err != nil {
+			b.Fatal(err)
+		}
+		from.Flush()
+		if _, err := to.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

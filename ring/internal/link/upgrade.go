@@ -1,0 +1,59 @@
+package link
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// answer is all the accepting side says before frames.
+const answer = "HTTP/1.1 101 Switching Protocols\r\n" +
+	"Connection: Upgrade\r\nUpgrade: " + Protocol + "\r\n\r\n"
+
+// answerTimeout bounds the writing of answer, which every fresh socket takes
+// at once.
+const answerTimeout = time.Second
+
+// IsUpgrade says whether r asks for a link.
+func IsUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Path == Path && r.ProtoAtLeast(1, 1) &&
+		r.ProtoMajor == 1 && r.Header.Get("Upgrade") == Protocol && wantsUpgrade(r)
+}
+
+func wantsUpgrade(r *http.Request) bool {
+	for _, line := range r.Header.Values("Connection") {
+		for token := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Upgrade takes the connection of a request that IsUpgrade. After an error the
+// connection is closed and nothing may be written to w.
+func Upgrade(w http.ResponseWriter, opts Options) (*Conn, error) {
+	nc, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over connection: %w", err)
+	}
+	// The server may have read the first frames along with the request.
+	rest, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err == nil {
+		err = nc.SetWriteDeadline(time.Now().Add(answerTimeout))
+	}
+	if err == nil {
+		_, err = nc.Write([]byte(answer))
+	}
+	var c *Conn
+	if err == nil {
+		c, err = newConn(nc, rest, opts)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("answer upgrade: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,23 @@
+//go:build !unix
+
+package link
+
+import (
+	"errors"
+	"syscall"
+)
+
+// directWrites is false: all writing is done by a goroutine.
+const directWrites = false
+
+func writeNow(uintptr, []byte) (int, error) { return 0, nil }
+
+// Windows says WSAECONNREFUSED.
+func isRefused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.Errno(10061))
+}
+
+// isForeign: WSAEAFNOSUPPORT and WSAEADDRNOTAVAIL.
+func isForeign(err error) bool {
+	return errors.Is(err, syscall.Errno(10047)) || errors.Is(err, syscall.Errno(10049))
+}

@@ -1,0 +1,223 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/link"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// conn is a link as the node knows it. All but link and dec is guarded by the
+// baton.
+type conn struct {
+	id       core.ConnID
+	link     *link.Conn
+	dec      wire.Decoder // its reader's
+	peer     int          // -1 until an accepted one has said who it is
+	beats    beats
+	dirty    bool
+	finished bool // the core does not know it any more
+}
+
+// bound is how many links may be opening, and how many dials may run: some for
+// each neighbour, and some for a fleet that all starts at once.
+func (n *Node) bound() int { return 4*n.cfg.Degree + 64 }
+
+// adopt registers a link and tells the core of it.
+func (n *Node) adopt(l *link.Conn, ev core.Event) *conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	n.lastID++
+	c := &conn{id: n.lastID, link: l, peer: -1}
+	n.conns[c.id] = c
+	if ev.Kind == core.Dialed {
+		c.peer = ev.Peer
+	} else {
+		n.admit(c)
+	}
+	ev.Conn = c.id
+	n.step(time.Now(), ev)
+	return c
+}
+
+// admit counts c among the links that have not said anything yet, and ends the
+// oldest of them when they are too many.
+func (n *Node) admit(c *conn) {
+	if len(n.opening) >= n.bound() {
+		n.opening[0].link.Close() // its reader tells the core
+		n.opening = slices.Delete(n.opening, 0, 1)
+	}
+	n.opening = append(n.opening, c)
+}
+
+// opened takes c off that list.
+func (n *Node) opened(c *conn) {
+	if i := slices.Index(n.opening, c); i >= 0 {
+		n.opening = slices.Delete(n.opening, i, i+1)
+	}
+}
+
+// forget removes c; the core knows that it is gone.
+func (n *Node) forget(c *conn) {
+	c.finished = true
+	delete(n.conns, c.id)
+	n.opened(c)
+}
+
+// read feeds the core what comes in on c until the link ends.
+func (n *Node) read(c *conn) {
+	defer c.link.Close()
+	for {
+		m, size, err := next(c)
+		if err != nil {
+			n.lost(c)
+			return
+		}
+		if m != nil && !n.received(c, m, size) {
+			c.link.Drain()
+			return
+		}
+	}
+}
+
+// next reads one frame; m is nil where it is of a kind this build skips.
+func next(c *conn) (m wire.Msg, size int, err error) {
+	frame, err := c.link.Next()
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err = c.dec.Decode(frame)
+	if errors.Is(err, wire.ErrUnknownKind) {
+		return nil, 0, nil
+	}
+	return m, wire.HeaderLen + len(frame), err
+}
+
+// received is the hop path. It returns false when the link is finished.
+func (n *Node) received(c *conn, m wire.Msg, size int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.finished || n.closed {
+		return false
+	}
+	if len(n.opening) > 0 {
+		n.opened(c)
+	}
+	now := time.Now()
+	kind := m.Kind()
+	n.stats.count(inward, kind, size)
+	if kind == wire.KindBeat || kind == wire.KindHello {
+		n.heard(now, c, m)
+	}
+	n.step(now, core.Event{Kind: core.Received, Conn: c.id, Msg: m})
+	return !c.finished
+}
+
+// heard takes the round trip from a heartbeat.
+func (n *Node) heard(now time.Time, c *conn, m wire.Msg) {
+	switch m := m.(type) {
+	case *wire.Beat:
+		if rtt, ok := c.beats.echoed(m.Echo, m.EchoAgeUS, now); ok {
+			n.stats.rtt(c.peer, rtt)
+		}
+	case *wire.Hello:
+		if c.peer < 0 && m.From < wire.RosterMax {
+			c.peer = int(m.From) // the core closes the link if that is not so
+		}
+		if rtt, ok := c.beats.echoed(m.Beat.Echo, m.Beat.EchoAgeUS, now); ok {
+			n.stats.rtt(c.peer, rtt)
+		}
+	}
+}
+
+// lost tells the core that a link broke, unless it was the one to end it.
+func (n *Node) lost(c *conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.finished || n.closed {
+		return
+	}
+	n.forget(c)
+	n.step(time.Now(), core.Event{Kind: core.Broken, Conn: c.id})
+}
+
+// dial starts a dial; the goroutine of it becomes the reader of the link. The
+// caller holds the baton.
+func (n *Node) dial(peer int, timeout time.Duration) {
+	if n.dials >= n.bound() {
+		n.wg.Go(func() {
+			n.do(core.Event{Kind: core.DialFailed, Peer: peer, Cause: core.Unanswered})
+		})
+		return
+	}
+	n.dials++
+	n.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, timeout)
+		l, err := link.Dial(ctx, n.cfg.Addr(peer), n.cfg.Link)
+		cancel()
+		n.mu.Lock()
+		n.dials--
+		n.mu.Unlock()
+		if err != nil {
+			n.do(core.Event{Kind: core.DialFailed, Peer: peer, Cause: causeOf(err)})
+			return
+		}
+		n.begin(l, core.Event{Kind: core.Dialed, Peer: peer})
+	})
+}
+
+// causeOf translates what a dial died of.
+func causeOf(err error) core.Cause {
+	var de *link.DialError
+	if errors.As(err, &de) {
+		switch de.Cause {
+		case link.Refused:
+			return core.Refused
+		case link.Unresolved:
+			return core.Unresolved
+		case link.NotRing:
+			return core.NotRing
+		}
+	}
+	return core.Unanswered
+}
+
+// begin adopts a link and reads it to its end.
+func (n *Node) begin(l *link.Conn, ev core.Event) {
+	c := n.adopt(l, ev)
+	if c == nil {
+		l.Close()
+		return
+	}
+	n.read(c)
+}
+
+// accept turns a request into a link.
+func (n *Node) accept(w http.ResponseWriter) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		http.Error(w, "this instance is going away", http.StatusServiceUnavailable)
+		return
+	}
+	n.wg.Add(1) // under the baton, so that it is before the wait of finish
+	n.mu.Unlock()
+	l, err := link.Upgrade(w, n.cfg.Link)
+	if err != nil {
+		n.wg.Done()
+		return // the dialer knows
+	}
+	// A goroutine of its own: the server's holds buffers for as long as it runs.
+	go func() {
+		defer n.wg.Done()
+		n.begin(l, core.Event{Kind: core.Accepted})
+	}()
+}

@@ -1,0 +1,359 @@
+// Package node is the one place that steps the core: it brings it frames, dials
+// and the time, and carries out what it answers.
+//
+//	reader of link 1 ─┐                       ┌─► links: corked, one write a Step
+//	reader of link 2 ─┤   baton    ┌──────┐   ├─► dials, in goroutines
+//	timer            ─┼──────────► │ core │ ──┤   disk: before what follows it
+//	dials, accepts   ─┘ one holder └──────┘   ├─► rings of ticks and reports ─► followers
+//	                                          └─► histograms
+//
+// Whoever has something for the core takes the baton, steps it and carries out
+// the effects itself. A particle that comes in on one link is out on the next
+// before its reader reads on: no other goroutine is woken, nothing is allocated
+// and no timer is touched, unless somebody follows the ticks.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/link"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Machine is the protocol that a Node drives; *core.Core is one.
+type Machine interface {
+	Step(now time.Time, ev core.Event) []core.Effect
+	Deadline() time.Time
+	View() *core.View
+	ViewVersion() uint64
+	Links() []core.LinkView
+	Particle() (e wire.Epoch, lap uint64, slow int, half time.Duration, ok bool)
+}
+
+// Config is what a Node needs. All fields but Save and Handler are required.
+type Config struct {
+	Core     Machine
+	Listener net.Listener             // closed by the Node
+	Handler  http.Handler             // what is asked of the port beside links; nil: 404
+	Addr     func(peer int) string    // host:port, asked for at each dial
+	Degree   int                      // links this instance keeps; bounds derive from it
+	Link     link.Options             // times of every link
+	Save     func(v core.Saved) error // returns when v is on disk; nil: nothing is kept
+}
+
+// ErrSave is the end of an instance that could not keep what it must.
+var ErrSave = errors.New("instance cannot remember what it must")
+
+// FatalError is the core's word that this process must not go on.
+type FatalError struct{ Report core.Report }
+
+func (e *FatalError) Error() string { return e.Report.Text }
+
+// Node drives one core. Its methods may be called by several goroutines.
+type Node struct {
+	cfg    Config
+	server *http.Server
+	ctx    context.Context // of dials; ends with the Node
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	timer  *time.Timer
+	done   chan struct{}
+
+	ticks   *feed[Tick]
+	reports *feed[Report]
+	news    *feed[struct{}] // one for each change of the view
+	open    atomic.Int64    // HTTP connections that are not links
+
+	mu      sync.Mutex // the baton; guards what follows
+	core    Machine
+	armed   time.Time // when the timer will fire, zero if it will not
+	conns   map[core.ConnID]*conn
+	lastID  core.ConnID
+	opening []*conn // accepted, no frame yet; oldest first
+	dials   int     // running
+	dirty   []*conn // have frames to flush
+	buf     []byte  // one encoded frame
+	stats   stats
+	last    Tick // the newest
+	version uint64
+	view    *core.View // nil: to be built when asked for
+	passed  bool       // a tick was recorded in this Step
+	told    bool       // a report was
+	closed  bool
+	err     error
+}
+
+// Start begins to serve cfg.Listener and feeds the core its first event.
+func Start(cfg Config) *Node {
+	n := &Node{
+		cfg: cfg, core: cfg.Core, conns: map[core.ConnID]*conn{},
+		timer: time.NewTimer(time.Hour), done: make(chan struct{}),
+		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
+		news: newFeed[struct{}](1), stats: newStats(),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.server = newServer(n)
+	n.wg.Go(func() { n.serve() })
+	n.wg.Go(func() { n.watch() })
+	n.do(core.Event{Kind: core.Start})
+	go n.finish()
+	return n
+}
+
+// finish waits for everything to have ended.
+func (n *Node) finish() {
+	<-n.ctx.Done()
+	n.wg.Wait()
+	n.ticks.close()
+	n.reports.close()
+	n.news.close()
+	close(n.done)
+}
+
+// do takes the baton and feeds one event.
+func (n *Node) do(ev core.Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.step(time.Now(), ev)
+}
+
+// step feeds the core and carries out its effects, in order. The caller holds
+// the baton and has taken now under it, so that time never goes back.
+func (n *Node) step(now time.Time, ev core.Event) {
+	if n.closed {
+		return
+	}
+	defer n.rescue()
+	fx := n.core.Step(now, ev)
+	for i := range fx {
+		n.carry(now, &fx[i])
+		if n.closed {
+			break
+		}
+	}
+	n.flush()
+	n.arm(now)
+	n.publish()
+}
+
+// rescue turns a broken invariant of the core into the end of this instance,
+// not of the process it is embedded in.
+func (n *Node) rescue() {
+	if p := recover(); p != nil {
+		n.end(fmt.Errorf("BUG: %v\n%s", p, debug.Stack()), false)
+	}
+}
+
+// carry does one effect.
+func (n *Node) carry(now time.Time, fx *core.Effect) {
+	switch fx.Kind {
+	case core.Send:
+		if c := n.conns[fx.Conn]; c != nil {
+			n.send(now, c, fx.Msg)
+		}
+	case core.Passed:
+		n.pass(now, fx.Tick)
+	case core.Dial:
+		n.dial(fx.Peer, fx.Timeout)
+	case core.Close:
+		if c := n.conns[fx.Conn]; c != nil {
+			n.forget(c)
+			c.link.Finish()
+		}
+	case core.Save:
+		n.save(fx.Saved)
+	case core.Tell:
+		n.tell(now, fx.Report)
+	case core.Gone:
+		n.flush()
+		n.end(nil, true)
+	case core.Fatal:
+		n.flush()
+		r := fx.Report
+		r.By = slices.Clone(r.By)
+		n.end(&FatalError{Report: r}, true)
+	}
+}
+
+// send queues m; it goes out at the end of the Step.
+func (n *Node) send(now time.Time, c *conn, m wire.Msg) {
+	n.buf = wire.Append(n.buf[:0], m)
+	if c.link.Queue(n.buf) != nil {
+		return // its reader learns why, and tells the core
+	}
+	if !c.dirty {
+		c.dirty = true
+		n.dirty = append(n.dirty, c)
+	}
+	n.stats.count(outward, m.Kind(), len(n.buf))
+	switch m := m.(type) {
+	case *wire.Beat:
+		c.beats.sent(m.Seq, now)
+	case *wire.Hello:
+		c.beats.sent(m.Beat.Seq, now)
+	}
+}
+
+func (n *Node) flush() {
+	for i, c := range n.dirty {
+		c.dirty = false
+		c.link.Flush()
+		n.dirty[i] = nil
+	}
+	n.dirty = n.dirty[:0]
+}
+
+// save keeps v before anything behind it is done. What is in front of it goes
+// out first: a disk may take its time. An instance that cannot remember what
+// it was told to must not go on: the ring closes round it.
+func (n *Node) save(v core.Saved) {
+	if n.cfg.Save == nil {
+		return
+	}
+	n.flush()
+	if err := n.cfg.Save(v); err != nil {
+		n.end(fmt.Errorf("%w: %w", ErrSave, err), false)
+	}
+}
+
+func (n *Node) pass(now time.Time, t core.Tick) {
+	n.last = Tick{At: now, Tick: t}
+	n.stats.lap(now, t)
+	if n.ticks.followed() {
+		n.ticks.push(n.last)
+		n.passed = true
+	}
+}
+
+func (n *Node) tell(now time.Time, r core.Report) {
+	r.By = slices.Clone(r.By) // it is the core's until its next Step
+	n.reports.push(Report{At: now, Report: r})
+	n.told = true
+}
+
+// publish wakes who follows, after all that had to be sent is out.
+func (n *Node) publish() {
+	if n.passed {
+		n.passed = false
+		n.ticks.wake()
+	}
+	if n.told {
+		n.told = false
+		n.reports.wake()
+	}
+	if v := n.core.ViewVersion(); v != n.version {
+		n.version, n.view = v, nil
+		n.news.push(struct{}{})
+		n.news.wake()
+	}
+}
+
+// arm makes the timer fire no later than the core's deadline. A deadline that
+// moved away, as the particle's does at each pass, costs nothing: the timer
+// fires early once, and looks again.
+func (n *Node) arm(now time.Time) {
+	d := n.core.Deadline()
+	if n.closed || d.IsZero() || (!n.armed.IsZero() && !d.Before(n.armed)) {
+		return
+	}
+	n.armed = d
+	n.timer.Reset(d.Sub(now))
+}
+
+// watch is the goroutine of the timer.
+func (n *Node) watch() {
+	defer n.timer.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.timer.C:
+			n.ring()
+		}
+	}
+}
+
+// ring is the timer going off.
+func (n *Node) ring() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	n.armed = time.Time{}
+	if d := n.core.Deadline(); d.IsZero() || now.Before(d) {
+		n.arm(now)
+		return
+	}
+	n.step(now, core.Event{Kind: core.Timer})
+}
+
+// end stops everything. The caller holds the baton. In order, the listener is
+// closed before any link is: who feels a link break and dials again must find
+// that nobody listens. graceful lets what was queued go out first, and requests
+// that are being answered end.
+func (n *Node) end(err error, graceful bool) {
+	if n.closed {
+		return
+	}
+	n.closed, n.err = true, err
+	if cerr := n.cfg.Listener.Close(); cerr != nil && !errors.Is(cerr, net.ErrClosed) && n.err == nil {
+		n.err = fmt.Errorf("close listener: %w", cerr)
+	}
+	for _, c := range n.conns {
+		c.finished = true
+		if graceful {
+			c.link.Finish()
+		} else {
+			c.link.Close()
+		}
+	}
+	clear(n.conns)
+	n.opening = nil
+	n.wg.Go(func() { n.closeServer(graceful) })
+	n.cancel()
+}
+
+// Leave says goodbye to the ring and returns when that is done and everything
+// has ended, or when ctx ends; then the goodbye goes on without the caller.
+func (n *Node) Leave(ctx context.Context) error {
+	n.do(core.Event{Kind: core.Leave})
+	select {
+	case <-n.done:
+		return n.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Close ends the Node at once and waits for its goroutines.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	n.end(nil, false)
+	n.mu.Unlock()
+	<-n.done
+	return n.Err()
+}
+
+// Done is closed when everything has ended.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err says why the Node ended; nil before that and after Leave and Close.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// SetPace changes the rest at this stop.
+func (n *Node) SetPace(hold time.Duration, fast bool) {
+	n.do(core.Event{Kind: core.SetPace, Hold: hold, Fast: fast})
+}

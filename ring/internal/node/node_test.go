@@ -1,0 +1,438 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/link"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+const patience = 20 * time.Second
+
+var calm = link.Options{First: patience, Idle: patience, Write: patience}
+
+// script is a Machine that answers events as a test says.
+type script struct {
+	step     func(ev core.Event) []core.Effect
+	deadline time.Time
+	steps    int
+	version  uint64
+}
+
+func (s *script) Step(_ time.Time, ev core.Event) []core.Effect {
+	s.steps++
+	if s.step == nil {
+		return nil
+	}
+	return s.step(ev)
+}
+
+func (s *script) Deadline() time.Time    { return s.deadline }
+func (s *script) View() *core.View       { return &core.View{} }
+func (s *script) ViewVersion() uint64    { return s.version }
+func (s *script) Links() []core.LinkView { return nil }
+
+func (s *script) Particle() (wire.Epoch, uint64, int, time.Duration, bool) {
+	return wire.Epoch{}, 0, 0, 0, false
+}
+
+// run starts a node round m; others are the addresses of its peers.
+func run(t testing.TB, m Machine, change func(*Config), others ...string) *Node {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{
+		Core: m, Listener: l, Degree: 1, Link: calm,
+		Addr: func(peer int) string { return others[peer] },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	n := Start(cfg)
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+func (n *Node) address() string { return n.cfg.Listener.Addr().String() }
+
+func ended(t testing.TB, n *Node) error {
+	t.Helper()
+	select {
+	case <-n.Done():
+	case <-time.After(patience):
+		t.Fatal("the node does not end")
+	}
+	return n.Err()
+}
+
+// echo sends every particle back, one lap on, and counts.
+type echo struct {
+	script
+	p      wire.Particle
+	fx     [2]core.Effect
+	passed chan struct{}
+	left   atomic.Int64 // hops to make
+}
+
+func newEcho(dials bool) *echo {
+	e := &echo{passed: make(chan struct{}, 1)}
+	e.step = func(ev core.Event) []core.Effect {
+		switch ev.Kind {
+		case core.Start:
+			if dials {
+				e.fx[0] = core.Effect{Kind: core.Dial, Timeout: patience}
+				return e.fx[:1]
+			}
+		case core.Dialed:
+			e.left.Store(1)
+			return e.hop(ev.Conn)
+		case core.Received:
+			e.p = *ev.Msg.(*wire.Particle)
+			return e.hop(ev.Conn)
+		}
+		return nil
+	}
+	return e
+}
+
+func (e *echo) hop(conn core.ConnID) []core.Effect {
+	e.p.Lap++
+	e.fx[0] = core.Effect{Kind: core.Passed, Tick: core.Tick{Lap: e.p.Lap, Took: time.Microsecond}}
+	e.fx[1] = core.Effect{Kind: core.Send, Conn: conn, Msg: &e.p}
+	if e.left.Add(-1) == 0 {
+		e.passed <- struct{}{}
+	}
+	return e.fx[:]
+}
+
+// TestHopAllocatesNothing lets a particle go to and fro between two nodes and
+// counts what the whole process allocates meanwhile.
+func TestHopAllocatesNothing(t *testing.T) {
+	b := newEcho(false)
+	nb := run(t, b, nil)
+	a := newEcho(true)
+	run(t, a, nil, nb.address())
+	<-a.passed
+	hops := func() {
+		a.left.Store(100)
+		<-a.passed
+	}
+	hops()
+	// The runtime allocates a little of its own now and then.
+	if n := testing.AllocsPerRun(20, hops); n > 5 {
+		t.Errorf("200 hops allocate %v times, want none", n)
+	}
+}
+
+func BenchmarkRoundTrip(b *testing.B) {
+	far := newEcho(false)
+	nb := run(b, far, nil)
+	near := newEcho(true)
+	run(b, near, nil, nb.address())
+	<-near.passed
+	b.ReportAllocs()
+	b.ResetTimer()
+	near.left.Store(int64(b.N))
+	<-near.passed
+}
+
+func TestTicksReachFollowers(t *testing.T) {
+	b := newEcho(false)
+	nb := run(t, b, nil)
+	ticks := make(chan Tick, 1)
+	stop, ended := nb.OnTick(func(tick Tick) {
+		select {
+		case ticks <- tick:
+		default:
+		}
+	})
+	run(t, newEcho(true), nil, nb.address())
+	if tick := <-ticks; tick.Lap == 0 || tick.At.IsZero() {
+		t.Errorf("tick = %+v", tick)
+	}
+	stop()
+	<-ended
+	stop() // again is harmless
+	if nb.ticks.followed() {
+		t.Error("somebody still follows")
+	}
+}
+
+func TestSaveComesBeforeWhatFollows(t *testing.T) {
+	var order []string
+	m := &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind != core.Start {
+			return nil
+		}
+		return []core.Effect{
+			{Kind: core.Save, Saved: core.Saved{Incarnation: 1}},
+			{Kind: core.Tell, Report: core.Report{Kind: core.Joined}},
+		}
+	}}
+	n := run(t, m, func(c *Config) {
+		c.Save = func(core.Saved) error { order = append(order, "saved"); return nil }
+	})
+	reports, first := n.Reports(0)
+	if len(order) != 1 || len(reports) != 1 || first != 1 {
+		t.Errorf("saved %v, told %v from %d", order, reports, first)
+	}
+}
+
+func TestAFullDiskEndsTheInstance(t *testing.T) {
+	m := &script{step: func(core.Event) []core.Effect {
+		return []core.Effect{{Kind: core.Save}, {Kind: core.Tell}}
+	}}
+	full := errors.New("disk full")
+	n := run(t, m, func(c *Config) { c.Save = func(core.Saved) error { return full } })
+	if err := ended(t, n); !errors.Is(err, full) || !errors.Is(err, ErrSave) {
+		t.Errorf("Err = %v, want %v", err, full)
+	}
+	if reports, _ := n.Reports(0); len(reports) != 0 {
+		t.Error("what follows a failed save was done")
+	}
+}
+
+func TestAPanicOfTheCoreEndsTheInstance(t *testing.T) {
+	n := run(t, &script{step: func(core.Event) []core.Effect { panic("impossible") }}, nil)
+	if err := ended(t, n); err == nil || !strings.Contains(err.Error(), "BUG: impossible") {
+		t.Errorf("Err = %v", err)
+	}
+}
+
+func TestFatalEndsTheInstance(t *testing.T) {
+	n := run(t, &script{step: func(core.Event) []core.Effect {
+		return []core.Effect{{Kind: core.Fatal, Report: core.Report{Text: "name is taken"}}}
+	}}, nil)
+	var fatal *FatalError
+	if err := ended(t, n); !errors.As(err, &fatal) || err.Error() != "name is taken" {
+		t.Errorf("Err = %v", err)
+	}
+	if _, err := net.Dial("tcp", n.address()); err == nil {
+		t.Error("it still listens")
+	}
+}
+
+func TestLeaveWaitsForGone(t *testing.T) {
+	m := &script{}
+	m.step = func(ev core.Event) []core.Effect {
+		switch ev.Kind {
+		case core.Leave:
+			m.deadline = time.Now().Add(20 * time.Millisecond)
+		case core.Timer:
+			return []core.Effect{{Kind: core.Gone}}
+		}
+		return nil
+	}
+	n := run(t, m, nil)
+	if err := n.Leave(t.Context()); err != nil {
+		t.Errorf("Leave = %v", err)
+	}
+	deaf := run(t, &script{}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := deaf.Leave(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Leave = %v, want %v", err, context.Canceled)
+	}
+}
+
+// The timer is armed once for many deadlines that move away, and fires at the
+// one that holds.
+func TestLazyTimer(t *testing.T) {
+	fired := make(chan time.Time, 1)
+	m := &script{}
+	start := time.Now()
+	m.step = func(ev core.Event) []core.Effect {
+		switch ev.Kind {
+		case core.Start:
+			m.deadline = start.Add(20 * time.Millisecond)
+		case core.SetPace:
+			m.deadline = start.Add(60 * time.Millisecond)
+		case core.Timer:
+			m.deadline = time.Time{}
+			fired <- time.Now()
+		}
+		return nil
+	}
+	n := run(t, m, nil)
+	n.SetPace(0, false)
+	if at := <-fired; at.Sub(start) < 60*time.Millisecond {
+		t.Errorf("the timer reached the core after %v, want 60ms", at.Sub(start))
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if m.steps != 3 {
+		t.Errorf("%d steps, want Start, SetPace and one Timer", m.steps)
+	}
+}
+
+func TestDialFailuresHaveCauses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	causes := make(chan core.Cause, 2)
+	run(t, &script{step: func(ev core.Event) []core.Effect {
+		switch ev.Kind {
+		case core.Start:
+			return []core.Effect{
+				{Kind: core.Dial, Peer: 0, Timeout: patience},
+				{Kind: core.Dial, Peer: 1, Timeout: patience},
+			}
+		case core.DialFailed:
+			causes <- ev.Cause
+		}
+		return nil
+	}}, nil, l.Addr().String(), "no-such-host.invalid:1")
+	got := map[core.Cause]bool{<-causes: true, <-causes: true}
+	if !got[core.Refused] || !got[core.Unresolved] {
+		t.Errorf("causes = %v, want refused and unresolved", got)
+	}
+}
+
+// opener upgrades and says nothing.
+func opener(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n",
+		link.Path, link.Protocol)
+	nc.SetReadDeadline(time.Now().Add(patience))
+	head := make([]byte, 12)
+	if _, err := io.ReadFull(nc, head); err != nil || string(head) != "HTTP/1.1 101" {
+		t.Fatalf("answer %q, %v", head, err)
+	}
+	return nc
+}
+
+func TestSilentOpenersAreBounded(t *testing.T) {
+	var broken atomic.Int64
+	n := run(t, &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind == core.Broken {
+			broken.Add(1)
+		}
+		return nil
+	}}, nil)
+	first := opener(t, n.address())
+	for range n.bound() + 4 {
+		opener(t, n.address())
+	}
+	if _, err := io.Copy(io.Discard, first); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("the oldest silent opener is still there: %v", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.opening) > n.bound() {
+		t.Errorf("%d links are opening, at most %d may", len(n.opening), n.bound())
+	}
+}
+
+func TestGarbageIsBroken(t *testing.T) {
+	broken := make(chan core.ConnID, 1)
+	n := run(t, &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind == core.Broken {
+			broken <- ev.Conn
+		}
+		return nil
+	}}, nil)
+	nc := opener(t, n.address())
+	nc.Write([]byte{0, 0, 0, 2, byte(wire.KindBeat), 1})
+	select {
+	case <-broken:
+	case <-time.After(patience):
+		t.Error("a torn heartbeat does not end its link")
+	}
+}
+
+func TestUnknownKindsAreSkipped(t *testing.T) {
+	got := make(chan wire.Kind, 1)
+	n := run(t, &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind == core.Received {
+			got <- ev.Msg.Kind()
+		}
+		return nil
+	}}, nil)
+	nc := opener(t, n.address())
+	nc.Write([]byte{0, 0, 0, 3, 200, 1, 2})
+	nc.Write(wire.Append(nil, &wire.Bye{Text: "done"}))
+	if k := <-got; k != wire.KindBye {
+		t.Errorf("kind %d, want %d", k, wire.KindBye)
+	}
+}
+
+// What was sent before a Close arrives, though the other side went on talking.
+func TestCloseSendsItsLastWord(t *testing.T) {
+	n := run(t, &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind != core.Received {
+			return nil
+		}
+		return []core.Effect{
+			{Kind: core.Send, Conn: ev.Conn, Msg: &wire.Bye{Text: "because"}},
+			{Kind: core.Close, Conn: ev.Conn},
+		}
+	}}, nil)
+	nc := opener(t, n.address())
+	for range 50 {
+		nc.Write(wire.Append(nil, &wire.Bye{Text: "chatter"}))
+	}
+	all, err := io.ReadAll(nc)
+	if err != nil || !strings.Contains(string(all), "because") {
+		t.Errorf("read %q, %v", all, err)
+	}
+}
+
+func TestOtherRequestsGoToTheHandler(t *testing.T) {
+	n := run(t, &script{}, func(c *Config) {
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusTeapot)
+		})
+	})
+	resp, err := http.Get("http://" + n.address() + link.Path) // no upgrade
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusTeapot {
+		t.Errorf("status %d, want the handler's", resp.StatusCode)
+	}
+}
+
+func TestIdleStrangersAreBounded(t *testing.T) {
+	n := run(t, &script{}, nil)
+	for range openMax {
+		nc, err := net.Dial("tcp", n.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+	}
+	one, err := net.Dial("tcp", n.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	one.SetReadDeadline(time.Now().Add(headerTimeout / 2))
+	if _, err := one.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("one connection too many stays open: %v", err)
+	}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}

@@ -1,0 +1,136 @@
+package node
+
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// How much is kept for followers, and of the story.
+const (
+	ticksKept   = 1024
+	reportsKept = 4096
+)
+
+// Tick is a pass of the particle and when it was.
+type Tick struct {
+	At time.Time
+	core.Tick
+}
+
+// Report is what the core told, and when.
+type Report struct {
+	At time.Time
+	core.Report
+}
+
+// View returns the current view; it is built at most once for each change, when
+// somebody asks, and must not be written to.
+func (n *Node) View() *core.View {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.viewNow()
+}
+
+func (n *Node) viewNow() *core.View {
+	if n.view == nil {
+		n.view = n.core.View()
+	}
+	return n.view
+}
+
+// State is everything a status needs, of one moment.
+type State struct {
+	View   *core.View
+	Links  []core.LinkView
+	Last   Tick // zero before the first pass
+	Epoch  wire.Epoch
+	Lap    uint64
+	Slow   int           // the slowest stop of the lap before, -1 while unknown
+	Half   time.Duration // half the round trip from Slow to its next
+	Passes uint64
+	P50    time.Duration // of lap latencies in the last half minute to minute
+	P99    time.Duration
+}
+
+// State takes a picture.
+func (n *Node) State() State {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := State{
+		View: n.viewNow(), Links: n.core.Links(), Last: n.last, Passes: n.stats.passes,
+	}
+	var ok bool
+	if s.Epoch, s.Lap, s.Slow, s.Half, ok = n.core.Particle(); !ok || s.Half == 0 {
+		s.Slow = -1
+	}
+	recent := n.stats.recent[0].hist
+	if old := n.stats.recent[1].hist; old.TotalCount() > 0 {
+		recent = hdrhistogram.Import(recent.Export())
+		recent.Merge(old)
+	}
+	s.P50 = time.Duration(recent.ValueAtQuantile(50)) * time.Microsecond
+	s.P99 = time.Duration(recent.ValueAtQuantile(99)) * time.Microsecond
+	return s
+}
+
+// Timings is a copy of a histogram of microseconds.
+type Timings struct {
+	Hist *hdrhistogram.Histogram
+	Sum  time.Duration
+}
+
+func (t *timings) copy() Timings {
+	return Timings{Hist: hdrhistogram.Import(t.hist.Export()), Sum: t.sum}
+}
+
+// Counts is everything a scrape needs.
+type Counts struct {
+	Traffic Traffic
+	Passes  uint64
+	Laps    Timings
+	RTTs    map[int]Timings // by peer
+	Missed  uint64          // ticks and reports that followers were too slow for
+}
+
+// Counts takes a copy of all counters.
+func (n *Node) Counts() Counts {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := Counts{
+		Traffic: n.stats.traffic, Passes: n.stats.passes, Laps: n.stats.laps.copy(),
+		RTTs:   make(map[int]Timings, len(n.stats.rtts)),
+		Missed: n.ticks.missed.Load() + n.reports.missed.Load(),
+	}
+	for peer, t := range n.stats.rtts {
+		c.RTTs[peer] = t.copy()
+	}
+	return c
+}
+
+// Reports returns what is kept of the reports numbered above seq, and the
+// number of the first of them.
+func (n *Node) Reports(seq uint64) (reports []Report, first uint64) {
+	return n.reports.since(seq)
+}
+
+// OnTick calls each for every pass from now on, see feed.follow.
+func (n *Node) OnTick(each func(Tick)) (stop func(), ended <-chan struct{}) {
+	return n.ticks.follow(n.ticks.newest(), func(_ uint64, t Tick) { each(t) })
+}
+
+// OnReport calls each for what is kept after seq and for all to come.
+func (n *Node) OnReport(seq uint64, each func(seq uint64, r Report)) (
+	stop func(), ended <-chan struct{},
+) {
+	return n.reports.follow(seq, each)
+}
+
+// OnView calls each with the view of now and after changes; of several in quick
+// succession it may see only the last.
+func (n *Node) OnView(each func(*core.View)) (stop func(), ended <-chan struct{}) {
+	return n.news.follow(0, func(uint64, struct{}) { each(n.View()) })
+}

@@ -1,0 +1,135 @@
+package node
+
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Histograms count microseconds, exact to two digits: 1 µs to an hour in
+// 20 KB. What is outside counts as the nearest.
+const (
+	shortestUS = 1
+	longestUS  = int64(time.Hour / time.Microsecond)
+	digits     = 2
+)
+
+// window is how far back Recent looks, at least; at most twice that.
+const window = 30 * time.Second
+
+// Directions of frames.
+const (
+	inward = iota
+	outward
+	directions
+)
+
+// kinds bounds the table of frames by kind; later ones are counted as 0.
+const kinds = 16
+
+// Traffic counts frames by kind and bytes, headers of frames included, of TCP
+// not; [0] is in, [1] is out.
+type Traffic struct {
+	Frames [directions][kinds]uint64
+	Bytes  [directions]uint64
+}
+
+// stats is guarded by the baton.
+type stats struct {
+	traffic Traffic
+	passes  uint64
+	laps    timings // of the whole life
+	recent  [2]timings
+	turned  time.Time // when recent last moved on
+	rtts    map[int]*timings
+}
+
+// timings is a histogram and what it cannot tell exactly.
+type timings struct {
+	hist *hdrhistogram.Histogram
+	sum  time.Duration
+}
+
+func newTimings() timings {
+	return timings{hist: hdrhistogram.New(shortestUS, longestUS, digits)}
+}
+
+func (t *timings) record(d time.Duration) {
+	t.sum += d
+	us := min(max(d.Microseconds(), shortestUS), longestUS)
+	if err := t.hist.RecordValue(us); err != nil {
+		panic("BUG: node: histogram refuses " + d.String())
+	}
+}
+
+func newStats() stats {
+	return stats{
+		laps: newTimings(), recent: [2]timings{newTimings(), newTimings()},
+		rtts: map[int]*timings{},
+	}
+}
+
+func (s *stats) count(direction int, kind wire.Kind, size int) {
+	if kind >= kinds {
+		kind = 0
+	}
+	s.traffic.Frames[direction][kind]++
+	s.traffic.Bytes[direction] += uint64(size)
+}
+
+// lap takes one pass. The latency of a lap is what is left of its time without
+// the rests that stops declared.
+func (s *stats) lap(now time.Time, t core.Tick) {
+	s.passes++
+	if t.Took <= 0 {
+		return
+	}
+	if now.Sub(s.turned) >= window {
+		s.turned = now
+		s.recent[0], s.recent[1] = s.recent[1], s.recent[0]
+		s.recent[0].hist.Reset()
+		s.recent[0].sum = 0
+	}
+	latency := max(t.Took-t.Held, 0)
+	s.laps.record(latency)
+	s.recent[0].record(latency)
+}
+
+func (s *stats) rtt(peer int, d time.Duration) {
+	if peer < 0 {
+		return
+	}
+	t := s.rtts[peer]
+	if t == nil {
+		t = new(newTimings())
+		s.rtts[peer] = t
+	}
+	t.record(d)
+}
+
+// beats remembers when the last few heartbeats of a link went out, to tell its
+// round trip when their echo comes back.
+type beats struct {
+	seq [4]uint32
+	at  [4]time.Time
+	got uint32 // newest echo that was counted
+}
+
+func (b *beats) sent(seq uint32, now time.Time) {
+	i := seq % uint32(len(b.seq))
+	b.seq[i], b.at[i] = seq, now
+}
+
+// echoed returns the time from the sending of seq until now without the ageUS
+// microseconds it lay at the other side. Each echo counts once.
+func (b *beats) echoed(seq, ageUS uint32, now time.Time) (time.Duration, bool) {
+	i := seq % uint32(len(b.seq))
+	if seq == 0 || seq == b.got || b.seq[i] != seq {
+		return 0, false
+	}
+	b.got = seq
+	return max(now.Sub(b.at[i])-time.Duration(ageUS)*time.Microsecond, 0), true
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// The file, integers big-endian. Magic, version, length and the checksum at
+// the end keep their places in every version to come, so that a newer file is
+// told from a damaged one.
+//
+//	8 magic · 2 version · 4 payload length · payload · 4 CRC32C of all before
+//	payload of version 1:
+//	1 length, ring · 1 length, instance · 32 roster hash · 4 incarnation ·
+//	8 epoch counter · 4 epoch dropper
+const (
+	magic         = "RINGDATA"
+	formatVersion = 1
+	headLen       = len(magic) + 2 + 4
+	crcLen        = 4
+	payloadMax    = 2*(1+wire.NameMax) + 32 + 4 + 8 + 4
+	fileMax       = 64 << 10 // bytes read at most; a newer payload may be longer than ours
+)
+
+// state is the content of the file.
+type state struct {
+	id    Identity
+	saved Saved
+}
+
+func (st state) encode() []byte {
+	p := make([]byte, 0, payloadMax)
+	p = appendString(p, st.id.Ring)
+	p = appendString(p, st.id.Instance)
+	p = append(p, st.id.Roster[:]...)
+	p = binary.BigEndian.AppendUint32(p, st.saved.Incarnation)
+	p = binary.BigEndian.AppendUint64(p, st.saved.Epoch.Counter)
+	p = binary.BigEndian.AppendUint32(p, st.saved.Epoch.Dropper)
+	return envelope(formatVersion, p)
+}
+
+// envelope puts what is common to all versions round a payload.
+func envelope(version uint16, payload []byte) []byte {
+	b := make([]byte, 0, headLen+len(payload)+crcLen)
+	b = append(b, magic...)
+	b = binary.BigEndian.AppendUint16(b, version)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	b = append(b, payload...)
+	return binary.BigEndian.AppendUint32(b, checksum(b))
+}
+
+func checksum(b []byte) uint32 {
+	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
+}
+
+func appendString(b []byte, s string) []byte {
+	if len(s) > wire.NameMax {
+		panic("BUG: store: name longer than wire.NameMax")
+	}
+	return append(append(b, byte(len(s))), s...)
+}
+
+// torn is the error of a file that does not hold together.
+func torn(why string) error {
+	return fmt.Errorf("%w (%s); move it away and start again: "+
+		"the instance then learns its incarnation and the epoch from its peers", ErrTorn, why)
+}
+
+// decode reads a file; it trusts nothing in it.
+func decode(b []byte) (state, error) {
+	if len(b) < headLen+crcLen {
+		return state{}, torn(fmt.Sprintf("only %d bytes long", len(b)))
+	}
+	if string(b[:len(magic)]) != magic {
+		return state{}, torn("it does not begin as a data file of a ring")
+	}
+	version := binary.BigEndian.Uint16(b[len(magic):])
+	length := binary.BigEndian.Uint32(b[len(magic)+2:])
+	if uint64(len(b)) != uint64(headLen)+uint64(length)+crcLen {
+		return state{}, torn(fmt.Sprintf("%d bytes long, its header says otherwise", len(b)))
+	}
+	body, sum := b[:len(b)-crcLen], binary.BigEndian.Uint32(b[len(b)-crcLen:])
+	if checksum(body) != sum {
+		return state{}, torn("the checksum is wrong")
+	}
+	if version > formatVersion {
+		return state{}, fmt.Errorf("%w: format %d, this build reads up to %d; "+
+			"start the newer build again, or move the file away", ErrNewer, version, formatVersion)
+	}
+	if version == 0 {
+		return state{}, torn("format 0 never existed")
+	}
+	return decodePayload(body[headLen:])
+}
+
+func decodePayload(p []byte) (st state, err error) {
+	var ok1, ok2 bool
+	st.id.Ring, p, ok1 = cutString(p)
+	st.id.Instance, p, ok2 = cutString(p)
+	if !ok1 || !ok2 || len(p) != 32+4+8+4 {
+		return state{}, torn("its fields do not fit its length")
+	}
+	copy(st.id.Roster[:], p)
+	st.saved.Incarnation = binary.BigEndian.Uint32(p[32:])
+	st.saved.Epoch.Counter = binary.BigEndian.Uint64(p[36:])
+	st.saved.Epoch.Dropper = binary.BigEndian.Uint32(p[44:])
+	return st, nil
+}
+
+func cutString(b []byte) (s string, rest []byte, ok bool) {
+	if len(b) == 0 || len(b) < 1+int(b[0]) {
+		return "", nil, false
+	}
+	n := 1 + int(b[0])
+	return string(b[1:n]), b[n:], true
+}

@@ -1,0 +1,203 @@
+// Package store keeps what an instance must not forget: its incarnation and
+// the highest epoch it has seen, in one file of a directory of its own.
+//
+//	DIR/lock    held (flock) while a process uses DIR; says its pid
+//	DIR/state   magic, version, length, payload, CRC32C
+//	DIR/state.new   the next one, until it is whole and synced
+//
+// A Save is on disk when it returns: the new file is written beside the old
+// one, synced, renamed over it, and the directory is synced. A process killed
+// at any moment leaves the old file or the new one, never a mixture.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Names inside the directory.
+const (
+	stateFile = "state"
+	nextFile  = "state.new"
+	lockFile  = "lock"
+)
+
+// What can be wrong with a data directory. Each comes wrapped in a text that
+// names the directory and ends with what to do.
+var (
+	ErrLocked  = errors.New("data directory is in use")
+	ErrTorn    = errors.New("data file is damaged")
+	ErrForeign = errors.New("data file belongs to another instance")
+	ErrNewer   = errors.New("data file was written by a newer version")
+)
+
+// Identity says whose data a directory holds.
+type Identity struct {
+	Ring     string
+	Instance string
+	Roster   [32]byte // a different one is no fault: rosters are edited
+}
+
+// Saved is what must outlive the process.
+type Saved struct {
+	Incarnation uint32
+	Epoch       wire.Epoch
+}
+
+// Store is an open data directory. Its methods must not be called at the same
+// time.
+type Store struct {
+	dir    string
+	root   *os.Root
+	lock   io.Closer
+	id     Identity
+	create func(name string) (file, error) // tests put a full disk here
+}
+
+// file is what Save needs of the file it writes.
+type file interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// Open takes dir for this process, making it if it is missing, and returns
+// what the last process of that identity saved there. It writes the file once,
+// so that a directory that cannot be written is known at the start.
+func Open(dir string, id Identity) (*Store, Saved, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, Saved{}, fmt.Errorf("make data directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, Saved{}, fmt.Errorf("open data directory: %w", err)
+	}
+	s := &Store{dir: dir, root: root, id: id}
+	s.create = func(name string) (file, error) {
+		return root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	}
+	saved, err := s.take()
+	if err != nil {
+		return nil, Saved{}, errors.Join(err, s.Close())
+	}
+	return s, saved, nil
+}
+
+// take locks the directory, reads the state and writes it back.
+func (s *Store) take() (Saved, error) {
+	lock, err := acquire(s.root, s.dir)
+	if err != nil {
+		return Saved{}, err
+	}
+	s.lock = lock
+	saved, err := s.load()
+	if err != nil {
+		return Saved{}, err
+	}
+	return saved, s.Save(saved)
+}
+
+// load reads the state file; a missing one is a new instance.
+func (s *Store) load() (Saved, error) {
+	f, err := s.root.Open(stateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Saved{}, nil
+	}
+	if err != nil {
+		return Saved{}, fmt.Errorf("open data file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, fileMax+1))
+	if err != nil {
+		return Saved{}, fmt.Errorf("read data file: %w", err)
+	}
+	st, err := decode(b)
+	if err == nil {
+		err = st.belongs(s.id)
+	}
+	if err != nil {
+		return Saved{}, fmt.Errorf("%s: %w", filepath.Join(s.dir, stateFile), err)
+	}
+	if st.id.Roster != s.id.Roster {
+		// The index of the epoch's dropper may name somebody else by now, or
+		// nobody: one step up is above every epoch of the old roster.
+		st.saved.Epoch = wire.Epoch{Counter: st.saved.Epoch.Counter + 1}
+	}
+	return st.saved, nil
+}
+
+// belongs says why st must not be used by id.
+func (st state) belongs(id Identity) error {
+	switch {
+	case st.id.Ring != id.Ring:
+		return fmt.Errorf("%w: it is of ring %q, this instance is of ring %q; "+
+			"point --data at this instance's own directory, or at an empty one",
+			ErrForeign, st.id.Ring, id.Ring)
+	case st.id.Instance != id.Instance:
+		return fmt.Errorf("%w: it is of instance %q, this is %q; "+
+			"point --data at this instance's own directory, or at an empty one",
+			ErrForeign, st.id.Instance, id.Instance)
+	}
+	return nil
+}
+
+// Save puts v on disk and returns when it will survive a loss of power. After
+// an error the file of before is still whole.
+func (s *Store) Save(v Saved) error {
+	f, err := s.create(nextFile)
+	if err != nil {
+		return s.unsaved(err)
+	}
+	_, err = f.Write(state{id: s.id, saved: v}.encode())
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(s.unsaved(err), ignoreMissing(s.root.Remove(nextFile)))
+	}
+	if err := s.root.Rename(nextFile, stateFile); err != nil {
+		return s.unsaved(err)
+	}
+	if err := syncDir(s.root); err != nil {
+		return s.unsaved(err)
+	}
+	return nil
+}
+
+func (s *Store) unsaved(err error) error {
+	return fmt.Errorf("save state in %s: %w; make room there or make it writable, "+
+		"then start this instance again", s.dir, err)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Close gives the directory back. The lock file stays, its lock does not.
+func (s *Store) Close() error {
+	var err error
+	if s.lock != nil {
+		err = s.lock.Close()
+	}
+	return errors.Join(err, s.root.Close())
+}
+
+// locked explains that somebody else holds dir; content is the lock file's.
+func locked(dir string, content []byte) error {
+	holder := "another process"
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(content))); err == nil {
+		holder = "process " + strconv.Itoa(pid)
+	}
+	return fmt.Errorf("%s: %w by %s; stop that one, or give this one a directory of its own",
+		dir, ErrLocked, holder)
+}

@@ -1,0 +1,163 @@
+package ring
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringofservers.dev/ring/internal/node"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// bucketsUS are the upper bounds, in microseconds, that a scrape shows of the
+// finer histograms kept inside: of a hop on loopback to a lap of a slow WAN.
+var bucketsUS = []int64{
+	50, 100, 250, 500, 1e3, 2_500, 5e3, 10e3, 25e3, 50e3, 100e3, 250e3, 500e3, 1e6, 2_500e3,
+	5e6, 10e6,
+}
+
+// kindNames are the kinds of frames as metrics name them.
+var kindNames = map[wire.Kind]string{
+	wire.KindHello: "hello", wire.KindRefuse: "refuse", wire.KindBeat: "beat",
+	wire.KindFlood: "flood", wire.KindCut: "cut", wire.KindSync: "sync",
+	wire.KindParticle: "particle", wire.KindRelay: "relay", wire.KindBye: "bye",
+}
+
+// collector makes the metrics of one Ring when it is scraped, never before.
+type collector struct {
+	ring *Ring
+	node atomic.Pointer[node.Node] // nil until it runs
+
+	laps, lapTime, rtt, instances, changes, badLinks, cutOff, joined *prometheus.Desc
+	epoch, tick, frames, bytes, missed, build                        *prometheus.Desc
+}
+
+func newCollector(r *Ring) *collector {
+	if r.cfg.Registerer == nil {
+		return nil
+	}
+	constant := prometheus.Labels{"ring": r.cfg.Ring, "node": string(r.cfg.Name)}
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("ring_"+name, help, labels, constant)
+	}
+	return &collector{
+		ring:      r,
+		laps:      desc("laps_total", "Passes of the particle at this stop."),
+		lapTime:   desc("lap_seconds", "Lap times without the rests that stops declared."),
+		rtt:       desc("link_rtt_seconds", "Round trips of heartbeats, by neighbour.", "peer"),
+		instances: desc("instances", "Instances of the roster, by state.", "state"),
+		changes:   desc("view_changes_total", "Changes of who is alive."),
+		badLinks:  desc("bad_links", "Links that do not carry while both ends live."),
+		cutOff:    desc("cut_off", "1 while this instance sees no quorum."),
+		joined:    desc("joined", "1 while this instance is in the ring."),
+		epoch:     desc("epoch", "Counter of the particle's epoch."),
+		tick:      desc("tick", "Newest tick at this stop."),
+		frames:    desc("frames_total", "Frames on links.", "direction", "kind"),
+		bytes:     desc("bytes_total", "Bytes of frames on links.", "direction"),
+		missed:    desc("missed_total", "Ticks and events that callbacks were too slow for."),
+		build:     desc("build_info", "1, labelled with the build.", "version", "goversion"),
+	}
+}
+
+func (r *Ring) register() error {
+	if r.metrics == nil {
+		return nil
+	}
+	if err := r.cfg.Registerer.Register(r.metrics); err != nil {
+		return fmt.Errorf("%w: register metrics: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+func (r *Ring) unregister() {
+	if r.metrics != nil {
+		r.cfg.Registerer.Unregister(r.metrics)
+	}
+}
+
+func (c *collector) ready(n *node.Node) { c.node.Store(n) }
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.laps, c.lapTime, c.rtt, c.instances, c.changes, c.badLinks, c.cutOff, c.joined,
+		c.epoch, c.tick, c.frames, c.bytes, c.missed, c.build,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	n := c.node.Load()
+	if n == nil {
+		return
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s, k := n.State(), n.Counts()
+	counter(c.laps, k.Passes)
+	out <- histogram(c.lapTime, k.Laps)
+	for peer, t := range k.RTTs {
+		if name := c.ring.name(peer); name != "" {
+			out <- histogram(c.rtt, t, string(name))
+		}
+	}
+	for state, count := range c.ring.census(s) {
+		gauge(c.instances, float64(count), string(state))
+	}
+	counter(c.changes, s.View.Changes)
+	gauge(c.badLinks, float64(len(s.View.BadLinks)))
+	gauge(c.cutOff, truth(s.View.CutOff))
+	gauge(c.joined, truth(s.View.Joined))
+	gauge(c.epoch, float64(s.Epoch.Counter))
+	gauge(c.tick, float64(s.Lap))
+	for i, direction := range []string{"in", "out"} {
+		counter(c.bytes, k.Traffic.Bytes[i], direction)
+		for kind, name := range kindNames {
+			counter(c.frames, k.Traffic.Frames[i][kind], direction, name)
+		}
+	}
+	counter(c.missed, k.Missed)
+	gauge(c.build, 1, strings.ToValidUTF8(c.ring.cfg.Version, "?"), runtime.Version())
+}
+
+// census counts instances by state; every state is there.
+func (r *Ring) census(s node.State) map[State]int {
+	count := map[State]int{Alive: 0, Suspect: 0, Dead: 0, Left: 0, Unreachable: 0}
+	for _, in := range s.View.Instances {
+		count[stateOf(in, s.View.Quorum)]++
+	}
+	return count
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// histogram shows t in our buckets.
+func histogram(d *prometheus.Desc, t node.Timings, labels ...string) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(bucketsUS))
+	var below uint64
+	bars := t.Hist.Distribution()
+	for _, le := range bucketsUS {
+		for len(bars) > 0 && bars[0].To <= le {
+			below += uint64(bars[0].Count)
+			bars = bars[1:]
+		}
+		buckets[(time.Duration(le) * time.Microsecond).Seconds()] = below
+	}
+	return prometheus.MustNewConstHistogram(d, uint64(t.Hist.TotalCount()), t.Sum.Seconds(),
+		buckets, labels...)
+}

@@ -1,0 +1,115 @@
+package ring
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/node"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// name is the name of index i, empty for one that the roster does not have.
+func (r *Ring) name(i int) Name {
+	if i < 0 || i >= r.roster.Len() {
+		return ""
+	}
+	return Name(r.roster.Names[i])
+}
+
+func (r *Ring) epoch(e wire.Epoch) Epoch {
+	if e == (wire.Epoch{}) {
+		return Epoch{}
+	}
+	return Epoch{Counter: e.Counter, Dropper: r.name(int(e.Dropper))}
+}
+
+func (r *Ring) tick(t node.Tick) Tick {
+	return Tick{
+		At: t.At, Instance: r.cfg.Name, Epoch: r.epoch(t.Epoch), Lap: t.Lap, Tick: t.Lap,
+		Took: t.Took, Held: t.Held,
+	}
+}
+
+// View returns who is alive as this instance knows it now.
+func (r *Ring) View() View { return r.viewOf(r.node.State()) }
+
+func (r *Ring) viewOf(s node.State) View {
+	v := View{
+		ID: viewID(s.View), Changes: s.View.Changes, Self: r.cfg.Name, Next: r.name(s.View.Next),
+		Detour: r.name(s.View.Detour), CutOff: s.View.CutOff, Joined: s.View.Joined,
+		BadLinks:  make([]BadLink, 0, len(s.View.BadLinks)),
+		Instances: r.instances(s),
+	}
+	for _, b := range s.View.BadLinks {
+		v.BadLinks = append(v.BadLinks, BadLink{From: r.name(b.From), To: r.name(b.To)})
+	}
+	return v
+}
+
+func viewID(v *core.View) string { return fmt.Sprintf("%016x", v.ID) }
+
+// instances are the rows of the view.
+func (r *Ring) instances(s node.State) []Instance {
+	rows := make([]Instance, len(s.View.Instances))
+	for i, in := range s.View.Instances {
+		rows[i] = Instance{
+			Index: i, Name: r.name(i), Address: r.roster.Addr(i),
+			State:       stateOf(in, s.View.Quorum),
+			Incarnation: in.Incarnation, Tick: in.Lap,
+			Version: in.Build, PID: in.PID,
+		}
+		if !in.Damped.IsZero() {
+			until := in.Damped.Round(0)
+			rows[i].DampedUntil = &until
+		}
+	}
+	for _, l := range s.Links {
+		if l.RTT > 0 && l.Peer >= 0 && l.Peer < len(rows) {
+			rtt := float64(l.RTT) / float64(time.Millisecond)
+			rows[l.Peer].RTTMillis = &rtt
+		}
+	}
+	// From the last round to the first: whoever is alive holds the hand of the
+	// one alive after it. Two rounds, for those whose next is past the end.
+	var next Name
+	for i := 2*len(rows) - 1; i >= 0; i-- {
+		if row := &rows[i%len(rows)]; row.State == Alive || row.State == Suspect {
+			row.Next, next = next, row.Name
+		}
+	}
+	return rows
+}
+
+// stateOf translates. Without a quorum nobody can be called dead.
+func stateOf(in core.InstanceView, quorum bool) State {
+	switch {
+	case in.State == wire.Alive && in.Suspect:
+		return Suspect
+	case in.State == wire.Alive:
+		return Alive
+	case in.State == wire.Left:
+		return Left
+	case in.State == wire.Down && quorum:
+		return Dead
+	}
+	return Unreachable
+}
+
+// Status returns everything `ring status` shows.
+func (r *Ring) Status() Status {
+	s := r.node.State()
+	v := r.viewOf(s)
+	hash := r.roster.Hash()
+	return Status{
+		V: 1, Ring: r.cfg.Ring, RosterVersion: 1, RosterHash: hex.EncodeToString(hash[:]),
+		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure, BadLinks: v.BadLinks,
+		Epoch: r.epoch(s.Epoch), Tick: s.Lap,
+		LapMS: LapMillis{P50: millis(s.P50), P99: millis(s.P99)},
+		Laps:  s.Passes, SlowestStop: r.name(s.Slow),
+		View: v.ID, Next: v.Next, Detour: v.Detour, Instances: v.Instances,
+	}
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

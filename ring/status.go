@@ -1,0 +1,119 @@
+package ring
+
+import "time"
+
+// Name is the path of an instance in the roster, such as dc1/prod/0. Its first
+// element names the data centre.
+type Name string
+
+// State is what this instance thinks of another.
+type State string
+
+// The states of an instance. Suspect is not a verdict: a suspected instance is
+// still in the ring. Unreachable is said where no quorum can call it dead, and
+// of whom this process has never heard.
+const (
+	Alive       State = "alive"
+	Suspect     State = "suspect"
+	Dead        State = "dead"
+	Left        State = "left"
+	Unreachable State = "unreachable"
+)
+
+// Epoch orders particles; it grows whenever a lost one is replaced.
+type Epoch struct {
+	Counter uint64 `json:"counter"`
+	Dropper Name   `json:"dropper"` // who dropped it, empty before the first
+}
+
+// Instance is one row of a View.
+type Instance struct {
+	Index       int        `json:"index"`
+	Name        Name       `json:"name"`
+	Address     string     `json:"address"`
+	State       State      `json:"state"`
+	Incarnation uint32     `json:"incarnation"`
+	Next        Name       `json:"next,omitempty"` // whose hand it holds, by this view
+	Tick        uint64     `json:"tick"`
+	RTTMillis   *float64   `json:"rtt_ms"`       // null where this instance has no link to it
+	DampedUntil *time.Time `json:"damped_until"` // null unless its return waits
+	Version     string     `json:"version"`
+	PID         uint32     `json:"pid"`
+}
+
+// BadLink is a link that does not carry while both of its ends live.
+type BadLink struct {
+	From Name `json:"from"` // says that it cannot reach To
+	To   Name `json:"to"`
+}
+
+// View is who is alive, as one instance knows it: an immutable snapshot. Two
+// instances with the same ID agree on who lives and at which incarnation.
+type View struct {
+	ID        string     `json:"id"`
+	Changes   uint64     `json:"changes"`
+	Self      Name       `json:"self"`
+	Next      Name       `json:"next"`
+	Detour    Name       `json:"detour,omitempty"` // the relay in use towards Next
+	CutOff    bool       `json:"cut_off"`          // this instance sees no quorum
+	Joined    bool       `json:"joined"`
+	BadLinks  []BadLink  `json:"bad_links"`
+	Instances []Instance `json:"instances"`
+}
+
+// LapMillis summarises lap times without the declared rests, in milliseconds.
+type LapMillis struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+}
+
+// Status is everything `ring status --json` prints.
+type Status struct {
+	V             int        `json:"v"` // version of this object, 1
+	Ring          string     `json:"ring"`
+	RosterVersion uint64     `json:"roster_version"` // 1 until rosters change while running
+	RosterHash    string     `json:"roster_hash"`
+	Self          Name       `json:"self"`
+	Anchored      bool       `json:"anchored"`
+	CutOff        bool       `json:"cut_off"`
+	Insecure      bool       `json:"insecure"` // off loopback without TLS, because it was told so
+	BadLinks      []BadLink  `json:"bad_links"`
+	Epoch         Epoch      `json:"epoch"`
+	Tick          uint64     `json:"tick"`
+	LapMS         LapMillis  `json:"lap_ms"`
+	Laps          uint64     `json:"laps"` // passes counted since this process started
+	SlowestStop   Name       `json:"slowest_stop,omitempty"`
+	View          string     `json:"view"`
+	Next          Name       `json:"next"`
+	Detour        Name       `json:"detour,omitempty"`
+	Instances     []Instance `json:"instances"`
+}
+
+// Tick is one pass of the particle at this stop.
+type Tick struct {
+	At       time.Time     `json:"at"`
+	Instance Name          `json:"instance"`
+	Epoch    Epoch         `json:"epoch"`
+	Lap      uint64        `json:"lap"`
+	Tick     uint64        `json:"tick"` // the lap number, while no quorum anchors it
+	Anchored bool          `json:"anchored"`
+	Took     time.Duration `json:"took_ns"` // since the pass before, 0 for the first of an epoch
+	Held     time.Duration `json:"held_ns"` // of that, the rests that stops reported
+}
+
+// Event is one line of an instance's story: who saw whom die or come back, who
+// said so, epochs, detours.
+type Event struct {
+	Seq         uint64    `json:"seq"` // per process, from 1
+	At          time.Time `json:"at"`
+	Instance    Name      `json:"instance"` // who tells it
+	Kind        string    `json:"kind"`
+	Subject     Name      `json:"subject,omitempty"`
+	By          []Name    `json:"by,omitempty"`
+	Incarnation uint32    `json:"incarnation,omitempty"`
+	Epoch       *Epoch    `json:"epoch,omitempty"`
+	Lap         uint64    `json:"lap,omitempty"`
+	Proof       bool      `json:"proof,omitempty"`
+	WaitMS      int64     `json:"wait_ms,omitempty"`
+	Text        string    `json:"text"` // the same in plain words
+}

@@ -1,0 +1,212 @@
+package ring
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/node"
+)
+
+// event is a report of the core as the public sees it.
+func (r *Ring) event(seq uint64, t node.Report) Event {
+	e := Event{
+		Seq: seq, At: t.At, Instance: r.cfg.Name, Kind: string(t.Kind),
+		Subject: r.name(t.Subject), Incarnation: t.Incarnation, Lap: t.Lap, Proof: t.Proof,
+		WaitMS: t.Wait.Milliseconds(),
+	}
+	for _, i := range t.By {
+		e.By = append(e.By, r.name(i))
+	}
+	if ep := r.epoch(t.Epoch); ep != (Epoch{}) {
+		e.Epoch = &ep
+	}
+	e.Text = r.words(e, t)
+	return e
+}
+
+// words tells an event to a person. "I" is the instance that tells it.
+func (r *Ring) words(e Event, t node.Report) string {
+	who, mine := string(e.Subject), e.Subject == r.cfg.Name
+	switch t.Kind {
+	case core.Waiting:
+		return fmt.Sprintf("waiting for %s at %s: %s", who, r.address(t.Subject), t.Text)
+	case core.Refusing:
+		if who == "" {
+			return "refused a link: " + t.Text
+		}
+		return fmt.Sprintf("no link with %s: %s", who, t.Text)
+	case core.Joined:
+		return fmt.Sprintf("I am in the ring, as incarnation %d", e.Incarnation)
+	case core.LinkUp:
+		return "linked with " + who
+	case core.LinkLost:
+		return "the connection with " + who + " broke"
+	case core.Suspected:
+		return fmt.Sprintf("%s has not answered for %v; checking over a new connection",
+			who, t.Wait.Round(time.Millisecond))
+	case core.ViewChanged:
+		return "the ring is " + t.Text
+	case core.NextChanged:
+		if mine {
+			return "I am alone and hold my own hand"
+		}
+		return "I now hold the hand of " + who
+	case core.CutOff:
+		return "I am cut off: " + t.Text
+	case core.Whole:
+		return "I am no longer cut off: " + t.Text
+	case core.Starved:
+		return fmt.Sprintf("this process did not run for %v; it accuses nobody meanwhile",
+			t.Wait.Round(time.Millisecond))
+	}
+	return r.wordsOfOthers(e, t, who, mine)
+}
+
+// wordsOfOthers tells what became of somebody, and of the particle.
+func (r *Ring) wordsOfOthers(e Event, t node.Report, who string, mine bool) string {
+	switch t.Kind {
+	case core.Accused, core.Cleared, core.BadLink:
+		return r.wordsOfLink(e, t, who)
+	case core.Died:
+		return r.death(e, t, who)
+	case core.Returned:
+		if e.Incarnation == 1 {
+			return who + " is in the ring"
+		}
+		return fmt.Sprintf("%s is back, as incarnation %d", who, e.Incarnation)
+	case core.Parted:
+		return who + " said goodbye and left"
+	case core.GoodLink:
+		return fmt.Sprintf("the link from %s to %s is good again", r.people(e.By), who)
+	case core.DetourOn:
+		return fmt.Sprintf("what goes to %s takes a detour by way of %s", who, r.people(e.By))
+	case core.DetourOff:
+		return "what goes to " + who + " goes straight again"
+	case core.Dropped:
+		by := who + " has"
+		if mine {
+			by = "I have"
+		}
+		return fmt.Sprintf("%s dropped a new particle: epoch %s, lap %d", by, e.Epoch, e.Lap)
+	case core.Resent:
+		return strings.TrimSuffix(fmt.Sprintf("the particle of lap %d was sent again, to %s: %s",
+			e.Lap, who, t.Text), ": ")
+	case core.Damped:
+		whose := "the return of " + who
+		if mine {
+			whose = "my return"
+		}
+		return fmt.Sprintf("%s has to wait for %v: too many deaths in a short time",
+			whose, t.Wait.Round(time.Second))
+	}
+	return strings.TrimSpace(string(t.Kind) + " " + who + " " + t.Text)
+}
+
+// wordsOfLink tells what one instance says of its link to another.
+func (r *Ring) wordsOfLink(e Event, t node.Report, who string) string {
+	by, reaches, cannot, says := r.people(e.By), "reaches", "cannot reach", "says"
+	if by == "me" {
+		by, reaches, says = "I", "reach", "say"
+	}
+	switch {
+	case t.Kind == core.Cleared:
+		return fmt.Sprintf("%s %s %s again", by, reaches, who)
+	case t.Kind == core.BadLink:
+		return fmt.Sprintf("%s %s %s, though both live: the link is bad, nobody is dropped",
+			by, cannot, who)
+	case e.Proof:
+		return fmt.Sprintf("%s %s that %s is gone: the connection broke and a re-dial was refused",
+			by, says, who)
+	}
+	return fmt.Sprintf("%s %s that %s is silent, also over a new connection", by, says, who)
+}
+
+func (r *Ring) death(e Event, t node.Report, who string) string {
+	why := "it is silent, also over a new connection"
+	switch {
+	case t.Text != "":
+		why = t.Text
+	case e.Proof:
+		why = "its connection broke and a re-dial was refused"
+	}
+	if len(e.By) == 0 {
+		return fmt.Sprintf("%s is dead: the others' quorum said so", who)
+	}
+	if len(t.By) == 1 && t.By[0] == t.Subject {
+		return fmt.Sprintf("%s is dead: %s", who, why)
+	}
+	return fmt.Sprintf("%s is dead: %s (said by %s)", who, why, r.people(e.By))
+}
+
+// people lists names, some of many, and says "me" for this instance.
+func (r *Ring) people(names []Name) string {
+	const most = 6
+	var out []string
+	for i, n := range names {
+		if i == most {
+			out = append(out, fmt.Sprintf("%d more", len(names)-most))
+			break
+		}
+		if n == r.cfg.Name {
+			n = "me"
+		}
+		out = append(out, string(n))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (r *Ring) address(i int) string {
+	if i < 0 || i >= r.roster.Len() {
+		return "?"
+	}
+	return r.roster.Addr(i)
+}
+
+// String is the epoch as people say it: 7 by dc1/prod/0.
+func (e *Epoch) String() string {
+	if e == nil || *e == (Epoch{}) {
+		return "none"
+	}
+	return fmt.Sprintf("%d by %s", e.Counter, e.Dropper)
+}
+
+// log writes one report, and opens Joined's door. It has a goroutine of its
+// own: a log that blocks holds up nobody.
+func (r *Ring) log(seq uint64, t node.Report) {
+	if t.Kind == core.Joined {
+		select {
+		case <-r.joined:
+		default:
+			close(r.joined)
+		}
+	}
+	level := levelOf(t.Kind)
+	if !r.cfg.Logger.Enabled(context.Background(), level) {
+		return
+	}
+	e := r.event(seq, t)
+	attrs := []slog.Attr{
+		slog.String("ring", r.cfg.Ring), slog.String("node", string(r.cfg.Name)),
+		slog.String("kind", e.Kind),
+	}
+	if e.Subject != "" && e.Subject != r.cfg.Name {
+		attrs = append(attrs, slog.String("peer", string(e.Subject)))
+	}
+	// The message is the event in plain words: the log is the story.
+	r.cfg.Logger.LogAttrs(context.Background(), level, e.Text, attrs...)
+}
+
+// levelOf says what is worth telling a colleague.
+func levelOf(k core.ReportKind) slog.Level {
+	switch k {
+	case core.Refusing, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved:
+		return slog.LevelWarn
+	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
