@@ -21,7 +21,7 @@ type conn struct {
 	doubted  bool      // silent for longer than patience
 	boot     uint32    // the process at the other end
 	linked   uint32    // peers that hold its roster, by its word
-	out      bool      // its Hello had no incarnation
+	out      uint32    // the incarnation that its Hello said it is no longer, 0 for none
 	differ   int       // beats in a row whose records digest was not ours
 	differV  int       // the same for the view
 }
@@ -81,6 +81,8 @@ func (c *Core) hello(cn *conn) {
 	}
 	if c.joined {
 		h.Incarnation = c.inc
+	} else {
+		h.Was = c.inc
 	}
 	c.fillBeat(cn, &h.Beat)
 	c.send(cn, h)
@@ -247,7 +249,7 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 func (c *Core) establish(cn *conn, h *wire.Hello) {
 	p := cn.peer
 	cn.up, cn.answerBy, cn.boot = true, time.Time{}, h.Boot
-	cn.out = h.Incarnation == 0
+	cn.out = h.Was
 	slot := &p.accepted
 	if cn.dialed {
 		slot = &p.dialed
@@ -301,7 +303,7 @@ func (c *Core) checkBoot(p *peer, h *wire.Hello) {
 		return
 	}
 	if c.table.Boot(p.i) == h.Boot {
-		if h.Incarnation == 0 { // it says itself that it is out
+		if h.Was >= c.table.Incarnation(p.i) { // it says itself that it is out
 			c.accuse(p, true)
 			return
 		}
@@ -443,7 +445,7 @@ func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
 		c.version++
 	}
 	if cn.twoWay && !cn.doubted {
-		if c.table.Boot(cn.peer.i) == cn.boot && !cn.out {
+		if i := cn.peer.i; c.table.Boot(i) == cn.boot && c.table.Incarnation(i) > cn.out {
 			c.clear(cn.peer)
 		}
 		c.learn(cn, b)

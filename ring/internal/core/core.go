@@ -76,6 +76,7 @@ type Core struct {
 	taken     time.Time // when somebody first said that our name is taken
 	takenNow  time.Time // not joining before: retry
 	selfCut   bool      // the others' quorum cut us and we have not been back since
+	stale     time.Time // until then our view ranks below any: we were away for long
 	doomed    bool      // the others have seen enough to cut us
 	wasWhole  bool
 	cutOff    bool
@@ -140,12 +141,13 @@ func New(cfg Config) *Core {
 // back, and returns what is to be done, in order. The slice and what it points
 // to are valid until the next Step.
 func (c *Core) Step(now time.Time, ev Event) []Effect {
+	away := now.Sub(c.now)
 	c.now, c.fx = now, c.fx[:0]
 	if cap(c.fx) > 64 { // a storm's worth is not kept
 		c.fx = nil
 	}
 	if late := now.Sub(c.deadline); late > lateAfter && !c.deadline.IsZero() {
-		c.starve(late)
+		c.starve(late, away)
 	}
 	if p, ok := ev.Msg.(*wire.Particle); ok && now.Before(c.idle) {
 		// The hop path: nothing but the token can have changed.
@@ -209,8 +211,9 @@ func (c *Core) settle() {
 func (c *Core) Deadline() time.Time { return c.deadline }
 
 // starve discounts time in which this process did not run: what the others
-// owed in it may be waiting to be read.
-func (c *Core) starve(late time.Duration) {
+// owed in it may be waiting to be read. It ran late by late, and took no step
+// for away.
+func (c *Core) starve(late, away time.Duration) {
 	c.drift = max(c.drift, late)
 	for _, cn := range c.open {
 		cn.pulse.Shift(late)
@@ -228,6 +231,9 @@ func (c *Core) starve(late time.Duration) {
 		c.over = c.over.Add(late)
 	}
 	c.token.Shift(late)
+	if away > c.cfg.Timing.Patience+c.cfg.Timing.Answer { // long enough to have been cut
+		c.stale = c.now.Add(c.detection())
+	}
 	if late >= starvedTold {
 		c.tell(Report{Kind: Starved, Subject: c.self, Wait: late})
 	}

@@ -32,6 +32,10 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 	}
 	if y.State == wire.Alive && c.joined {
 		c.taken = time.Time{}
+		if c.selfCut && y.Incarnation == c.inc { // somebody undid it, and has us back as we are
+			c.selfCut, c.weigh = false, true
+			c.version++
+		}
 	}
 	if y.Damped > 0 && (!c.joined || y.State == wire.Down && y.Incarnation >= c.inc) {
 		if at := c.now.Add(time.Duration(y.Damped) * tenth); at.After(c.damped) {
@@ -210,6 +214,9 @@ func (c *Core) sendSync(cn *conn) {
 
 // onSync compares the other side's opinion of who is down with ours.
 func (c *Core) onSync(cn *conn, s *wire.Sync) {
+	if s.Rank.Alive == 0 {
+		return // the sender is not in the ring, or was away too long to know
+	}
 	down := make(map[int]uint32, len(s.Down))
 	us := false
 	for _, m := range s.Down {
@@ -230,6 +237,9 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 			c.adopt(down, true, s.Rank.Quorum)
 			c.rejoin()
 		}
+	case !inRing && cn.twoWay && greater(s.Rank, c.rank()):
+		// We are alive in its view, it is not in ours, and its view is the greater.
+		c.adopt(down, true, s.Rank.Quorum)
 	case !inRing:
 	case s.Rank.Quorum && !c.quorumOf(c.alive):
 		c.adopt(down, true, true)

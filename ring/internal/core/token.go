@@ -47,7 +47,7 @@ func (c *Core) turnToken() {
 			c.sendCopy(detoured)
 		}
 	}
-	if c.token.Lost(c.now) {
+	if c.token.Lost(c.now) && !c.now.Before(c.stale) {
 		p := c.token.Drop(c.now)
 		c.tell(Report{Kind: Dropped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap})
 		c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: p.Lap})
@@ -63,7 +63,11 @@ func (c *Core) tokenDeadline() time.Time {
 	if c.token.Due(c.now) { // it waits for a road, which no timer brings
 		return time.Time{}
 	}
-	return c.token.Deadline()
+	d := c.token.Deadline()
+	if d.Before(c.stale) && !c.token.Resting() && c.token.Lost(c.now) {
+		return c.stale
+	}
+	return d
 }
 
 // forward sends the particle to the next stop if its rest is over.

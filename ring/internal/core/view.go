@@ -96,6 +96,9 @@ func (c *Core) returned(i int, inc uint32) {
 		if p.accused {
 			p.accused = false
 			c.dropAccusation(i)
+			if c.joined {
+				c.publish()
+			}
 		}
 	}
 	c.tell(Report{Kind: Returned, Subject: i, Incarnation: inc})
@@ -373,7 +376,11 @@ func (c *Core) cutAt() time.Time {
 	if c.over.IsZero() || !c.joined || c.blocked() {
 		return time.Time{}
 	}
-	return earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
+	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
+	if at.Before(c.stale) { // back from an absence, we are no judge yet
+		return c.stale
+	}
+	return at
 }
 
 func (c *Core) cutDeadline() time.Time {
@@ -532,7 +539,7 @@ func (c *Core) alone() bool {
 		}
 	}
 	for _, i := range detect.Watched(c.cfg.Overlay, nil, c.self, c.isAlive, nil) {
-		if !c.byIdx[i].accused {
+		if p := c.byIdx[i]; p == nil || !p.accused {
 			return false
 		}
 	}
@@ -553,6 +560,9 @@ func (c *Core) aloneAt() time.Time {
 func (c *Core) quorumOf(n int) bool { return 2*n > c.n-c.left }
 
 func (c *Core) rank() wire.Rank {
+	if c.now.Before(c.stale) || !c.joined { // no view to go by
+		return wire.Rank{Min: uint16(c.self)}
+	}
 	r := wire.Rank{Quorum: c.quorumOf(c.alive), Alive: uint16(c.alive), Min: uint16(c.self)}
 	for i := range c.n {
 		if c.isAlive(i) {

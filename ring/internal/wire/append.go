@@ -111,7 +111,7 @@ func appendHello(dst []byte, h *Hello) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, h.Boot)
 	dst = binary.AppendUvarint(dst, uint64(h.PID))
 	dst = appendText(dst, h.Build, BuildMax)
-	dst = appendFlag(dst, h.Probe)
+	dst = binary.AppendUvarint(dst, uint64(h.Was))
 	dst = binary.AppendUvarint(dst, beatLen)
 	return appendBeat(dst, &h.Beat)
 }

@@ -165,7 +165,7 @@ func (d *Decoder) hello(c *cursor) *Hello {
 	h.Boot = c.fixed32()
 	h.PID = c.u32("pid")
 	h.Build = d.buildOf(c)
-	h.Probe = c.flag()
+	h.Was = c.u32("incarnation")
 	beat := c.take(int(c.number("beat length", FrameMax)))
 	if c.fault != "" {
 		return h

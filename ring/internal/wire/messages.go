@@ -98,8 +98,8 @@ type Hello struct {
 	Boot        uint32 // random per process
 	PID         uint32
 	Build       string
-	Probe       bool // a check whether somebody answers; the link is wanted too
-	Beat        Beat // the first heartbeat rides along
+	Was         uint32 // the incarnation that the sender knows it lost, while it is out
+	Beat        Beat   // the first heartbeat rides along
 }
 
 // Refusal codes.

@@ -1,0 +1,31 @@
+// Package admin is the HTTP face of one instance of a ring: what operators,
+// probes, dashboards, the command line and the built-in page read.
+//
+//	GET  /              one page that draws the ring, live
+//	GET  /v1/status     all that `ring status --json` prints
+//	GET  /v1/view       who is alive, as this instance knows it   ?follow=1
+//	GET  /v1/events     the instance's story      ?since=N&limit=N&follow=1
+//	GET  /v1/ticks      the particle's passes here      ?follow=1&every=100ms
+//	GET  /v1/live       all of it as one event stream, for the page
+//	GET  /v1/roster     the enumeration and its hash
+//	POST /v1/leave      leave the ring; from this host only
+//	GET  /metrics       Prometheus and OpenMetrics
+//	GET  /livez /readyz /healthz       ?verbose
+//	GET  /version
+//
+// It stands on the public API of package ring alone, so that an application
+// with its own HTTP server can mount it, or write another:
+//
+//	r, err := ring.Join(ctx, cfg)
+//	...
+//	r.Handle(admin.New(r, admin.Options{Gatherer: registry, Version: "v1.2.3"}))
+//
+// Answers are JSON objects with "v": 1. What follows (follow=1) comes as one
+// JSON object per line, or as server-sent events to a client that accepts
+// text/event-stream; each item is flushed at once. A client that does not read
+// is disconnected after ten seconds, and at most [StreamsMax] streams run at a
+// time: neither can hold up the ring.
+//
+// /livez asks nothing of peers: it fails only where this process is of no use
+// any more. /readyz is 200 while the instance is in the ring.
+package admin

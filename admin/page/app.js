@@ -1,0 +1,306 @@
+// The page of one instance: it listens to /v1/live and draws what it hears.
+// Nothing is asked of other instances; what is shown is what this one knows.
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+const MIDDLE = 320, RADIUS = 244, LABELS_MAX = 40, EVENTS_MAX = 60;
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+let status = null;   // the newest status object
+let tick = null;     // the newest pass of the particle here, with .seen added
+let hops = [];       // paths between live instances in ring order, from this one
+let shape = "";      // what the drawing depends on; drawn again when it changes
+const nodes = new Map(), rows = new Map();
+
+// ---- listening
+
+const source = new EventSource("/v1/live");
+source.addEventListener("open", () => pulse("on", "live"));
+source.addEventListener("error", () => pulse("off", "this instance does not answer; trying again"));
+source.addEventListener("status", (e) => { status = JSON.parse(e.data); drawStatus(); });
+source.addEventListener("tick", (e) => hearTick(JSON.parse(e.data)));
+source.addEventListener("event", (e) => addEvent(JSON.parse(e.data)));
+
+function pulse(kind, text) {
+  $("pulse").className = "pulse " + kind;
+  $("pulse").lastElementChild.textContent = text;
+  document.body.classList.toggle("stale", kind === "off");
+}
+
+function hearTick(t) {
+  t.seen = performance.now();
+  t.took = t.took_ns / 1e6 || (tick ? tick.took : 0);
+  tick = t;
+  text("tick", t.tick.toLocaleString("en").replaceAll(",", "\u2009"));
+  text("pace", paceText(t.took));
+}
+
+function paceText(took) {
+  if (!took) return "";
+  if (took < 100) return `${Math.round(1000 / took).toLocaleString("en")} laps a second`;
+  return `a lap in ${(took / 1000).toFixed(2)} s`;
+}
+
+// ---- status
+
+function drawStatus() {
+  const all = status.instances || [];
+  const living = all.filter((i) => lives(i)).length;
+  document.title = `${status.ring}: ${living} of ${all.length} alive`;
+  text("ring", status.ring);
+  text("self", status.self);
+  text("alive", `${living} of ${all.length}`);
+  text("epoch", String(status.epoch.counter));
+  $("epoch").title = status.epoch.dropper ? `dropped by ${status.epoch.dropper}` : "";
+  text("p50", millis(status.lap_ms.p50));
+  text("p99", millis(status.lap_ms.p99));
+  text("slowest", status.slowest_stop || "–");
+  text("tickword", status.anchored ? "tick" : "tick, detached");
+  drawNotices();
+  drawBadLinks();
+  drawRows(all);
+  const now = JSON.stringify([status.self, status.detour, status.next, status.bad_links,
+    all.map((i) => [i.name, i.state])]);
+  if (now !== shape) { shape = now; drawPicture(all); }
+}
+
+function drawNotices() {
+  const notices = [];
+  if (status.cut_off) {
+    notices.push(["bad", "This instance is cut off: it sees no quorum. What it cannot reach " +
+      "is shown as unreachable, not as dead."]);
+  }
+  if (status.insecure) {
+    notices.push(["", "The links of this ring are not encrypted (--insecure)."]);
+  }
+  if (status.detour) {
+    notices.push(["", `Its link to ${status.next} is bad: it goes by way of ${status.detour}.`]);
+  }
+  $("notices").replaceChildren(...notices.map(([kind, words]) =>
+    element("p", "notice " + kind, words)));
+}
+
+function drawBadLinks() {
+  const bad = status.bad_links || [];
+  $("bad").replaceChildren(...(bad.length === 0
+    ? [element("li", "none", "none")]
+    : bad.map((l) => element("li", "", `${l.from} cannot talk to ${l.to}`))));
+}
+
+function drawRows(all) {
+  for (const i of all) {
+    let row = rows.get(i.name);
+    if (!row) {
+      row = makeRow(i);
+      rows.set(i.name, row);
+      $("rows").append(row.tr);
+    }
+    row.tr.classList.toggle("self", i.name === status.self);
+    set(row.state, i.state, () => {
+      row.state.className = i.state;
+      row.state.replaceChildren(element("span", "dot", ""), i.state);
+    });
+    row.state.parentNode.title = i.damped_until
+      ? `its return waits until ${i.damped_until}` : "";
+    const linked = i.rtt_ms !== null && i.rtt_ms !== undefined;
+    fill(row.next, lives(i) ? i.next || "–" : "–");
+    fill(row.tick, i.tick || "–");
+    fill(row.rtt, linked ? millis(i.rtt_ms) : "–");
+    fill(row.incarnation, i.incarnation || "–");
+    fill(row.pid, i.pid || "–");
+    fill(row.version, i.version || "–");
+  }
+}
+
+function makeRow(i) {
+  const tr = document.createElement("tr"), cells = {};
+  const cell = (name, kind, content) => {
+    const td = element("td", kind, "");
+    if (content) td.append(content);
+    tr.append(td);
+    cells[name] = content || td;
+  };
+  cell("index", "num", document.createTextNode(String(i.index)));
+  cell("name", "", document.createTextNode(i.name));
+  cell("state", "", document.createElement("span"));
+  const link = element("a", "", i.address);
+  link.href = `${location.protocol}//${i.address}/`;
+  cell("address", "", link);
+  for (const name of ["next", "tick", "rtt", "incarnation", "pid", "version"]) {
+    cell(name, name === "next" || name === "version" ? "" : "num");
+  }
+  tr.addEventListener("mouseenter", () => nodes.get(i.name)?.classList.add("hot"));
+  tr.addEventListener("mouseleave", () => nodes.get(i.name)?.classList.remove("hot"));
+  return { tr, ...cells };
+}
+
+// ---- the picture
+
+const angleOf = (index, n) => (2 * Math.PI * index) / n - Math.PI / 2;
+const at = (angle, radius) =>
+  [MIDDLE + radius * Math.cos(angle), MIDDLE + radius * Math.sin(angle)];
+
+function drawPicture(all) {
+  const n = all.length;
+  nodes.clear();
+  $("nodes").replaceChildren(...all.map((i) => makeNode(i, n)));
+  hops = pathsFromSelf(all);
+  $("edges").replaceChildren(...hops.map((hop) => {
+    const path = svg("path", { d: pathData(hop) });
+    if (hop.around) path.setAttribute("class", "around");
+    return path;
+  }));
+  const index = new Map(all.map((i) => [i.name, i.index]));
+  const line = (from, to, kind) => {
+    const [x1, y1] = at(angleOf(index.get(from), n), RADIUS);
+    const [x2, y2] = at(angleOf(index.get(to), n), RADIUS);
+    return svg("line", { x1, y1, x2, y2, class: kind });
+  };
+  const lines = (status.bad_links || []).map((l) => line(l.from, l.to, "badlink"));
+  if (status.detour) {
+    lines.push(line(status.self, status.detour, "detour"),
+      line(status.detour, status.next, "detour"));
+  }
+  $("links").replaceChildren(...lines);
+}
+
+function makeNode(i, n) {
+  const angle = angleOf(i.index, n), [x, y] = at(angle, RADIUS);
+  const group = svg("g", { class: i.state + (i.name === status.self ? " self" : "") });
+  const size = n > 200 ? 3 : n > LABELS_MAX ? 5 : i.name === status.self ? 13 : 11;
+  group.append(svg("circle", { cx: x, cy: y, r: size }));
+  const title = svg("title", {});
+  title.textContent = `${i.name} · ${i.address} · ${i.state}`;
+  group.append(title);
+  if (n <= LABELS_MAX) {
+    const [lx, ly] = at(angle, RADIUS + 24), side = Math.cos(angle);
+    const label = svg("text", { x: lx, y: ly,
+      "text-anchor": Math.abs(side) < 0.2 ? "middle" : side > 0 ? "start" : "end" });
+    label.textContent = shortName(i.name, n);
+    group.append(label);
+  }
+  nodes.set(i.name, group);
+  return group;
+}
+
+// shortName keeps as much of the end of a path as fits beside a circle.
+function shortName(name, n) {
+  const room = n > 24 ? 6 : 11;
+  if (name.length <= room) return name;
+  const tail = name.split("/").slice(-2).join("/");
+  return tail.length <= room ? tail : "…" + tail.slice(1 - room);
+}
+
+// pathsFromSelf lists the hops of one lap, from this instance on. A hop past
+// one who is not there bends inwards: the ring has closed around it.
+function pathsFromSelf(all) {
+  const n = all.length, there = all.filter((i) => lives(i)).map((i) => i.index);
+  const self = all.find((i) => i.name === status.self)?.index ?? 0;
+  const order = [...there.filter((i) => i >= self), ...there.filter((i) => i < self)];
+  return order.map((from, k) => {
+    const to = order[(k + 1) % order.length];
+    const steps = ((to - from + n - 1) % n) + 1;
+    const start = angleOf(from, n);
+    return { start, turn: (2 * Math.PI * steps) / n, around: steps > 1 && order.length > 1 };
+  });
+}
+
+function pointOn(hop, part) {
+  const bend = hop.around ? Math.min(70, 26 * hop.turn * RADIUS / 60) : 0;
+  return at(hop.start + hop.turn * part, RADIUS - bend * Math.sin(Math.PI * part));
+}
+
+function pathData(hop) {
+  const pieces = Math.max(8, Math.ceil(hop.turn / 0.06));
+  const points = [];
+  for (let k = 0; k <= pieces; k++) {
+    points.push(pointOn(hop, k / pieces).map((v) => v.toFixed(1)).join(" "));
+  }
+  return "M" + points.join("L");
+}
+
+// drawParticle moves the bead. This instance sees it once a lap; between two
+// passes the bead goes where it must be at the pace of the lap before. Faster
+// than the eye, it only circles.
+function drawParticle(now) {
+  if (!still) requestAnimationFrame(drawParticle);
+  const bead = $("particle");
+  if (!tick || hops.length === 0 || !tick.took) { bead.setAttribute("visibility", "hidden"); return; }
+  const age = Math.max(0, now - tick.seen);
+  let progress = (age / tick.took) * hops.length;
+  const overdue = age > 3 * tick.took + 1500;
+  if (tick.took < 250) progress = overdue ? 0 : ((now / 900) % 1) * hops.length;
+  const hop = Math.min(Math.floor(progress), hops.length);
+  const part = hop >= hops.length ? 0 : progress - hop;
+  const [x, y] = pointOn(hops[hop % hops.length], tick.took < 250 ? part : ease(part));
+  bead.setAttribute("cx", x.toFixed(1));
+  bead.setAttribute("cy", y.toFixed(1));
+  bead.setAttribute("class", overdue ? "lost" : "");
+  bead.setAttribute("visibility", "visible");
+}
+
+// ease rests at the stop for most of a hop, as the particle does.
+function ease(part) {
+  const p = Math.max(0, (part - 0.55) / 0.45);
+  return p * p * (3 - 2 * p);
+}
+
+if (still) setInterval(() => drawParticle(performance.now()), 250);
+else requestAnimationFrame(drawParticle);
+
+// ---- events
+
+const tone = {
+  died: "grave", cut_off: "grave", refused: "grave",
+  joined: "good", returned: "good", whole: "good", good_link: "good", detour_off: "good",
+  suspected: "odd", accused: "odd", bad_link: "odd", detour_on: "odd", damped: "odd",
+  starved: "odd", link_lost: "odd", dropped: "odd",
+};
+
+function addEvent(e) {
+  const li = document.createElement("li"), time = element("time", "", clock(e.at));
+  time.dateTime = e.at;
+  time.title = e.at;
+  li.append(time, element("span", tone[e.kind] || "", e.text));
+  $("events").prepend(li);
+  while ($("events").childElementCount > EVENTS_MAX) $("events").lastElementChild.remove();
+}
+
+// ---- small things
+
+const lives = (i) => i.state === "alive" || i.state === "suspect";
+
+function clock(at) {
+  const d = new Date(at);
+  return d.toLocaleTimeString("en-GB") + "." + String(d.getMilliseconds()).padStart(3, "0");
+}
+
+function millis(ms) {
+  if (!ms) return "–";
+  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
+  return `${ms < 10 ? ms.toFixed(2) : ms < 100 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+function text(id, words) { fill($(id), words); }
+function fill(node, words) { set(node, String(words), () => { node.textContent = words; }); }
+
+// set does nothing when node shows the value already: a table of a thousand
+// rows is looked at once a second.
+function set(node, value, change) {
+  if (node.shown === value) return;
+  node.shown = value;
+  change();
+}
+
+function element(tag, kind, words) {
+  const node = document.createElement(tag);
+  if (kind) node.className = kind;
+  if (words) node.textContent = words;
+  return node;
+}
+
+function svg(tag, attributes) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}

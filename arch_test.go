@@ -1,0 +1,159 @@
+// Package ringofservers_test holds the shape of the house as tests.
+package ringofservers_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "ringofservers.dev"
+
+// forbidden is the shape of the house: what may not be imported from where, and
+// why. A pattern ends in /... for everything below. A row that must change is a
+// decision: say why in ARCHITECTURE.md.
+var forbidden = []struct{ from, to, why string }{
+	{"ring/internal/core", "net/...", "protocols know no socket; the driver in node does"},
+	{"ring/internal/core", "os/...", "protocols know no disk and no process"},
+	{"ring/internal/core", "sync/...", "protocols have one owner at a time; the baton is in node"},
+	{"ring/internal/core", "log/...", "protocols tell, they do not log"},
+	{"ring/internal/detect", "net/...", "protocols know no socket"},
+	{"ring/internal/detect", "sync/...", "protocols have one owner at a time"},
+	{"ring/internal/flood", "net/...", "protocols know no socket"},
+	{"ring/internal/flood", "sync/...", "protocols have one owner at a time"},
+	{"ring/internal/particle", "net/...", "protocols know no socket"},
+	{"ring/internal/particle", "sync/...", "protocols have one owner at a time"},
+	{"ring/internal/overlay", "math/rand/...", "every machine must build the same graph"},
+	{"ring/internal/overlay", "net/...", "the overlay is computed from names alone"},
+	{"ring/internal/roster", "net/...", "addresses are resolved at each dial, by the driver"},
+	{"ring/internal/wire", "net/...", "the codec sees bytes, wherever they come from"},
+	{"ring/internal/...", module + "/ring", "rooms import downwards only"},
+	{"ring/internal/...", module + "/ring/ringtest/...", "the code does not know its tests"},
+	{"ring", module + "/ring/ringtest/...", "the code does not know its tests"},
+	{"ring/ringtest", module + "/ring/internal/node", "the simulator drives cores, not sockets"},
+	{"ring/ringtest", module + "/ring/internal/link", "the simulator drives cores, not sockets"},
+	{"admin", module + "/ring/internal/...", "faces use what any third party could"},
+	{"cmd/ring", module + "/ring/internal/...", "faces use what any third party could"},
+	{"ring/...", module + "/admin", "the core does not know its faces"},
+	{"...", "text/template", "turns the linker's dead-code elimination off for the whole binary"},
+	{"...", "html/template", "turns the linker's dead-code elimination off for the whole binary"},
+	{"...", "math/rand", "chance comes from a seeded math/rand/v2 source"},
+}
+
+// coreMay is all that a protocol package may import from outside the module.
+var coreMay = []string{
+	"cmp", "crypto/sha256", "encoding/binary", "encoding/hex", "errors", "fmt", "hash/crc32",
+	"iter", "maps", "math", "math/bits", "math/rand/v2", "slices", "sort", "strconv", "strings",
+	"time", "unicode", "unicode/utf8",
+}
+
+var cores = []string{"core", "detect", "flood", "particle", "overlay", "roster", "wire"}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Doc        string
+	Name       string
+	Standard   bool
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Doc,Name", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return pkgs
+		case err != nil:
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+func match(pattern, path string) bool {
+	if pattern == "..." {
+		return true
+	}
+	if base, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return path == base || strings.HasPrefix(path, base+"/")
+	}
+	return path == pattern
+}
+
+func TestForbiddenImports(t *testing.T) {
+	used := make([]bool, len(forbidden))
+	for _, p := range list(t) {
+		from := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		for i, rule := range forbidden {
+			if !match(rule.from, from) {
+				continue
+			}
+			used[i] = true
+			for _, imp := range p.Imports {
+				if match(rule.to, imp) {
+					t.Errorf("%s imports %s: %s", from, imp, rule.why)
+				}
+			}
+		}
+	}
+	for i, rule := range forbidden {
+		if !used[i] {
+			t.Errorf("rule %q -> %q matches no package: mend or delete it", rule.from, rule.to)
+		}
+	}
+}
+
+func TestCoresImportOnlyThis(t *testing.T) {
+	may := map[string]bool{}
+	for _, m := range coreMay {
+		may[m] = true
+	}
+	for _, p := range list(t) {
+		for _, c := range cores {
+			if p.ImportPath != module+"/ring/internal/"+c {
+				continue
+			}
+			for _, imp := range p.Imports {
+				if !may[imp] && !strings.HasPrefix(imp, module+"/ring/internal/") {
+					t.Errorf("%s imports %s: protocols are pure, see ARCHITECTURE.md", c, imp)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasADoc(t *testing.T) {
+	for _, p := range list(t) {
+		if p.Doc == "" && !strings.HasSuffix(p.ImportPath, module) {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// What is linked into the binary weighs on everybody who deploys it: each of
+// these costs every other package too. (cobra brings text/template, but calls
+// nothing of it that would keep the linker from leaving dead code out.)
+func TestBinaryStaysLean(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "./cmd/ring").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, heavy := range []string{
+		"html/template", "google.golang.org/grpc", "golang.org/x/net/trace", "testing",
+	} {
+		for dep := range strings.Lines(string(out)) {
+			if strings.TrimSpace(dep) == heavy {
+				t.Errorf("cmd/ring links %s", heavy)
+			}
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ringofservers.dev/ring"
+)
+
+// settings are what an instance is told, from all places together.
+type settings struct {
+	Ring      string
+	Name      ring.Name
+	Roster    ring.Roster
+	Listen    string
+	Data      string
+	Preset    string
+	Hold      time.Duration
+	MaxSpeed  bool
+	Insecure  bool
+	CPUs      int
+	LogLevel  slog.Level
+	LogFormat string
+}
+
+// ringConfig is what the library has to know of them.
+func (s settings) ringConfig() ring.Config {
+	return ring.Config{
+		Ring: s.Ring, Name: s.Name, Roster: s.Roster, Listen: s.Listen, Data: s.Data,
+		Timing: presets[s.Preset](), Hold: s.Hold, MaxSpeed: s.MaxSpeed, Insecure: s.Insecure,
+	}
+}
+
+// check says what an instance cannot start without.
+func (s settings) check() error {
+	var errs []error
+	if s.Name == "" {
+		errs = append(errs, errors.New("name is missing: give --name, RING_NAME or name = … "+
+			"in the file"))
+	}
+	switch n := len(s.Roster.Names); {
+	case n == 0:
+		errs = append(errs, errors.New("roster is missing: give --config with a file that has "+
+			"one, or --roster"))
+	case len(s.Roster.Addresses) == 0 && (n > 1 || s.Listen == ""):
+		errs = append(errs, errors.New("addresses are missing: give --addresses or "+
+			`addresses = "…" in the file, such as 127.0.0.1:{3000+index}`))
+	}
+	return errors.Join(errs...)
+}
+
+// difference names the settings in which old and new differ: those that a
+// running instance can change, and those it cannot.
+func difference(old, new settings) (changed, fixed []string) {
+	for _, o := range options {
+		switch {
+		case o.show(&old) == o.show(&new):
+		case o.live:
+			changed = append(changed, o.key)
+		default:
+			fixed = append(fixed, o.key)
+		}
+	}
+	return changed, fixed
+}
+
+// layer is one place where settings come from. Later ones beat earlier ones.
+type layer struct {
+	origin func(key string) string // how to name the place of a key to a person
+	values map[string][]string
+	groups []group // [[instance]] tables of a file
+}
+
+// group is an [[instance]] table: a name or pattern, and where it is.
+type group struct {
+	Name    string `toml:"name"`
+	Address string `toml:"address"`
+}
+
+// draft is settings on the way: patterns are not expanded yet.
+type draft struct {
+	settings
+	patterns  []string
+	addresses string
+	groups    []group
+	rank      map[string]int // key -> the layer that said so last, from 1
+}
+
+// resolve lays the layers over the defaults. The error has all faults.
+func resolve(layers []layer) (settings, error) {
+	d := draft{rank: make(map[string]int)}
+	d.Ring, d.Preset, d.LogFormat = "ring", "lan", "auto"
+	var errs []error
+	for i, l := range layers {
+		if len(l.groups) > 0 {
+			d.groups = l.groups
+		}
+		for _, o := range options {
+			texts, said := l.values[o.key]
+			if !said {
+				continue
+			}
+			d.rank[o.key] = i + 1
+			if o.key == "roster" {
+				d.patterns, d.groups = nil, l.groups
+			}
+			for _, text := range texts {
+				if err := o.set(&d, text); err != nil {
+					errs = append(errs, fmt.Errorf("%s: %w", l.origin(o.key), err))
+				}
+			}
+		}
+	}
+	if d.MaxSpeed && d.Hold > 0 {
+		switch hold, fast := d.rank["hold"], d.rank["max_speed"]; {
+		case hold > fast:
+			d.MaxSpeed = false
+		case fast > hold:
+			d.Hold = 0
+		default:
+			errs = append(errs, errors.New("hold and max_speed exclude each other: choose one"))
+		}
+	}
+	if err := d.expand(); err != nil {
+		errs = append(errs, err)
+	}
+	return d.settings, errors.Join(errs...)
+}
+
+// expand makes the roster of patterns, groups and address templates.
+func (d *draft) expand() error {
+	names, err := expandAll(d.patterns)
+	if err != nil {
+		return err
+	}
+	var addresses []string
+	if d.addresses != "" {
+		if addresses, err = ring.ExpandAddresses(d.addresses, names, 0); err != nil {
+			return unprefixed(err)
+		}
+	}
+	for i, g := range d.groups {
+		more, err := expandAll([]string{g.Name})
+		if err != nil {
+			return fmt.Errorf("instance table %d: %w", i+1, err)
+		}
+		if len(names)+len(more) > ring.RosterMax {
+			return tooMany()
+		}
+		if len(names) > len(addresses) || g.Address == "" {
+			return fmt.Errorf("instance table %d (%s): some instances have an address and some "+
+				"have none: give each an address, and the roster its addresses", i+1, g.Name)
+		}
+		at, err := ring.ExpandAddresses(g.Address, more, len(names))
+		if err != nil {
+			return fmt.Errorf("instance table %d: %w", i+1, unprefixed(err))
+		}
+		names, addresses = append(names, more...), append(addresses, at...)
+	}
+	d.Roster.Names, d.Roster.Addresses = names, addresses
+	if len(names) == 0 {
+		return nil // check says so to whom it matters
+	}
+	if err := d.Roster.Validate(d.Ring); err != nil {
+		return unprefixed(err)
+	}
+	return nil
+}
+
+func expandAll(patterns []string) ([]ring.Name, error) {
+	var names []ring.Name
+	for _, pattern := range patterns {
+		more, err := ring.ExpandNames(pattern)
+		if err != nil {
+			return nil, unprefixed(err)
+		}
+		if names = append(names, more...); len(names) > ring.RosterMax {
+			return nil, tooMany()
+		}
+	}
+	return names, nil
+}
+
+func tooMany() error {
+	return fmt.Errorf("the roster has more than %d instances: shorten it", ring.RosterMax)
+}
+
+// unprefixed drops the library's name, which is the command's as well.
+func unprefixed(err error) error {
+	return errors.New(strings.TrimPrefix(err.Error(), "ring: "))
+}
+
+// addSettingsFlags gives cmd a flag for every setting, and --config. load reads
+// all places anew: the file, the environment and the flags. It fails with exit
+// code 2 unless an instance can be started with the result.
+func addSettingsFlags(cmd *cobra.Command) (load func() (settings, error)) {
+	file := cmd.Flags().StringP("config", "c", "", "`file` with settings (RING_CONFIG)")
+	addOptionFlags(cmd.Flags(), optionKeys()...)
+	return func() (settings, error) {
+		path := *file
+		if !cmd.Flags().Changed("config") {
+			path = os.Getenv("RING_CONFIG")
+		}
+		s, err := loadSettings(cmd, path)
+		if err == nil {
+			if err = s.check(); err != nil {
+				err = &exitError{exitUsage, err}
+			}
+		}
+		return s, err
+	}
+}
+
+// loadSettings reads file, unless its path is empty, the environment, and the
+// flags that were added to cmd. Errors have exit code 2.
+func loadSettings(cmd *cobra.Command, file string) (settings, error) {
+	var layers []layer
+	if file != "" {
+		l, err := fileLayer(file)
+		if err != nil {
+			return settings{}, err
+		}
+		layers = append(layers, l)
+	}
+	layers = append(layers, envLayer(os.Getenv), flagLayer(cmd.Flags()))
+	return settle(layers)
+}
+
+// loadFile reads file and nothing else. Errors have exit code 2.
+func loadFile(file string) (settings, error) {
+	l, err := fileLayer(file)
+	if err != nil {
+		return settings{}, err
+	}
+	return settle([]layer{l})
+}
+
+func settle(layers []layer) (settings, error) {
+	s, err := resolve(layers)
+	if err != nil {
+		return settings{}, &exitError{exitUsage, err}
+	}
+	return s, nil
+}
+
+// envLayer reads RING_… of every setting; an empty one counts as absent. Of
+// RING_ROSTER the patterns stand between spaces.
+func envLayer(getenv func(string) string) layer {
+	l := layer{origin: envName, values: make(map[string][]string)}
+	for _, o := range options {
+		switch text := getenv(envName(o.key)); {
+		case text == "":
+		case o.key == "roster":
+			l.values[o.key] = strings.Fields(text)
+		default:
+			l.values[o.key] = []string{text}
+		}
+	}
+	return l
+}
+
+func flagLayer(flags *pflag.FlagSet) layer {
+	l := layer{
+		origin: func(key string) string { return "--" + flagName(key) },
+		values: make(map[string][]string),
+	}
+	flags.Visit(func(f *pflag.Flag) {
+		if v, ok := f.Value.(*optionFlag); ok {
+			l.values[v.option.key] = v.texts
+		}
+	})
+	return l
+}
+
+func envName(key string) string { return "RING_" + strings.ToUpper(key) }
+
+func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring"
+)
+
+// written puts text into a settings file of its own.
+func written(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "ring.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// loaded is what a node started with args has for settings.
+func loaded(t *testing.T, args ...string) (settings, error) {
+	t.Helper()
+	cmd := &cobra.Command{Use: "node", SilenceErrors: true, SilenceUsage: true}
+	load := addSettingsFlags(cmd)
+	var s settings
+	cmd.RunE = func(*cobra.Command, []string) (err error) {
+		s, err = load()
+		return err
+	}
+	cmd.SetArgs(args)
+	return s, cmd.Execute()
+}
+
+// withoutSettings clears the environment of what would configure a node.
+func withoutSettings(t *testing.T) {
+	t.Helper()
+	for _, key := range append(optionKeys(), "config") {
+		t.Setenv(envName(key), "")
+	}
+}
+
+const wholeFile = `
+ring = "prod"
+name = "dc1/prod/0"
+roster = ["dc{1..2}/prod/0", "dc3/prod/0"]
+addresses = "{2}-{3}.{1}.example.org:3000"
+degree = 4
+listen = "0.0.0.0:3000"
+data = "/var/lib/ring"
+preset = "wan"
+hold = "250ms"
+insecure = true
+cpus = 2
+log_level = "debug"
+log_format = "json"
+
+[[instance]]
+name = "spare/{0..1}"
+address = "10.0.0.9:{3000+index}"
+`
+
+func TestSettingsFromFile(t *testing.T) {
+	withoutSettings(t)
+	s, err := loaded(t, "--config", written(t, wholeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []ring.Name{"dc1/prod/0", "dc2/prod/0", "dc3/prod/0", "spare/0", "spare/1"}
+	addresses := []string{
+		"prod-0.dc1.example.org:3000", "prod-0.dc2.example.org:3000", "prod-0.dc3.example.org:3000",
+		"10.0.0.9:3003", "10.0.0.9:3004",
+	}
+	if !slices.Equal(s.Roster.Names, names) || !slices.Equal(s.Roster.Addresses, addresses) {
+		t.Errorf("roster = %+v, want names %v at %v", s.Roster, names, addresses)
+	}
+	c := s.ringConfig()
+	if c.Ring != "prod" || c.Name != "dc1/prod/0" || c.Listen != "0.0.0.0:3000" ||
+		c.Data != "/var/lib/ring" || c.Timing != ring.WAN() || c.Hold != 250*time.Millisecond ||
+		c.MaxSpeed || !c.Insecure || c.Roster.Degree != 4 {
+		t.Errorf("ring.Config = %+v", c)
+	}
+	if s.CPUs != 2 || s.LogLevel != slog.LevelDebug || s.LogFormat != "json" {
+		t.Errorf("settings = %+v", s)
+	}
+}
+
+func TestSettingsDefaults(t *testing.T) {
+	withoutSettings(t)
+	s, err := loaded(t, "--name", "a/1", "--roster", "a/{0..2}",
+		"--addresses", "127.0.0.1:{4000..4002}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Ring != "ring" || s.Preset != "lan" || s.LogFormat != "auto" ||
+		s.LogLevel != slog.LevelInfo || s.Hold != 0 || s.MaxSpeed || s.Insecure || s.CPUs != 0 || s.Roster.Degree != 0 {
+		t.Errorf("defaults = %+v", s)
+	}
+	if c := s.ringConfig(); c.Timing != ring.LAN() {
+		t.Errorf("timing = %+v, want that of LAN", c.Timing)
+	}
+}
+
+// Flag beats environment beats file beats default, key by key.
+func TestPrecedence(t *testing.T) {
+	withoutSettings(t)
+	file := written(t, wholeFile)
+	t.Setenv("RING_CONFIG", file)
+	t.Setenv("RING_NAME", "dc2/prod/0")
+	t.Setenv("RING_HOLD", "1s")
+	t.Setenv("RING_LOG_LEVEL", "warn")
+	s, err := loaded(t, "--hold=2s", "--insecure=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Hold != 2*time.Second || s.Insecure || s.Name != "dc2/prod/0" ||
+		s.LogLevel != slog.LevelWarn || s.Ring != "prod" || s.LogFormat != "json" {
+		t.Errorf("settings = %+v", s)
+	}
+
+	other := written(t, `roster = ["a"]`+"\n"+`addresses = "127.0.0.1:1"`)
+	if s, err = loaded(t, "-c", other); err != nil || len(s.Roster.Names) != 1 {
+		t.Errorf("--config under RING_CONFIG: %+v, %v", s.Roster, err)
+	}
+}
+
+// A roster from a later place replaces the earlier one whole, tables included.
+func TestRosterIsReplacedWhole(t *testing.T) {
+	withoutSettings(t)
+	t.Setenv("RING_ROSTER", "x{0..1} y")
+	s, err := loaded(t, "--config", written(t, wholeFile), "--addresses", "127.0.0.1:{1+index}",
+		"--name", "y")
+	want := []ring.Name{"x0", "x1", "y"}
+	if err != nil || !slices.Equal(s.Roster.Names, want) {
+		t.Errorf("names = %v, %v, want %v", s.Roster.Names, err, want)
+	}
+	s, err = loaded(t, "--roster", "a", "--roster", "b,c", "--roster", "{d,e}", "--name", "a",
+		"--addresses", "h:{1+index}")
+	if err == nil || !strings.Contains(err.Error(), `contains ','`) {
+		t.Errorf("a comma in a name: %v, %v, want it refused", s.Roster.Names, err)
+	}
+	s, err = loaded(t, "--roster", "a", "--roster", "{d,e}", "--name", "a",
+		"--addresses", "h:{1+index}")
+	if want = []ring.Name{"a", "d", "e"}; err != nil || !slices.Equal(s.Roster.Names, want) {
+		t.Errorf("names = %v, %v, want %v", s.Roster.Names, err, want)
+	}
+}
+
+// Of hold and max_speed the later place wins; said in one place they clash.
+func TestHoldAgainstMaxSpeed(t *testing.T) {
+	withoutSettings(t)
+	held, fast := written(t, wholeFile), written(t, strings.Replace(wholeFile,
+		`hold = "250ms"`, `max_speed = true`, 1))
+	if s, err := loaded(t, "-c", held, "--max-speed"); err != nil || !s.MaxSpeed || s.Hold != 0 {
+		t.Errorf("--max-speed over hold = %v, %v, %v", s.MaxSpeed, s.Hold, err)
+	}
+	if s, err := loaded(t, "-c", fast, "--hold", "1s"); err != nil || s.MaxSpeed ||
+		s.Hold != time.Second {
+		t.Errorf("--hold over max_speed = %v, %v, %v", s.MaxSpeed, s.Hold, err)
+	}
+	if _, err := loaded(t, "-c", held, "--max-speed", "--hold", "1s"); err == nil {
+		t.Error("--hold with --max-speed is accepted")
+	}
+}
+
+func TestSettingsRefused(t *testing.T) {
+	withoutSettings(t)
+	const sound = "name = \"a\"\nroster = [\"a\", \"b\"]\naddresses = \"h:{1+index}\"\n"
+	tests := []struct{ name, file, want string }{
+		{"unknown key", sound + "hodl = \"1s\"", "ring.toml:4:1: key hodl is unknown"},
+		{"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
+			"ring.toml:6:3: key instance.addr is unknown"},
+		{"unknown table", sound + "[tls]\ncert = \"x\"", "ring.toml:4:"},
+		{"wrong type", sound + "degree = \"six\"", "ring.toml:4:10: degree:"},
+		{"no TOML", sound + "hold = 1s", "ring.toml:4:"},
+		{"twice", sound + "name = \"b\"", "ring.toml:4:"},
+		{"hold", sound + "hold = \"soon\"", `ring.toml:4: hold: "soon" is no duration`},
+		{"negative hold", sound + "hold = \"-1s\"", "less than zero"},
+		{"preset", sound + "preset = \"moon\"", "choose lan, wan or quiet"},
+		{"level", sound + "log_level = \"loud\"", "choose debug, info, warn or error"},
+		{"format", sound + "log_format = \"xml\"", "choose auto, text or json"},
+		{"cpus", sound + "cpus = -1", "-1 cores"},
+		{"degree", sound + "degree = 5", "degree is 5"},
+		{"ring", sound + "ring = \"my ring\"", "contains ' '"},
+		{"no name", "roster = [\"a\"]\naddresses = \"h:1\"", "name is missing"},
+		{"no roster", "name = \"a\"", "roster is missing"},
+		{"no addresses", "name = \"a\"\nroster = [\"a\", \"b\"]", "addresses are missing"},
+		{"open brace", "name = \"a\"\nroster = [\"a{1..\"]", "close the brace"},
+		{"duplicate", "name = \"a\"\nroster = [\"a\", \"b\", \"a\"]", "instances 0 and 2"},
+		{"template", sound + "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"",
+			"instance table 1: addresses \"{zone}:1\": {zone} is unknown"},
+		{"half an address", sound + "[[instance]]\nname = \"c\"", "some have none"},
+		{"nameless", sound + "[[instance]]\naddress = \"h:9\"", "instance table 1: pattern \"\""},
+		{"too many", "name = \"a\"\nroster = [\"a/{1..16000}\", \"b/{1..16000}\"]", "16384"},
+		{"no file", "", "no such file"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "absent")
+			if test.file != "" {
+				path = written(t, test.file)
+			}
+			s, err := loaded(t, "--config", path)
+			if err == nil {
+				t.Fatalf("settings = %+v, want an error", s)
+			}
+			var exit *exitError
+			if !errors.As(err, &exit) || exit.code != exitUsage {
+				t.Errorf("error %v has no exit code %d", err, exitUsage)
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error lacks %q:\n%v", test.want, err)
+			}
+		})
+	}
+}
+
+// All faults of all places come at once, each with its place.
+func TestAllFaultsAtOnce(t *testing.T) {
+	withoutSettings(t)
+	t.Setenv("RING_CPUS", "many")
+	t.Setenv("RING_MAX_SPEED", "perhaps")
+	file := "preset = \"moon\"\n hold = \"x\"\nroster = [\"a\", \"a\"]"
+	_, err := loaded(t, "-c", written(t, file))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"ring.toml:1: preset:", "ring.toml:2: hold:", "RING_CPUS: ", "RING_MAX_SPEED: ",
+		"instances 0 and 1",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestFlagsAreCheckedAtOnce(t *testing.T) {
+	for _, args := range [][]string{
+		{"--hold", "soon"}, {"--preset", "moon"}, {"--degree", "x"}, {"--max-speed=perhaps"},
+		{"--cpus", "-2"}, {"--log-level", "loud"}, {"--unknown"},
+	} {
+		if _, err := loaded(t, args...); err == nil || !strings.Contains(err.Error(), args[0][:5]) {
+			t.Errorf("%v: %v, want it refused by name", args, err)
+		}
+	}
+}
+
+// Every setting has a key in the file, a flag and a variable.
+func TestEverySettingInAllPlaces(t *testing.T) {
+	l, err := parseFile("ring.toml", []byte(wholeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.values["max_speed"] = nil // the whole file has hold in its place
+	cmd := &cobra.Command{}
+	addSettingsFlags(cmd)
+	for _, o := range options {
+		if _, ok := l.values[o.key]; !ok {
+			t.Errorf("the file of these tests has no %s", o.key)
+		}
+		if cmd.Flags().Lookup(flagName(o.key)) == nil {
+			t.Errorf("%s has no flag", o.key)
+		}
+		env := envLayer(func(name string) string {
+			if name == envName(o.key) {
+				return "x"
+			}
+			return ""
+		})
+		if _, ok := env.values[o.key]; !ok || len(env.values) != 1 {
+			t.Errorf("%s alone gives %v", envName(o.key), env.values)
+		}
+	}
+}
+
+func TestDifference(t *testing.T) {
+	a, err := settle([]layer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := a
+	b.Hold, b.LogLevel, b.MaxSpeed = time.Second, slog.LevelDebug, true
+	b.Listen, b.Roster.Names, b.Preset = "h:1", []ring.Name{"a"}, "wan"
+	changed, fixed := difference(a, b)
+	if want := []string{"hold", "max_speed", "log_level"}; !slices.Equal(changed, want) {
+		t.Errorf("changed = %v, want %v", changed, want)
+	}
+	if want := []string{"roster", "listen", "preset"}; !slices.Equal(fixed, want) {
+		t.Errorf("fixed = %v, want %v", fixed, want)
+	}
+	if changed, fixed := difference(a, a); len(changed)+len(fixed) > 0 {
+		t.Errorf("difference to itself = %v, %v", changed, fixed)
+	}
+}
+
+// No settings file makes the reader panic; what it refuses has exit code 2.
+func FuzzSettingsFile(f *testing.F) {
+	f.Add([]byte(wholeFile))
+	f.Add([]byte("roster = [\"{1..9}\"]\naddresses = \"{3..1}:{index}\""))
+	f.Add([]byte("[[instance]]\nname = \"a\"\n[[instance]]\naddress = \"h:1\""))
+	f.Add([]byte("hold = \"1s\"\nhold = \"2s\""))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		l, err := parseFile("ring.toml", text)
+		if err == nil {
+			_, err = settle([]layer{l})
+		}
+		var exit *exitError
+		if err != nil && (!errors.As(err, &exit) || exit.code != exitUsage) {
+			t.Errorf("error %v has no exit code %d", err, exitUsage)
+		}
+	})
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring"
+)
+
+func newEventsCommand() *cobra.Command {
+	var follow, asJSON bool
+	var since string
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Tell who saw whom die or come back, who said so, epochs, detours",
+		Long: `Events prints the story that one instance can tell: the newest 4096 things that
+happened to it or that it heard of. With -f it goes on with each new one.
+
+--since takes the number of an event (those after it are told), a duration back
+from now, or a time such as 2026-11-23T12:00:00Z.`,
+		Example: `  ring events
+  ring events -f --since 10m
+  ring events --json | jq 'select(.kind == "died")'`,
+		Args: cobra.NoArgs,
+	}
+	addr := addAddrFlag(cmd)
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with each new one until Ctrl-C")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object per line")
+	cmd.Flags().StringVar(&since, "since", "", "tell what came after: a number, a duration or a time")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		after, from, err := parseSince(since, time.Now())
+		if err != nil {
+			return err
+		}
+		c, err := newClient(*addr)
+		if err != nil {
+			return err
+		}
+		show := func(line json.RawMessage) error {
+			return printEvent(cmd.OutOrStdout(), line, from, asJSON)
+		}
+		path := "/v1/events?since=" + strconv.FormatUint(after, 10)
+		if follow {
+			return c.follow(cmd.Context(), path+"&follow=1", show)
+		}
+		var answer struct {
+			Events []json.RawMessage `json:"events"`
+		}
+		if err := c.get(cmd.Context(), path, &answer); err != nil {
+			return err
+		}
+		for _, line := range answer.Events {
+			if err := show(line); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// parseSince returns the event after which to tell, or the time from which.
+func parseSince(text string, now time.Time) (after uint64, from time.Time, err error) {
+	if text == "" {
+		return 0, time.Time{}, nil
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return n, time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return 0, now.Add(-d), nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return 0, t, nil
+	}
+	return 0, time.Time{}, usageError(
+		"--since %q is not an event's number, a duration (10m) or a time (2026-11-23T12:00:00Z)", text)
+}
+
+func printEvent(out io.Writer, line json.RawMessage, from time.Time, asJSON bool) error {
+	var event ring.Event
+	if err := json.Unmarshal(line, &event); err != nil {
+		return exitf(exitFailed, "read event: %w", err)
+	}
+	if event.At.Before(from) {
+		return nil
+	}
+	if asJSON {
+		return printLine(out, line)
+	}
+	p := paintFor(out)
+	_, err := fmt.Fprintf(out, "%s  %5d  %-12s  %s\n",
+		p.in(dim, event.At.Local().Format("2006-01-02 15:04:05.000")), event.Seq,
+		p.in(kindColor(event.Kind), event.Kind), event.Text)
+	return err
+}
+
+// kindColor is the colour of an event's kind: what was lost, what came back,
+// what is odd. The kinds are those that package ring documents at Event.
+func kindColor(kind string) string {
+	switch kind {
+	case "died", "cut_off", "refused":
+		return red
+	case "joined", "returned", "whole", "good_link", "detour_off":
+		return green
+	case "suspected", "accused", "bad_link", "detour_on", "damped", "starved", "link_lost", "dropped":
+		return yellow
+	}
+	return ""
+}
+
+// printLine prints one JSON object on one line.
+func printLine(out io.Writer, object json.RawMessage) error {
+	var line bytes.Buffer
+	if err := json.Compact(&line, object); err != nil {
+		return err
+	}
+	line.WriteByte('\n')
+	_, err := out.Write(line.Bytes())
+	return err
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/admin"
+	"ringofservers.dev/ring"
+)
+
+// leaveTime is how long a goodbye may take before the process ends without:
+// half of the 30 s that Kubernetes gives.
+const leaveTime = 15 * time.Second
+
+func newNodeCommand() *cobra.Command {
+	var tell string
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Run one instance of a ring, on the host of the server it stands beside",
+		Long: `Node is one instance. The order in which instances start does not matter: each
+waits for its neighbours and says for whom. It logs to standard error, answers
+on one port (status, page, metrics, probes), and leaves gracefully on SIGTERM or
+Ctrl-C; a second signal ends it at once. SIGHUP reads the file again: hold,
+max_speed and log_level change at once; what needs a restart is named.
+
+Every setting is a key of the file, a flag, and an environment variable RING_…;
+a flag beats the environment, which beats the file.
+
+An instance uses one core at most, so that the server beside it has the others;
+GOMAXPROCS or --cpus changes that.`,
+		Example: `  ring node --name dc1/prod/0 --config /etc/ring/ring.toml
+  ring node --name a/1 --ring demo --roster 'a/{0..2}' --addresses '127.0.0.1:{4000..4002}'`,
+		Args: cobra.NoArgs,
+	}
+	load := addSettingsFlags(cmd)
+	cmd.Flags().StringVar(&tell, "tell", "", "lines for the starter of a local ring")
+	_ = cmd.Flags().MarkHidden("tell") // it exists: it was made one line above
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		told, err := parseTells(tell)
+		if err != nil {
+			return err
+		}
+		s, err := load()
+		if err != nil {
+			return err
+		}
+		return runNode(cmd, s, load, told)
+	}
+	return cmd
+}
+
+// runNode is one instance from its start to its end. All wiring is here.
+func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told tells) error {
+	limitCPUs(s.CPUs)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	level := new(slog.LevelVar)
+	level.Set(s.LogLevel)
+	logger := newLogger(cmd.ErrOrStderr(), s.LogFormat, level)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := readBuild()
+
+	config := s.ringConfig()
+	config.Version, config.Logger, config.Registerer = build.Version, logger, registry
+	r, err := ring.Join(cmd.Context(), config)
+	if err != nil {
+		return joinError(err)
+	}
+
+	n := &instance{
+		ring: r, logger: logger, level: level, settings: s, load: load,
+		supervisor: newSupervisor(logger), leaving: make(chan struct{}),
+		reload: newReloadMetrics(registry),
+	}
+	asked := make(chan struct{}, 1)
+	r.Handle(admin.New(r, admin.Options{
+		Gatherer: registry, Version: build.Version, Revision: build.Revision,
+		Leaving: n.leaving,
+		Leave: func() {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		},
+	}))
+	defer n.tell(cmd, told)()
+
+	ctx, cancel := context.WithCancel(cmd.Context())
+	var attending sync.WaitGroup
+	attending.Go(func() { n.supervisor.attend(ctx, r) })
+	err = n.until(signals, asked)
+	cancel()
+	attending.Wait()
+	return err
+}
+
+// limitCPUs keeps the instance from the cores of the server beside it. One is
+// also the fastest: a hop then never moves between threads.
+func limitCPUs(cpus int) {
+	switch {
+	case cpus > 0:
+		runtime.GOMAXPROCS(cpus)
+	case os.Getenv("GOMAXPROCS") == "":
+		runtime.GOMAXPROCS(1)
+	}
+}
+
+// joinError gives the errors of ring.Join their exit codes.
+func joinError(err error) error {
+	if errors.Is(err, ring.ErrConfig) || errors.Is(err, ring.ErrInsecure) {
+		return exitf(exitUsage, "%w", err)
+	}
+	return exitf(exitFailed, "%w", err)
+}
+
+// instance is a running node and what its signals change.
+type instance struct {
+	ring       *ring.Ring
+	logger     *slog.Logger
+	level      *slog.LevelVar
+	settings   settings // as they are in force
+	load       func() (settings, error)
+	supervisor supervisor
+	leaving    chan struct{} // closed once it leaves
+	reload     reloadMetrics
+}
+
+// tell prints what the starter of a local ring wants to show.
+func (n *instance) tell(cmd *cobra.Command, told tells) (stop func()) {
+	stopTicks, stopStory := func() {}, func() {}
+	if told.story {
+		teller := newTeller(cmd.OutOrStdout(), n.ring.View())
+		stopStory = n.ring.OnEvent(0, teller.hear)
+	}
+	if told.ticks {
+		stopTicks = tellTicks(cmd.OutOrStdout(), n.ring, n.settings.MaxSpeed)
+	}
+	return func() {
+		stopTicks()
+		stopStory()
+	}
+}
+
+// until acts on signals until the instance has ended, by itself or because it
+// was told to.
+func (n *instance) until(signals <-chan os.Signal, asked <-chan struct{}) error {
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				n.reloadNow()
+				continue
+			}
+			return n.leave(s.String(), signals)
+		case <-asked:
+			return n.leave("told over HTTP", signals)
+		case <-n.ring.Done():
+			if n.ring.Err() == nil {
+				return nil
+			}
+			return exitf(exitFailed, "") // the ring has logged why
+		}
+	}
+}
+
+// leave says goodbye; a second signal ends it at once.
+func (n *instance) leave(why string, signals <-chan os.Signal) error {
+	n.logger.Info("leaving", "why", why)
+	n.supervisor.say("STOPPING=1\nSTATUS=leaving the ring")
+	close(n.leaving)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	left := make(chan error, 1)
+	go func() { left <- n.ring.Leave(ctx) }()
+	for {
+		select {
+		case err := <-left:
+			if err != nil {
+				return errors.Join(fmt.Errorf("leave: %w", err), n.ring.Close())
+			}
+			n.logger.Info("left")
+			return nil
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				continue
+			}
+			return exitf(exitFailed, "ended at once by a second signal (%s)", s)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ringofservers.dev/ring"
+)
+
+// option is one setting: a key of the file, a flag, and a variable RING_….
+type option struct {
+	key   string
+	kind  string // for the help of flags
+	usage string
+	live  bool // a running instance can change it on SIGHUP
+	set   func(*draft, string) error
+	show  func(*settings) string
+}
+
+// presets are the paces that ring.Timing has names for.
+var presets = map[string]func() ring.Timing{
+	"lan": ring.LAN, "wan": ring.WAN, "quiet": ring.Quiet,
+}
+
+// options are all settings, in the order a person thinks of them.
+var options = []option{
+	{
+		"ring", "string", "name of the ring (default ring)", false,
+		func(d *draft, v string) error { d.Ring = v; return nil },
+		func(s *settings) string { return s.Ring },
+	}, {
+		"name", "string", "name of this instance in the roster", false,
+		func(d *draft, v string) error { d.Name = ring.Name(v); return nil },
+		func(s *settings) string { return string(s.Name) },
+	}, {
+		"roster", "pattern", "name or pattern of instances, dc{1..3}/prod/{0..1}; may be repeated",
+		false,
+		func(d *draft, v string) error { d.patterns = append(d.patterns, v); return nil },
+		func(s *settings) string { return joined(s.Roster.Names) },
+	}, {
+		"addresses", "template", "where the roster's instances are: a template such as " +
+			"{2}-{3}.{1}.example.org:3000 or 127.0.0.1:{3000+index}, or a pattern", false,
+		func(d *draft, v string) error { d.addresses = v; return nil },
+		func(s *settings) string { return strings.Join(s.Roster.Addresses, " ") },
+	}, {
+		"degree", "int", "links of each instance, even, 4 to 16 (default by the roster's size)",
+		false,
+		func(d *draft, v string) error { return setInt(&d.Roster.Degree, v) },
+		func(s *settings) string { return strconv.Itoa(s.Roster.Degree) },
+	}, {
+		"listen", "host:port", "where to listen (default this instance's address)", false,
+		func(d *draft, v string) error { d.Listen = v; return nil },
+		func(s *settings) string { return s.Listen },
+	}, {
+		"data", "dir", "directory for what outlives the process (default memory only)", false,
+		func(d *draft, v string) error { d.Data = v; return nil },
+		func(s *settings) string { return s.Data },
+	}, {
+		"preset", "lan|wan|quiet", "the pace of everything (default lan)", false, setPreset,
+		func(s *settings) string { return s.Preset },
+	}, {
+		"hold", "duration", "rest of the particle at this stop (default an even share of a lap)",
+		true, setHold,
+		func(s *settings) string { return s.Hold.String() },
+	}, {
+		"max_speed", "bool", "no rest at this stop", true,
+		func(d *draft, v string) error { return setBool(&d.MaxSpeed, v) },
+		func(s *settings) string { return strconv.FormatBool(s.MaxSpeed) },
+	}, {
+		"insecure", "bool", "permit links to other hosts in the clear", false,
+		func(d *draft, v string) error { return setBool(&d.Insecure, v) },
+		func(s *settings) string { return strconv.FormatBool(s.Insecure) },
+	}, {
+		"cpus", "int", "cores to use at most (default GOMAXPROCS, or 1)", false, setCPUs,
+		func(s *settings) string { return strconv.Itoa(s.CPUs) },
+	}, {
+		"log_level", "debug|info|warn|error", "what to log (default info)", true, setLogLevel,
+		func(s *settings) string { return s.LogLevel.String() },
+	}, {
+		"log_format", "auto|text|json", "how to log (default auto)", false, setLogFormat,
+		func(s *settings) string { return s.LogFormat },
+	},
+}
+
+func optionKeys() []string {
+	keys := make([]string, len(options))
+	for i, o := range options {
+		keys[i] = o.key
+	}
+	return keys
+}
+
+func joined(names []ring.Name) string {
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString(string(name) + " ")
+	}
+	return b.String()
+}
+
+func setInt(into *int, text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("%q is no whole number", text)
+	}
+	*into = n
+	return nil
+}
+
+func setBool(into *bool, text string) error {
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", text)
+	}
+	*into = b
+	return nil
+}
+
+func setCPUs(d *draft, text string) error {
+	n := -1
+	if err := setInt(&n, text); err != nil {
+		return err
+	}
+	if n < 0 {
+		return fmt.Errorf("%d cores do not exist: give 1 or more, or 0 for the default", n)
+	}
+	d.CPUs = n
+	return nil
+}
+
+func setPreset(d *draft, text string) error {
+	if presets[text] == nil {
+		return fmt.Errorf("preset %q is unknown: choose lan, wan or quiet", text)
+	}
+	d.Preset = text
+	return nil
+}
+
+func setHold(d *draft, text string) error {
+	hold, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is no duration: write it as 500ms or 2s", text)
+	case hold < 0:
+		return fmt.Errorf("%s is less than zero: give 0 for the default", text)
+	}
+	d.Hold = hold
+	return nil
+}
+
+func setLogLevel(d *draft, text string) error {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo,
+		"warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	level, ok := levels[strings.ToLower(text)]
+	if !ok {
+		return fmt.Errorf("level %q is unknown: choose debug, info, warn or error", text)
+	}
+	d.LogLevel = level
+	return nil
+}
+
+func setLogFormat(d *draft, text string) error {
+	if !slices.Contains([]string{"auto", "text", "json"}, text) {
+		return fmt.Errorf("format %q is unknown: choose auto, text or json", text)
+	}
+	d.LogFormat = text
+	return nil
+}
+
+// optionFlag is the flag of an option. It checks what it is given at once.
+type optionFlag struct {
+	option option
+	texts  []string
+}
+
+// Set is called by pflag once for each time the flag is given.
+func (f *optionFlag) Set(text string) error {
+	if err := f.option.set(new(draft), text); err != nil {
+		return err
+	}
+	if f.option.key != "roster" {
+		f.texts = nil
+	}
+	f.texts = append(f.texts, text)
+	return nil
+}
+
+// String is what help shows as the default: nothing, the usage says it.
+func (f *optionFlag) String() string { return strings.Join(f.texts, " ") }
+
+// Type is how help names the value.
+func (f *optionFlag) Type() string { return f.option.kind }
+
+// addOptionFlags adds the flags of these settings.
+func addOptionFlags(flags *pflag.FlagSet, keys ...string) {
+	for _, o := range options {
+		if !slices.Contains(keys, o.key) {
+			continue
+		}
+		f := flags.VarPF(&optionFlag{option: o}, flagName(o.key), "", o.usage)
+		if o.kind == "bool" {
+			f.NoOptDefVal = "true"
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// reloadMetrics say how the last reading of the settings went.
+type reloadMetrics struct {
+	success, at prometheus.Gauge
+}
+
+func newReloadMetrics(registry *prometheus.Registry) reloadMetrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "ring_config_" + name, Help: help})
+		registry.MustRegister(g)
+		return g
+	}
+	m := reloadMetrics{
+		success: gauge("reload_success", "1 unless the last reading of the settings failed."),
+		at: gauge("reload_success_timestamp_seconds",
+			"When settings were last read without an error."),
+	}
+	m.done(nil)
+	return m
+}
+
+func (m reloadMetrics) done(err error) {
+	if err != nil {
+		m.success.Set(0)
+		return
+	}
+	m.success.Set(1)
+	m.at.Set(float64(time.Now().UnixMilli()) / 1000)
+}
+
+// reloadNow reads the settings again. It changes all that can be changed, and
+// names what cannot; on an error it changes nothing.
+func (n *instance) reloadNow() {
+	s, err := n.load()
+	n.reload.done(err)
+	if err != nil {
+		n.logger.Error("settings not reloaded; the old ones stay in force", "err", err)
+		return
+	}
+	old := n.settings
+	n.level.Set(s.LogLevel)
+	if s.Hold != old.Hold || s.MaxSpeed != old.MaxSpeed {
+		n.ring.SetPace(s.Hold, s.MaxSpeed)
+	}
+	changed, fixed := difference(old, s)
+	n.settings.LogLevel, n.settings.Hold, n.settings.MaxSpeed = s.LogLevel, s.Hold, s.MaxSpeed
+	n.logger.Info("settings reloaded", "changed", orNothing(changed))
+	if len(fixed) > 0 {
+		n.logger.Warn("some changed settings need a restart", "settings", strings.Join(fixed, ", "))
+	}
+}
+
+func orNothing(words []string) string {
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
+}

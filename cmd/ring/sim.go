@@ -1,0 +1,151 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring/ringtest"
+)
+
+// simFlags are what a simulation is asked for.
+type simFlags struct {
+	opt      ringtest.Options
+	seeds    uint64
+	trace    bool
+	asJSON   bool
+	schedule string
+}
+
+func newSimCommand() *cobra.Command {
+	var f simFlags
+	cmd := &cobra.Command{
+		Use:   "sim",
+		Short: "Run a whole ring in virtual time and break it on purpose",
+		Long: `Sim runs the protocol of a whole fleet in one goroutine, over a played network,
+clock and disk, lets faults happen as the seed has it, and checks that what the
+ring promises holds. The same seed and flags give the same run to the byte.
+
+Faults: ` + faultList() + `;
+all, none, and the sets kill, silent, links, mild.
+
+It exits with 1 when an invariant is broken, and prints which, the last of the
+trace, the shortest schedule found and the command that does it again.`,
+		Example: `  ring sim --seed 17 --nodes 5 --faults crash,cut
+  ring sim --seeds 1000 --nodes 7 --faults all
+  ring sim --nodes 10000 --duration 0`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	fl := cmd.Flags()
+	fl.Uint64Var(&f.opt.Seed, "seed", 1, "first seed")
+	fl.Uint64Var(&f.seeds, "seeds", 1, "how many seeds to run, from --seed on")
+	fl.IntVar(&f.opt.Nodes, "nodes", 11, "instances")
+	fl.StringVar(&f.opt.Faults, "faults", "none", "what may happen, by name, with commas")
+	fl.DurationVar(&f.opt.Duration, "duration", time.Minute, "virtual time in which faults begin")
+	fl.StringVar(&f.opt.Timing, "timing", "lan", "preset: lan, wan or quiet")
+	fl.DurationVar(&f.opt.Hold, "hold", 0, "rest of the particle at each stop")
+	fl.BoolVar(&f.opt.MaxSpeed, "max-speed", false, "let the particle never rest")
+	fl.StringVar(&f.schedule, "schedule", "", "file with the actions to play instead of drawing them")
+	fl.BoolVar(&f.trace, "trace", false, "print every event")
+	fl.BoolVar(&f.opt.Shrink, "shrink", true, "look for the shortest schedule that fails")
+	fl.BoolVar(&f.asJSON, "json", false, "print one JSON object a seed")
+	return cmd
+}
+
+func faultList() string {
+	var names []string
+	for _, f := range ringtest.Faults() {
+		names = append(names, string(f))
+	}
+	lines := strings.Join(names[:12], ", ") + ",\n"
+	return lines + strings.Join(names[12:], ", ")
+}
+
+func (f *simFlags) run(stdout, stderr io.Writer) error {
+	if f.schedule != "" {
+		text, err := os.ReadFile(f.schedule)
+		if err != nil {
+			return fmt.Errorf("read schedule: %w", err)
+		}
+		if f.opt.Schedule, err = ringtest.ParseSchedule(text); err != nil {
+			return fmt.Errorf("schedule %s: %w", f.schedule, err)
+		}
+	}
+	if f.trace {
+		f.opt.Trace = stdout
+	}
+	begun, told := time.Now(), time.Now()
+	failed := 0
+	for n := range f.seeds {
+		opt := f.opt
+		opt.Seed += n
+		res, err := ringtest.Run(opt)
+		if err != nil {
+			return fmt.Errorf("sim: %w", err)
+		}
+		if res.Failure != nil {
+			failed++
+		}
+		if err := f.print(stdout, res); err != nil {
+			return err
+		}
+		if time.Since(told) > 5*time.Second && n+1 < f.seeds {
+			told = time.Now()
+			fmt.Fprintf(stderr, "%d of %d seeds in %v, %d failed\n", n+1, f.seeds,
+				time.Since(begun).Round(time.Second), failed)
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d seeds broke an invariant", failed, f.seeds)
+	}
+	return nil
+}
+
+// print shows one run: in full if it is the only one or failed.
+func (f *simFlags) print(out io.Writer, r ringtest.Result) error {
+	if f.asJSON {
+		return json.NewEncoder(out).Encode(r)
+	}
+	if r.Failure != nil {
+		_, err := fmt.Fprintln(out, r.Failure)
+		return err
+	}
+	var text strings.Builder
+	beats := func(ms float64) string { return fmt.Sprintf("%.0f ms (%.1f beats)", ms, ms/r.BeatMS) }
+	if f.seeds > 1 {
+		fmt.Fprintf(&text, "seed %d: formed in %s, %d actions, whole again in %s, %d laps, hash %s\n",
+			r.Seed, beats(r.FormedMS), len(r.Schedule), beats(r.ConvergedMS), r.Laps, r.Hash)
+		_, err := io.WriteString(out, text.String())
+		return err
+	}
+	fmt.Fprintf(&text, "seed         %d, %d instances, timing %s\n", r.Seed, r.Nodes, r.Timing)
+	for _, a := range r.Schedule {
+		fmt.Fprintf(&text, "action       %s\n", a)
+	}
+	fmt.Fprintf(&text, "formed       in %s, first lap at %.0f ms\n", beats(r.FormedMS), r.FirstLapMS)
+	for _, d := range r.Detections {
+		fmt.Fprintf(&text, "known        %s: in %s by %d survivors\n", d.Action, beats(d.KnownMS),
+			d.Survivors)
+	}
+	fmt.Fprintf(&text, "whole again  %s after the last fault\n", beats(r.ConvergedMS))
+	fmt.Fprintf(&text, "laps         %d, one takes %.1f ms\n", r.Laps, r.LapMS)
+	fmt.Fprintf(&text, "view changes %d\n", r.ViewChanges)
+	fmt.Fprintf(&text, "traffic      %d frames, %d bytes; %.0f B/s an instance at the end\n", r.Frames,
+		r.Bytes, r.IdleBytes)
+	if r.HeapBytes > 0 {
+		fmt.Fprintf(&text, "memory       %d MB, %.1f bytes a remote instance\n", r.HeapBytes>>20,
+			r.PerRemote)
+	}
+	fmt.Fprintf(&text, "virtual time %.1f s, %d steps, hash %s\n", r.VirtualMS/1e3, r.Steps, r.Hash)
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+

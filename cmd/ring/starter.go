@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// restartAfter is how long a child that ended stays away: long enough that
+	// one sees the ring close around it first. It doubles while the child
+	// keeps ending early, up to restartMax.
+	restartAfter = 150 * time.Millisecond
+	restartMax   = 5 * time.Second
+	// steady is how long a child must live for its next restart to be quick.
+	steady = 5 * time.Second
+	// farewell is how long children may take to leave before they are killed.
+	farewell = 5 * time.Second
+)
+
+// starter runs the children of `ring up`. It knows when one dies, since it is
+// their parent, and says nothing of it: the story is theirs to tell.
+type starter struct {
+	binary  string
+	screen  *screen
+	spawn   chan func() // carried out by the one thread that children depend on
+	ticked  sync.Once
+	started time.Time
+
+	mu      sync.Mutex
+	running map[*exec.Cmd]struct{} // guarded by mu
+	failed  error                  // guarded by mu: why the whole cannot run
+}
+
+// runUp returns nil when the ring was ended by a signal.
+func runUp(ctx context.Context, out io.Writer, o upOptions) error {
+	if err := checkPorts(o.firstPort, o.nodes); err != nil {
+		return err
+	}
+	children, err := o.children()
+	if err != nil {
+		return err
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program's own file: %w", err)
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	s := &starter{
+		binary: binary, screen: newScreen(out, children), spawn: make(chan func()),
+		started: time.Now(), running: make(map[*exec.Cmd]struct{}),
+	}
+	s.greet(o)
+	err = s.run(ctx, signals, children, o)
+	s.screen.close()
+	return err
+}
+
+func (s *starter) greet(o upOptions) {
+	last := o.firstPort + o.nodes - 1
+	s.screen.say(fmt.Sprintf("%d processes on 127.0.0.1, ports %d to %d · "+
+		"look at http://127.0.0.1:%d/ · Ctrl-C ends all", o.nodes, o.firstPort, last, o.firstPort))
+	if o.maxSpeed && !o.quiet {
+		s.screen.say(fmt.Sprintf("at full speed each stop prints about %d of its ticks a second, not all",
+			int(time.Second/fastPace)))
+	}
+}
+
+// run starts all, waits for a signal or a failure, and ends all.
+func (s *starter) run(ctx context.Context, signals <-chan os.Signal, children []child,
+	o upOptions) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var group, reporter sync.WaitGroup
+	ended := make(chan struct{}) // when no child is left
+	go s.nurse(ended)
+	for _, c := range children {
+		group.Go(func() { s.supervise(ctx, stop, c) })
+	}
+	if !o.quiet {
+		reporter.Go(func() { s.report(ctx, children) })
+	}
+
+	go func() { group.Wait(); close(ended) }()
+
+	select {
+	case <-signals:
+		s.screen.hush()
+		s.screen.say("every instance says goodbye")
+	case <-ctx.Done():
+	case <-ended:
+	}
+	stop()
+	reporter.Wait()
+	s.signalAll(terminate)
+	select {
+	case <-ended:
+	case <-signals:
+	case <-time.After(farewell):
+	}
+	s.signalAll(func(p *os.Process) { _ = p.Kill() })
+	<-ended
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.screen.say(fmt.Sprintf("all ended after %s", time.Since(s.started).Round(100*time.Millisecond)))
+	}
+	return s.failed
+}
+
+// nurse starts all children from one thread that outlives them: on Linux the
+// kernel kills them when that thread ends, however it ends.
+func (s *starter) nurse(quit <-chan struct{}) {
+	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	for {
+		select {
+		case start := <-s.spawn:
+			start()
+		case <-quit:
+			return
+		}
+	}
+}
+
+// supervise keeps one child running until ctx ends, or until it leaves: one
+// that said goodbye was told to, and stays away.
+func (s *starter) supervise(ctx context.Context, stop context.CancelFunc, c child) {
+	pause := restartAfter
+	for first := true; ; first = false {
+		began := time.Now()
+		err := s.once(ctx, c)
+		if ctx.Err() != nil || err == nil {
+			return
+		}
+		var exit *exec.ExitError
+		if first && errors.As(err, &exit) && exit.ExitCode() == exitUsage {
+			s.fail(fmt.Errorf("%s cannot start; its own line above says why", c.name))
+			stop()
+			return
+		}
+		if time.Since(began) >= steady {
+			pause = restartAfter
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		pause = min(2*pause, restartMax)
+	}
+}
+
+func (s *starter) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = errors.Join(s.failed, err)
+}
+
+// once runs one child to its end.
+func (s *starter) once(ctx context.Context, c child) error {
+	cmd := exec.Command(s.binary, c.args...)
+	cmd.Args[0] = "ring" // what ps shows, wherever `go run` has put the binary
+	cmd.Env = childEnv(os.Environ())
+	cmd.SysProcAttr = childAttributes()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
+	}
+	if err := s.begin(ctx, cmd); err != nil {
+		if ctx.Err() == nil {
+			s.screen.warn(fmt.Sprintf("%s does not start: %v", c.name, err))
+		}
+		return err
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() { s.relay(stdout, c, false) })
+	readers.Go(func() { s.relay(stderr, c, true) })
+	readers.Wait()
+	err = cmd.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, cmd)
+	return err
+}
+
+// begin starts cmd on the nurse's thread, unless all is ending.
+func (s *starter) begin(ctx context.Context, cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	start := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if ctx.Err() != nil {
+			done <- ctx.Err()
+			return
+		}
+		err := cmd.Start()
+		if err == nil {
+			s.running[cmd] = struct{}{}
+		}
+		done <- err
+	}
+	select {
+	case s.spawn <- start:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// relay shows the lines of a child until it closes the pipe. It always reads
+// on, so that no child ever waits for the terminal.
+func (s *starter) relay(pipe io.Reader, c child, complaint bool) {
+	lines := bufio.NewReaderSize(pipe, 16<<10)
+	for {
+		line, isPrefix, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		text := string(line)
+		for isPrefix && err == nil { // the rest of an overlong line is dropped
+			_, isPrefix, err = lines.ReadLine()
+		}
+		if strings.HasPrefix(text, tickWord) {
+			s.ticked.Do(func() {
+				s.screen.say(fmt.Sprintf("first tick after %.2f s", time.Since(s.started).Seconds()))
+			})
+		}
+		s.screen.line(c, text, complaint)
+	}
+}
+
+func (s *starter) signalAll(send func(*os.Process)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for cmd := range s.running {
+		send(cmd.Process)
+	}
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring"
+)
+
+// watchPace is how often --watch asks.
+const watchPace = time.Second
+
+type statusFlags struct {
+	json, quiet, watch bool
+}
+
+func newStatusCommand() *cobra.Command {
+	var flags statusFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show who is alive, the tick and the lap time, as one instance knows it",
+		Long: `Status asks one instance what it knows of the ring: every instance with its
+state, the epoch and the tick of the particle, lap times without the declared
+rests, and links that are bad while both of their ends live.
+
+With --quiet it prints nothing: exit code 0 means that all are alive and this
+instance is in the ring, 3 that it is otherwise, 4 that it cannot be reached.`,
+		Example: `  ring status
+  ring status --addr dc1-prod-0:3000 --json | jq '.instances[] | select(.state != "alive")'
+  ring status --quiet || echo "somebody is missing"
+  ring status --watch`,
+		Args: cobra.NoArgs,
+	}
+	addr := addAddrFlag(cmd)
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print one JSON object")
+	cmd.Flags().BoolVarP(&flags.quiet, "quiet", "q", false,
+		"print nothing; exit 3 unless all are alive")
+	cmd.Flags().BoolVarP(&flags.watch, "watch", "w", false, "again every second until Ctrl-C")
+	cmd.MarkFlagsMutuallyExclusive("quiet", "json")
+	cmd.MarkFlagsMutuallyExclusive("quiet", "watch")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(*addr)
+		if err != nil {
+			return err
+		}
+		if !flags.watch {
+			return showStatus(cmd, c, flags)
+		}
+		for {
+			if isTerminal(cmd.OutOrStdout()) && !flags.json {
+				fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
+			}
+			if err := showStatus(cmd, c, flags); err != nil {
+				return err
+			}
+			time.Sleep(watchPace)
+		}
+	}
+	return cmd
+}
+
+func showStatus(cmd *cobra.Command, c *client, flags statusFlags) error {
+	text, err := c.raw(cmd.Context(), "/v1/status")
+	if err != nil {
+		return err
+	}
+	var status ring.Status
+	if err := json.Unmarshal(text, &status); err != nil {
+		return exitf(exitFailed, "%s does not answer as an instance does: %w", c.base, err)
+	}
+	switch {
+	case flags.quiet:
+		if alive(status) < len(status.Instances) || status.CutOff {
+			return exitf(exitFalse, "") // the code says it all
+		}
+		return nil
+	case flags.json && flags.watch:
+		var line bytes.Buffer
+		if err := json.Compact(&line, text); err != nil {
+			return err
+		}
+		line.WriteByte('\n')
+		_, err = cmd.OutOrStdout().Write(line.Bytes())
+		return err
+	case flags.json:
+		_, err = cmd.OutOrStdout().Write(text)
+		return err
+	}
+	return printStatus(cmd.OutOrStdout(), status)
+}
+
+// alive counts those in the ring; a suspected instance is still in it.
+func alive(s ring.Status) int {
+	n := 0
+	for _, i := range s.Instances {
+		if i.State == ring.Alive || i.State == ring.Suspect {
+			n++
+		}
+	}
+	return n
+}
+
+func printStatus(out io.Writer, s ring.Status) error {
+	p := paintFor(out)
+	count, color := fmt.Sprintf("%d of %d alive", alive(s), len(s.Instances)), green
+	if alive(s) < len(s.Instances) {
+		color = yellow
+	}
+	tick := fmt.Sprintf("tick %d", s.Tick)
+	if !s.Anchored {
+		tick += " (detached)"
+	}
+	fmt.Fprintf(out, "%s · %s · epoch %d · %s\n", p.in(bold, s.Ring), p.in(color, count),
+		s.Epoch.Counter, tick)
+	fmt.Fprintf(out, "as %s knows it; it holds the hand of %s", s.Self, orDash(string(s.Next)))
+	if s.Detour != "" {
+		fmt.Fprintf(out, " by way of %s", s.Detour)
+	}
+	fmt.Fprintf(out, "\nlap without rests: p50 %s, p99 %s", millis(s.LapMS.P50), millis(s.LapMS.P99))
+	if s.SlowestStop != "" {
+		fmt.Fprintf(out, ", slowest stop %s", s.SlowestStop)
+	}
+	fmt.Fprintln(out)
+	if s.CutOff {
+		fmt.Fprintln(out, p.in(red, "cut off: this instance sees no quorum"))
+	}
+	if s.Insecure {
+		fmt.Fprintln(out, p.in(yellow, "links are not encrypted (--insecure)"))
+	}
+	for _, l := range s.BadLinks {
+		fmt.Fprintln(out, p.in(red, fmt.Sprintf("bad link: %s cannot talk to %s", l.From, l.To)))
+	}
+	fmt.Fprintln(out)
+	return printTable(out, p, statusRows(s))
+}
+
+func statusRows(s ring.Status) [][]cell {
+	head := func(text string, right bool) cell { return cell{text, bold, right} }
+	rows := [][]cell{{
+		head("#", true), head("NAME", false), head("STATE", false), head("ADDRESS", false),
+		head("NEXT", false), head("TICK", true), head("RTT", true), head("INCARNATION", true),
+		head("PID", true), head("VERSION", false),
+	}}
+	for _, i := range s.Instances {
+		name, state, rtt := string(i.Name), string(i.State), "–"
+		if i.Name == s.Self {
+			name += " (self)"
+		}
+		if i.DampedUntil != nil && time.Until(*i.DampedUntil) > 0 {
+			state += fmt.Sprintf(" (damped %s)", time.Until(*i.DampedUntil).Round(time.Second))
+		}
+		if i.RTTMillis != nil {
+			rtt = millis(*i.RTTMillis)
+		}
+		rows = append(rows, []cell{
+			{strconv.Itoa(i.Index), dim, true}, {name, "", false},
+			{state, stateColor(i.State), false}, {i.Address, "", false},
+			{orDash(string(i.Next)), "", false}, {orDash(number(i.Tick)), "", true},
+			{rtt, "", true}, {orDash(number(uint64(i.Incarnation))), "", true},
+			{orDash(number(uint64(i.PID))), "", true}, {orDash(i.Version), dim, false},
+		})
+	}
+	return rows
+}
+
+func stateColor(state ring.State) string {
+	switch state {
+	case ring.Alive:
+		return green
+	case ring.Suspect:
+		return yellow
+	case ring.Dead:
+		return red
+	case ring.Unreachable:
+		return purple
+	}
+	return dim
+}
+
+// number prints n, and nothing for the zero that means unknown.
+func number(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func orDash(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return "–"
+	}
+	return text
+}

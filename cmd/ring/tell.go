@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"ringofservers.dev/ring"
+)
+
+// fastPace is how often a stop of `ring up` prints a tick at most. A ring at
+// full speed makes thousands of laps a second; nobody reads more than ten.
+const fastPace = 100 * time.Millisecond
+
+// tells is which lines an instance of `ring up` prints for its starter.
+type tells struct {
+	ticks, story bool
+}
+
+// parseTells reads the hidden flag --tell, such as "story,ticks".
+func parseTells(text string) (tells, error) {
+	var t tells
+	for word := range strings.SplitSeq(text, ",") {
+		switch word {
+		case "ticks":
+			t.ticks = true
+		case "story":
+			t.story = true
+		case "":
+		default:
+			return tells{}, usageError("--tell %q: only story and ticks can be told", word)
+		}
+	}
+	return t, nil
+}
+
+// forming is how long an instance of `ring up` says nothing of others after its
+// start, if they are not all there sooner: eleven that start at once meet in
+// more than a hundred events, which are no story.
+const forming = 2 * time.Second
+
+// teller picks the lines that this instance tells, so that eleven on one
+// screen tell one story: of a neighbour's death tells whoever held its hand, of
+// a return the one who comes back and whoever takes its hand. It sees all
+// events of one instance in order, from one goroutine.
+type teller struct {
+	out     io.Writer
+	self    ring.Name
+	index   map[ring.Name]int
+	there   map[ring.Name]bool
+	mine    bool      // the incident that a view change will sum up is this one's to tell
+	started time.Time // when the first event was
+	formed  bool      // the time of meeting is over
+}
+
+func newTeller(out io.Writer, view ring.View) *teller {
+	t := &teller{
+		out: out, self: view.Self,
+		index: make(map[ring.Name]int), there: make(map[ring.Name]bool),
+	}
+	for _, i := range view.Instances {
+		t.index[i.Name] = i.Index
+	}
+	return t
+}
+
+// hear prints an event if it is this instance's to tell.
+func (t *teller) hear(e ring.Event) {
+	if t.started.IsZero() {
+		t.started = e.At
+	}
+	t.formed = t.formed || e.At.Sub(t.started) > forming
+	switch e.Kind {
+	case "joined":
+		t.there[t.self] = true
+	case "returned":
+		t.there[e.Subject] = true
+	case "died", "left":
+		t.there[e.Subject] = false
+	}
+	if t.worth(e) {
+		fmt.Fprintln(t.out, e.Text)
+	}
+}
+
+func (t *teller) worth(e ring.Event) bool {
+	switch e.Kind {
+	case "joined", "refused", "cut_off", "whole", "starved", "detour_on", "detour_off":
+		return true
+	case "dropped":
+		return e.Subject == t.self
+	case "view_changed":
+		return t.sumsUp()
+	}
+	if !t.formed {
+		return false
+	}
+	switch e.Kind {
+	case "next_changed", "resent":
+		return true
+	case "waiting", "link_lost", "suspected":
+		return t.besideMe(e.Subject)
+	case "accused", "cleared":
+		return t.besideMe(e.Subject) && slices.Contains(e.By, t.self)
+	case "bad_link", "good_link":
+		return slices.Contains(e.By, t.self)
+	case "died", "left", "returned", "damped":
+		beside := t.besideMe(e.Subject)
+		t.mine = t.mine || beside
+		return beside
+	}
+	return false
+}
+
+// sumsUp says whether this instance tells how many are alive: who told of the
+// incident does, and of the first meeting the first of the roster.
+func (t *teller) sumsUp() bool {
+	tell := t.mine
+	t.mine = false
+	if !t.formed && !slices.Contains(slices.Collect(maps.Values(t.there)), false) &&
+		len(t.there) == len(t.index) {
+		t.formed = true
+		return t.index[t.self] == 0
+	}
+	return tell
+}
+
+// besideMe says whether somebody is, or was until now, the one whose hand this
+// instance holds: nobody who is there stands between them in the roster.
+func (t *teller) besideMe(name ring.Name) bool {
+	n := len(t.index)
+	ahead := func(to ring.Name) int { return (t.index[to] - t.index[t.self] + n) % n }
+	for other, there := range t.there {
+		if there && other != t.self && ahead(other) < ahead(name) {
+			return false
+		}
+	}
+	return name != t.self
+}
+
+// tellTicks prints the passes of the particle, at most one per fastPace. At full
+// speed it looks instead of being woken for each of thousands.
+func tellTicks(out io.Writer, r *ring.Ring, fast bool) (stop func()) {
+	if fast {
+		return lookForTicks(out, r)
+	}
+	var last time.Time
+	return r.OnTick(func(t ring.Tick) {
+		if t.At.Sub(last) < fastPace {
+			return
+		}
+		last = t.At
+		fmt.Fprintf(out, "%s%d\n", tickWord, t.Tick)
+	})
+}
+
+func lookForTicks(out io.Writer, r *ring.Ring) (stop func()) {
+	quit := make(chan struct{})
+	go func() {
+		look := time.NewTicker(fastPace)
+		defer look.Stop()
+		var last ring.Tick
+		for {
+			select {
+			case <-quit:
+				return
+			case <-look.C:
+			}
+			if t, ok := r.LastTick(); ok && t.At != last.At {
+				last = t
+				fmt.Fprintf(out, "%s%d\n", tickWord, t.Tick)
+			}
+		}
+	}()
+	return func() { close(quit) }
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring"
+)
+
+func newTickCommand() *cobra.Command {
+	var follow, asJSON bool
+	var every string
+	cmd := &cobra.Command{
+		Use:   "tick",
+		Short: "Print the tick, or every pass of the particle at one instance",
+		Long: `Tick prints the number of the newest tick that one instance knows, and nothing
+else; exit code 3 means that there was none yet. With -f it prints a line for
+each pass of the particle: tick, epoch, and the time since the pass before.`,
+		Example: `  ring tick
+  ring tick -f
+  ring tick -f --every 1s --json`,
+		Args: cobra.NoArgs,
+	}
+	addr := addAddrFlag(cmd)
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with each pass until Ctrl-C")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object per line")
+	cmd.Flags().StringVar(&every, "every", "",
+		"with -f: at most one line per this time, such as 1s (default: every pass)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(*addr)
+		if err != nil {
+			return err
+		}
+		if follow {
+			return c.follow(cmd.Context(), "/v1/ticks?follow=1&every="+every,
+				func(line json.RawMessage) error { return printTick(cmd, line, asJSON) })
+		}
+		if every != "" {
+			return usageError("--every needs --follow")
+		}
+		return newestTick(cmd, c, asJSON)
+	}
+	return cmd
+}
+
+func newestTick(cmd *cobra.Command, c *client, asJSON bool) error {
+	var answer struct {
+		Tick json.RawMessage `json:"tick"`
+	}
+	if err := c.get(cmd.Context(), "/v1/ticks", &answer); err != nil {
+		return err
+	}
+	if len(answer.Tick) == 0 || string(answer.Tick) == "null" {
+		return exitf(exitFalse, "no particle has passed there yet")
+	}
+	if asJSON {
+		return printTick(cmd, answer.Tick, true)
+	}
+	var tick ring.Tick
+	if err := json.Unmarshal(answer.Tick, &tick); err != nil {
+		return exitf(exitFailed, "read tick: %w", err)
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), tick.Tick)
+	return err
+}
+
+func printTick(cmd *cobra.Command, line json.RawMessage, asJSON bool) error {
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return printLine(out, line)
+	}
+	var tick ring.Tick
+	if err := json.Unmarshal(line, &tick); err != nil {
+		return exitf(exitFailed, "read tick: %w", err)
+	}
+	text := fmt.Sprintf("%-8d epoch %d", tick.Tick, tick.Epoch.Counter)
+	if tick.Took > 0 {
+		text += "  lap " + lapText(tick.Took)
+	}
+	if !tick.Anchored {
+		text += "  detached"
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}

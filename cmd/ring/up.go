@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// upOptions are the flags of `ring up`.
+type upOptions struct {
+	nodes     int
+	firstPort int
+	hold      time.Duration
+	maxSpeed  bool
+	quiet     bool
+	data      string
+}
+
+// upMax bounds --nodes: what one machine may be asked for by a typing error.
+const upMax = 1000
+
+func newUpCommand() *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole ring on this machine: eleven processes on ports 3000 to 3010",
+		Long: `Up starts one ring of separate processes on 127.0.0.1, local/0 on the first
+port, local/1 on the next, and shows what they say: a line for each tick and
+stop (name, port, tick), the story of deaths and returns, and once a second the
+state of the ring. The ring's page is at the first address.
+
+Kill any of them (kill -9): its neighbour notices, the ring closes around it, it
+is started again, and the ring opens for it. What you read is what the
+instances found out; this starter does not tell them, or you, what it knows as
+their parent. Ctrl-C ends all; a second Ctrl-C ends them at once.`,
+		Example: `  ring up
+  ring up --nodes 5 --first-port 4000 --hold 500ms
+  ring up --max-speed
+  ring up --data ./data        # a restart of everything keeps its epochs`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return runUp(cmd.Context(), cmd.OutOrStdout(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVarP(&o.nodes, "nodes", "n", 11, "how many instances")
+	f.IntVar(&o.firstPort, "first-port", 3000, "port of local/0; the others follow")
+	f.DurationVar(&o.hold, "hold", 90*time.Millisecond,
+		"rest of the particle at each stop (eleven of 90ms make about a lap a second)")
+	f.BoolVar(&o.maxSpeed, "max-speed", false, "no rest at all: as fast as the processes can")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "only the story: no ticks, no state")
+	f.StringVar(&o.data, "data", "",
+		"keep each instance's data in a subdirectory of this one (default: memory only)")
+	cmd.MarkFlagsMutuallyExclusive("hold", "max-speed")
+	return cmd
+}
+
+func (o upOptions) check() error {
+	switch {
+	case o.nodes < 1 || o.nodes > upMax:
+		return usageError("--nodes is %d; give 1 to %d", o.nodes, upMax)
+	case o.firstPort < 1 || o.firstPort+o.nodes-1 > 65535:
+		return usageError("ports %d to %d do not exist; give another --first-port",
+			o.firstPort, o.firstPort+o.nodes-1)
+	case o.hold < 0:
+		return usageError("--hold is %v, less than zero", o.hold)
+	}
+	return nil
+}
+
+// names of the instances, as a pattern; leave no brace for a ring of one.
+func (o upOptions) names() string { return "local/" + braces(0, o.nodes-1) }
+
+func (o upOptions) addresses() string {
+	return "127.0.0.1:" + braces(o.firstPort, o.firstPort+o.nodes-1)
+}
+
+func braces(first, last int) string {
+	if first == last {
+		return strconv.Itoa(first)
+	}
+	return fmt.Sprintf("{%d..%d}", first, last)
+}
+
+// child is one instance: what it is called, and how it is started.
+type child struct {
+	name string
+	port int
+	args []string
+}
+
+// children lists what to start. Everything is said by flags, so that
+// `ps` shows how to start one by hand.
+func (o upOptions) children() ([]child, error) {
+	all := make([]child, o.nodes)
+	for i := range all {
+		c := child{name: fmt.Sprintf("local/%d", i), port: o.firstPort + i}
+		c.args = []string{"node", "--name", c.name, "--ring", "local",
+			"--roster", o.names(), "--addresses", o.addresses(), "--log-level", "error"}
+		tell := "story"
+		if !o.quiet {
+			tell = "story,ticks"
+		}
+		c.args = append(c.args, "--tell", tell)
+		if o.maxSpeed {
+			c.args = append(c.args, "--max-speed")
+		} else {
+			c.args = append(c.args, "--hold", o.hold.String())
+		}
+		if o.data != "" {
+			dir := filepath.Join(o.data, strings.ReplaceAll(c.name, "/", "-"))
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return nil, fmt.Errorf("make the instances' data directories: %w", err)
+			}
+			c.args = append(c.args, "--data", dir)
+		}
+		all[i] = c
+	}
+	return all, nil
+}
+
+// childEnv is the environment of a child: this process's own without what
+// would configure an instance, since all eleven would get it.
+func childEnv(environ []string) []string {
+	var kept []string
+	for _, pair := range environ {
+		if !strings.HasPrefix(pair, "RING_") {
+			kept = append(kept, pair)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring"
+)
+
+// upPatience bounds each wait for something that takes a second or two.
+const upPatience = 30 * time.Second
+
+// localRing is a running `ring up` of real processes.
+type localRing struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	first int
+	nodes int
+	ended chan error
+
+	mu    sync.Mutex
+	lines []string      // guarded by mu
+	more  chan struct{} // has a token when a line came
+}
+
+// startUp runs `ring up` with free ports, and ends it with the test.
+func startUp(t *testing.T, nodes int, flags ...string) *localRing {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real processes")
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &localRing{t: t, nodes: nodes, first: freePorts(t, nodes), ended: make(chan error, 1),
+		more: make(chan struct{}, 1)}
+	l.cmd = exec.Command(binary)
+	l.cmd.Args = append([]string{"ring", "up", "--nodes", fmt.Sprint(nodes),
+		"--first-port", fmt.Sprint(l.first)}, flags...)
+	out, err := l.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.cmd.Stderr = l.cmd.Stdout
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go l.read(bufio.NewScanner(out))
+	t.Cleanup(func() {
+		_ = l.cmd.Process.Kill() // no child outlives it; without effect if it has ended
+		if t.Failed() {
+			t.Logf("what ring up printed:\n%s", strings.Join(l.printed(), "\n"))
+		}
+	})
+	return l
+}
+
+func (l *localRing) read(lines *bufio.Scanner) {
+	for lines.Scan() {
+		l.mu.Lock()
+		l.lines = append(l.lines, lines.Text())
+		l.mu.Unlock()
+		select {
+		case l.more <- struct{}{}:
+		default:
+		}
+	}
+	l.ended <- l.cmd.Wait()
+}
+
+func (l *localRing) printed() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[:len(l.lines):len(l.lines)]
+}
+
+// await returns the first line from the given one on that holds all words, and
+// the number of the line after it.
+func (l *localRing) await(from int, words ...string) (line string, next int) {
+	l.t.Helper()
+	late := time.After(upPatience)
+	for {
+		for i, line := range l.printed() {
+			if i >= from && holdsAll(line, words) {
+				return line, i + 1
+			}
+		}
+		select {
+		case <-l.more:
+		case <-late:
+			l.t.Fatalf("no line with %q came within %v", words, upPatience)
+		}
+	}
+}
+
+func holdsAll(line string, words []string) bool {
+	for _, w := range words {
+		if !strings.Contains(line, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// status asks instance 0.
+func (l *localRing) status() ring.Status {
+	l.t.Helper()
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/v1/status", l.first))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var status ring.Status
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		l.t.Fatal(err)
+	}
+	return status
+}
+
+// interrupt is Ctrl-C; it returns how the starter ended.
+func (l *localRing) interrupt() error {
+	l.t.Helper()
+	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
+		l.t.Fatal(err)
+	}
+	return l.end()
+}
+
+func (l *localRing) end() error {
+	l.t.Helper()
+	select {
+	case err := <-l.ended:
+		return err
+	case <-time.After(upPatience):
+		l.t.Fatal("ring up does not end")
+		return nil
+	}
+}
+
+// freed waits until nobody listens on any of the ring's ports.
+func (l *localRing) freed() {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), upPatience)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for checkPorts(l.first, l.nodes) != nil {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			l.t.Fatalf("a process outlived ring up: %v", checkPorts(l.first, l.nodes))
+		}
+	}
+}
+
+// freePorts finds n ports in a row, below those that the system gives out.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	for first := 21000 + os.Getpid()%9000; first < 32000; first += n {
+		if checkPorts(first, n) == nil {
+			return first
+		}
+	}
+	t.Fatal("no free ports from 21000 to 32000")
+	return 0
+}
+
+// The main scene: a ring comes up and ticks, one is killed, its neighbour tells
+// that, it comes back, ticks go on, and Ctrl-C ends all.
+func TestUpSurvivesAKill(t *testing.T) {
+	l := startUp(t, 5, "--hold", "20ms")
+	_, line := l.await(0, "the ring is 5 of 5 alive")
+	_, line = l.await(line, "local/4", " 2")
+	l.await(0, "first tick after")
+	l.await(line, "5 of 5 alive", "epoch", "tick", "lap", fmt.Sprintf("http://127.0.0.1:%d/", l.first))
+
+	victim := l.status().Instances[2]
+	process, err := os.FindProcess(int(victim.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, line = l.await(line, "local/1", "local/2 is dead")
+	_, line = l.await(line, "local/1", "I now hold the hand of local/3")
+	_, line = l.await(line, "local/1", "the ring is 4 of 5 alive")
+	_, line = l.await(line, "local/1", "I now hold the hand of local/2")
+	_, line = l.await(line, "local/1", "the ring is 5 of 5 alive")
+	l.await(line, "local/2", fmt.Sprint(l.first+2))
+	back := l.status().Instances[2]
+	if back.Incarnation <= victim.Incarnation || back.PID == victim.PID {
+		t.Errorf("local/2 came back as %+v, was %+v", back, victim)
+	}
+	if err := l.interrupt(); err != nil {
+		t.Errorf("Ctrl-C: %v, want exit code 0", err)
+	}
+	l.freed()
+}
+
+// A starter that is killed takes its children along.
+func TestUpKilledLeavesNobody(t *testing.T) {
+	l := startUp(t, 3, "--hold", "20ms", "--quiet")
+	l.await(0, "the ring is 3 of 3 alive")
+	if err := l.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.end() // killed, as asked
+	l.freed()
+}
+
+// Who was told to leave is not called dead, and stays away.
+func TestUpLeaves(t *testing.T) {
+	l := startUp(t, 3, "--hold", "20ms")
+	_, line := l.await(0, "the ring is 3 of 3 alive")
+	code := run([]string{"leave", "--addr", fmt.Sprintf("127.0.0.1:%d", l.first+1)},
+		os.Stdout, os.Stderr)
+	if code != exitDone {
+		t.Fatalf("ring leave: exit code %d, want 0", code)
+	}
+	_, line = l.await(line, "local/0", "local/1 said goodbye and left")
+	l.await(line, "2 of 3 alive")
+	for _, line := range l.printed() {
+		if strings.Contains(line, "is dead") {
+			t.Errorf("a goodbye was taken for a death: %s", line)
+		}
+	}
+	if err := l.interrupt(); err != nil {
+		t.Errorf("Ctrl-C: %v, want exit code 0", err)
+	}
+	l.freed()
+}
+
+func TestUpNamesWhoHoldsAPort(t *testing.T) {
+	first := freePorts(t, 3)
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	var out strings.Builder
+	code := run([]string{"up", "--nodes", "3", "--first-port", fmt.Sprint(first)}, &out, &out)
+	if code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	want := []string{fmt.Sprint(first + 1), "--first-port"}
+	if _, err := os.Stat("/proc/self/fd"); err == nil {
+		want = append(want, fmt.Sprintf("(pid %d)", os.Getpid()))
+	}
+	if !holdsAll(out.String(), want) {
+		t.Errorf("printed %q, want all of %q in it", out.String(), want)
+	}
+}
+
+// A terminal that takes nothing holds up nobody, and is told what it missed.
+func TestScreenNeverBlocks(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := child{name: "local/0", port: 3000}
+	s := newScreen(write, []child{c})
+	for i := range 10 * screenLines {
+		s.line(c, fmt.Sprintf("%s%d", tickWord, i), false) // returns, though nobody reads
+	}
+	var shown []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for lines := bufio.NewScanner(read); lines.Scan(); {
+			shown = append(shown, lines.Text())
+		}
+	}()
+	for len(s.lines) > 0 {
+		time.Sleep(time.Millisecond) // the writer's progress cannot be waited for otherwise
+	}
+	s.say("end")
+	s.close()
+	if err := write.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if len(shown) < screenLines {
+		t.Errorf("%d lines were shown, want at least the queue of %d", len(shown), screenLines)
+	}
+	tail := strings.Join(shown[max(0, len(shown)-2):], "\n")
+	if !holdsAll(tail, []string{"lines are not shown", "end"}) {
+		t.Errorf("the last lines are %q, want how many are missing", tail)
+	}
+}
