@@ -329,7 +329,7 @@ func (c *Core) onBroken(cn *conn) {
 	if p.healthy() != nil {
 		return
 	}
-	p.lost = true
+	p.lost, p.lostAt = true, c.now
 	p.linked = false
 	p.nextDial = c.now
 	if c.table.State(p.i) == wire.Alive && !c.leaving {

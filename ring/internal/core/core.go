@@ -78,6 +78,7 @@ type Core struct {
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long
 	doomed    bool      // the others have seen enough to cut us
+	aloneFrom time.Time // since when nobody can be reached, zero if somebody can
 	wasWhole  bool
 	cutOff    bool
 	leaving   bool

@@ -29,6 +29,7 @@ type peer struct {
 	neighbour bool // on some ring of the whole roster
 	watched   bool // on some ring of the living
 	lost      bool // the link broke and was not renewed yet
+	lostAt    time.Time
 	accused   bool // by us
 	proof     bool
 	nextTell  time.Time // one line about waiting or refusing at a time
@@ -219,7 +220,12 @@ func (c *Core) failed(p *peer, cause Cause) {
 	pause := min(limit, 25*time.Millisecond<<min(p.fails, 6))
 	p.fails++
 	p.nextDial = c.now.Add(pause/2 + time.Duration(c.rng.Int64N(int64(pause/2)+1)))
-	if cause != 0 && p.watched && c.joined && p.healthy() == nil && !p.began.Before(p.since) {
+	if cause == 0 || !p.watched || !c.joined || p.healthy() != nil || p.began.Before(p.since) {
+		return
+	}
+	// A link that was cut off short may be a matter of the road: unless the host
+	// says that nobody listens, its owner gets the time that a silent one gets.
+	if t := c.cfg.Timing; cause == Refused || !p.lost || c.now.Sub(p.lostAt) >= t.Beat+t.Patience {
 		c.accuse(p, cause == Refused)
 	}
 }

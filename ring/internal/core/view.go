@@ -298,7 +298,7 @@ func (c *Core) isDoomed() bool {
 func (c *Core) listEdges(own bool) {
 	c.edges = c.edges[:0]
 	for _, o := range c.table.Accusers() {
-		if !c.isAlive(o) || own && o != c.self {
+		if !c.isAlive(o) || o != c.self && (own || !c.credible(o)) {
 			continue
 		}
 		for _, a := range c.table.Accused(o) {
@@ -309,6 +309,23 @@ func (c *Core) listEdges(own bool) {
 			}
 		}
 	}
+}
+
+// credible reports whether o is believed: not if it accuses two or more whom we
+// hear, ourselves included. That is somebody who was cut off himself, and has
+// not noticed yet that he is back.
+func (c *Core) credible(o int) bool {
+	against := 0
+	for _, a := range c.table.Accused(o) {
+		s := int(a.Subject)
+		if int64(a.Subject) >= int64(c.n) || c.table.Incarnation(s) != a.Incarnation {
+			continue
+		}
+		if p := c.byIdx[s]; s == c.self || p != nil && p.healthy() != nil {
+			against++
+		}
+	}
+	return against < 2
 }
 
 // noteMarks keeps who is over the high mark, and who since when between the two.
@@ -530,11 +547,12 @@ func (c *Core) tellView() {
 // alone reports whether nobody this instance watches can be reached: it need
 // not wait for the rest of the ring to be tried to know that it is cut off.
 func (c *Core) alone() bool {
-	if c.alive < 2 {
+	if c.alive < 2 || len(c.accused) == 0 {
 		return false
 	}
 	for _, p := range c.peers {
-		if c.isAlive(p.i) && p.healthy() != nil {
+		if cn := p.healthy(); cn != nil && c.isAlive(p.i) && c.now.Sub(cn.pulse.Heard()) <
+			c.cfg.Timing.Beat+c.cfg.Timing.Beat/4+c.cfg.Timing.Patience {
 			return false
 		}
 	}
@@ -549,10 +567,14 @@ func (c *Core) alone() bool {
 // aloneAt is when an instance that is alone gives the others up: those further
 // on, dialed since, have had the time to answer.
 func (c *Core) aloneAt() time.Time {
-	if !c.joined || len(c.accused) == 0 || !c.alone() {
+	if !c.joined || !c.alone() {
+		c.aloneFrom = time.Time{}
 		return time.Time{}
 	}
-	return c.fresh.Add(c.cfg.Timing.Answer / 2)
+	if c.aloneFrom.IsZero() {
+		c.aloneFrom = c.now
+	}
+	return c.aloneFrom.Add(c.cfg.Timing.Answer)
 }
 
 // quorumOf reports whether n instances are more than half of those that have
