@@ -73,6 +73,8 @@ func (r *Ring) wordsOfOthers(e Event, t node.Report, who string, mine bool) stri
 		return r.wordsOfLink(e, t, who)
 	case core.Died:
 		return r.death(e, t, who)
+	case core.Unreached:
+		return who + " is out of reach; no quorum is left here to call it dead"
 	case core.Returned:
 		if e.Incarnation == 1 {
 			return who + " is in the ring"

@@ -77,7 +77,7 @@ var options = []option{
 		func(d *draft, v string) error { return setBool(&d.Insecure, v) },
 		func(s *settings) string { return strconv.FormatBool(s.Insecure) },
 	}, {
-		"cpus", "int", "cores to use at most (default GOMAXPROCS, or 1)", false, setCPUs,
+		"cpus", "int", "cores to use at most (default GOMAXPROCS, or 2)", false, setCPUs,
 		func(s *settings) string { return strconv.Itoa(s.CPUs) },
 	}, {
 		"log_level", "debug|info|warn|error", "what to log (default info)", true, setLogLevel,

@@ -79,6 +79,9 @@ func (f *simFlags) run(stdout, stderr io.Writer) error {
 			return fmt.Errorf("schedule %s: %w", f.schedule, err)
 		}
 	}
+	if f.opt.Nodes >= 1000 && !f.asJSON {
+		f.opt.Progress = stderr
+	}
 	if f.trace {
 		f.opt.Trace = stdout
 	}

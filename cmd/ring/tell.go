@@ -78,7 +78,7 @@ func (t *teller) hear(e ring.Event) {
 		t.there[t.self] = true
 	case "returned":
 		t.there[e.Subject] = true
-	case "died", "left":
+	case "died", "unreachable", "left":
 		t.there[e.Subject] = false
 	}
 	if t.worth(e) {
@@ -107,7 +107,7 @@ func (t *teller) worth(e ring.Event) bool {
 		return t.besideMe(e.Subject) && slices.Contains(e.By, t.self)
 	case "bad_link", "good_link":
 		return slices.Contains(e.By, t.self)
-	case "died", "left", "returned", "damped":
+	case "died", "unreachable", "left", "returned", "damped":
 		beside := t.besideMe(e.Subject)
 		t.mine = t.mine || beside
 		return beside

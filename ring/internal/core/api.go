@@ -129,6 +129,7 @@ const (
 	Accused     ReportKind = "accused"      // Subject by By[0]; Proof
 	Cleared     ReportKind = "cleared"      // Subject by By[0]
 	Died        ReportKind = "died"         // Subject, Incarnation, By: who said so
+	Unreached   ReportKind = "unreachable"  // Subject, Incarnation, By: no quorum here to call it dead
 	Returned    ReportKind = "returned"     // Subject, Incarnation
 	Parted      ReportKind = "left"         // Subject said goodbye
 	ViewChanged ReportKind = "view_changed" // Text: how many of how many; one for all of one incident

@@ -66,7 +66,7 @@ func (c *Core) shut(cn *conn, text string) {
 // onDialed greets whoever answered.
 func (c *Core) onDialed(id ConnID, i int) {
 	p := c.peer(i)
-	cn := &conn{id: id, peer: p, dialed: true, answerBy: c.now.Add(c.cfg.Timing.Answer)}
+	cn := &conn{id: id, peer: p, dialed: true, answerBy: c.now.Add(c.answer())}
 	cn.pulse.Dialer = true
 	c.add(cn)
 	c.hello(cn)
@@ -281,7 +281,9 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		cn.twoWay = true
 	}
 	c.takeBeat(cn, &h.Beat)
-	if h.Beat.Records != uint32(c.table.Digest()) {
+	// One side's records are enough to begin with: what the other has more comes
+	// back by the flood. Who is not in the ring yet needs everything.
+	if h.Beat.Records != uint32(c.table.Digest()) && (h.Incarnation == 0 || !cn.dialed) {
 		c.sendAll(cn)
 	}
 	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != uint32(c.viewID) {
@@ -383,7 +385,9 @@ func (c *Core) beatAll() {
 			c.beat(cn)
 		}
 	}
-	c.drift /= 2
+	if c.drift /= 2; c.drift < time.Millisecond {
+		c.drift = 0
+	}
 	c.prune()
 	// A little jitter keeps the fleet's beats from falling into step.
 	c.beatAt = c.now.Add(every - time.Duration(c.rng.Int64N(int64(every/16)+1)))
@@ -445,6 +449,9 @@ func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
 		c.version++
 	}
 	if cn.twoWay && !cn.doubted {
+		if b.View == uint32(c.viewID) && c.quorumOf(c.alive) {
+			c.minority = false // those around us see it as we do
+		}
 		if i := cn.peer.i; c.table.Boot(i) == cn.boot && c.table.Incarnation(i) > cn.out {
 			c.clear(cn.peer)
 		}

@@ -31,8 +31,12 @@ const (
 	lateAfter = 20 * time.Millisecond
 	// starvedTold is from where on starvation is worth a line.
 	starvedTold = 250 * time.Millisecond
+	// driftMax bounds what lateness adds to patience: enough for a machine with
+	// a hundred times too much to do, and forgotten within some heartbeats.
+	driftMax = 4 * time.Second
 	// floodWindow is what records may wait to ride together, after a first one
-	// went at once: short against every timeout, long against a storm's gaps.
+	// went at once, and as much again for each thousand instances: short against
+	// every timeout, long against a storm's gaps.
 	floodWindow = 2 * time.Millisecond
 	// unneededAfter is how long a link nobody needs is kept: view changes come
 	// and go, and a link costs less than its handshake.
@@ -73,12 +77,15 @@ type Core struct {
 	joined    bool
 	gatherBy  time.Time
 	damped    time.Time // not back in the ring before
-	taken     time.Time // when somebody first said that our name is taken
+	taken     time.Time // when we last went above another process of our name
+	contests  int       // how often that was, of late
+	refused   time.Time // since when we are told that our name is taken
 	takenNow  time.Time // not joining before: retry
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long
 	doomed    bool      // the others have seen enough to cut us
 	aloneFrom time.Time // since when nobody can be reached, zero if somebody can
+	minority  bool      // we had no quorum, and have not met one since
 	wasWhole  bool
 	cutOff    bool
 	leaving   bool
@@ -104,10 +111,12 @@ type Core struct {
 	flaps    map[int]flap
 	stood    map[[2]int]time.Time // since when each accusation stands
 	bad      []BadLinkView
-	weigh    bool // accusations changed
-	look     bool // who lives or is accused changed
-	viewNews bool // a view change to be told
-	incident int  // how many died in it
+	isBad    map[[2]int]bool // the same by ends
+	badAt    time.Time       // when the next accusation will have stood for long
+	weigh    bool            // accusations changed
+	look     bool            // who lives or is accused changed
+	viewNews bool            // a view change to be told
+	incident int             // how many died in it
 
 	token   *particle.Core
 	next    int
@@ -126,8 +135,9 @@ func New(cfg Config) *Core {
 	c := &Core{
 		cfg: cfg, self: cfg.Self, n: cfg.Roster.Len(), rng: cfg.Rand,
 		conns: map[ConnID]*conn{}, byIdx: map[int]*peer{},
-		table:   flood.NewTable(cfg.Roster.Len(), cfg.Build),
-		out:     flood.Outbox{Window: floodWindow},
+		table: flood.NewTable(cfg.Roster.Len(), cfg.Build),
+		out: flood.Outbox{
+			Window: floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000},
 		between: map[int]time.Time{}, cleared: map[int]bool{}, flaps: map[int]flap{},
 		token: particle.New(particle.Config{
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
@@ -143,8 +153,9 @@ func New(cfg Config) *Core {
 // to are valid until the next Step.
 func (c *Core) Step(now time.Time, ev Event) []Effect {
 	away := now.Sub(c.now)
+	clear(c.fx) // what the last effects pointed to is not kept
 	c.now, c.fx = now, c.fx[:0]
-	if cap(c.fx) > 64 { // a storm's worth is not kept
+	if cap(c.fx) > 64 { // nor a storm's worth of room
 		c.fx = nil
 	}
 	if late := now.Sub(c.deadline); late > lateAfter && !c.deadline.IsZero() {
@@ -174,7 +185,7 @@ func (c *Core) handle(ev Event) {
 	case DialFailed:
 		c.onDialFailed(ev.Peer, ev.Cause)
 	case Accepted:
-		c.add(&conn{id: ev.Conn, answerBy: c.now.Add(c.cfg.Timing.Answer)})
+		c.add(&conn{id: ev.Conn, answerBy: c.now.Add(c.answer())})
 	case Received:
 		if cn := c.conns[ev.Conn]; cn != nil {
 			c.onFrame(cn, ev.Msg)
@@ -215,7 +226,7 @@ func (c *Core) Deadline() time.Time { return c.deadline }
 // owed in it may be waiting to be read. It ran late by late, and took no step
 // for away.
 func (c *Core) starve(late, away time.Duration) {
-	c.drift = max(c.drift, late)
+	c.drift = max(c.drift, min(late, driftMax))
 	for _, cn := range c.open {
 		cn.pulse.Shift(late)
 		if !cn.answerBy.IsZero() {
@@ -242,9 +253,10 @@ func (c *Core) starve(late, away time.Duration) {
 
 // patience is how long an answer may be owed: longer for a while after this
 // process itself ran late, because then it is no judge of others.
-func (c *Core) patience() time.Duration {
-	return c.cfg.Timing.Patience + min(c.drift, c.cfg.Timing.Patience)
-}
+func (c *Core) patience() time.Duration { return c.cfg.Timing.Patience + c.drift }
+
+// answer is how long a dial may take, by the same rule.
+func (c *Core) answer() time.Duration { return c.cfg.Timing.Answer + c.drift }
 
 // detection is the longest that a silent instance goes unnoticed.
 func (c *Core) detection() time.Duration {

@@ -159,7 +159,7 @@ func (c *Core) dialAt(p *peer) time.Time {
 func (c *Core) dial(p *peer) {
 	p.dialing, p.began = true, c.now
 	p.graceTill = time.Time{}
-	c.fx = append(c.fx, Effect{Kind: Dial, Peer: p.i, Timeout: c.cfg.Timing.Answer})
+	c.fx = append(c.fx, Effect{Kind: Dial, Peer: p.i, Timeout: c.answer()})
 }
 
 // dialStranger tries somebody who is not in the ring and no neighbour of ours.
@@ -217,7 +217,7 @@ func causeText(cause Cause) string {
 func (c *Core) failed(p *peer, cause Cause) {
 	p.dialing, p.tried = false, true
 	limit := c.cfg.Timing.Redial
-	pause := min(limit, 25*time.Millisecond<<min(p.fails, 6))
+	pause := min(limit, 25*time.Millisecond<<min(p.fails, 6)) + c.drift
 	p.fails++
 	p.nextDial = c.now.Add(pause/2 + time.Duration(c.rng.Int64N(int64(pause/2)+1)))
 	if cause == 0 || !p.watched || !c.joined || p.healthy() != nil || p.began.Before(p.since) {

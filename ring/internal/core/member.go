@@ -13,7 +13,7 @@ const tenth = 100 * time.Millisecond
 // you is what we know of i, for i to learn from.
 func (c *Core) you(i int) wire.You {
 	y := wire.You{Incarnation: c.table.Incarnation(i), State: c.table.State(i), Boot: c.table.Boot(i)}
-	if y.State != wire.Alive && c.quorumOf(c.alive) {
+	if y.State != wire.Alive && c.quorate(c.alive) {
 		tenths := (c.dampedFor(i) + tenth - 1) / tenth
 		y.Damped = uint16(min(tenths, 1<<16-1))
 	}
@@ -31,7 +31,6 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 		return // another process is where we want to be, until it is cut
 	}
 	if y.State == wire.Alive && c.joined {
-		c.taken = time.Time{}
 		if c.selfCut && y.Incarnation == c.inc { // somebody undid it, and has us back as we are
 			c.selfCut, c.weigh = false, true
 			c.version++
@@ -48,17 +47,24 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 	}
 }
 
-// usurped notes that others hold another process for us, at an incarnation no
-// lower than ours. If that one is gone they will cut it and we come back above
-// it; if it lives, this process is one too many.
+// usurped meets another process that goes by our name, at an incarnation no
+// lower than ours. As a rule that is what we were before a restart that lost the
+// disk: we go above it. If it comes back time and again it lives, and this
+// process is one too many.
 func (c *Core) usurped() {
-	if c.taken.IsZero() {
-		c.taken = c.now
+	if c.now.Sub(c.taken) < c.detection() {
+		return
 	}
-	if c.now.Sub(c.taken) > 3*c.detection() {
+	if c.now.Sub(c.taken) > 8*c.detection() {
+		c.contests = 0
+	}
+	c.taken = c.now
+	if c.contests++; c.contests > 3 {
 		c.fatal(fmt.Sprintf("another process has taken the name %s; stop one of the two",
 			c.cfg.Roster.Names[c.self]))
+		return
 	}
+	c.join()
 }
 
 // onOwnRecord meets our own word, or that of somebody who went by our name.
@@ -94,10 +100,10 @@ func (c *Core) onTaken(p *peer, text string) {
 	}
 	p.tried = false
 	c.takenNow = c.now.Add(2 * c.cfg.Timing.Redial)
-	if c.taken.IsZero() {
-		c.taken = c.now
+	if c.refused.IsZero() || c.now.Sub(c.refused) > 8*c.detection() {
+		c.refused = c.now
 	}
-	if c.now.Sub(c.taken) > 3*c.detection() {
+	if c.now.Sub(c.refused) > 3*c.detection() {
 		c.fatal(text)
 		return
 	}
@@ -154,7 +160,6 @@ func (c *Core) join() {
 	first := !c.published
 	c.joined, c.published = true, true
 	c.selfCut = false
-	c.taken = time.Time{}
 	c.inc = max(c.inc, c.told, c.saved.Incarnation) + 1
 	c.seq = 0
 	c.saved.Incarnation = c.inc
@@ -241,9 +246,9 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 		// We are alive in its view, it is not in ours, and its view is the greater.
 		c.adopt(down, true, s.Rank.Quorum)
 	case !inRing:
-	case s.Rank.Quorum && !c.quorumOf(c.alive):
+	case s.Rank.Quorum && !c.quorate(c.alive):
 		c.adopt(down, true, true)
-	case c.quorumOf(c.alive) && !s.Rank.Quorum:
+	case c.quorate(c.alive) && !s.Rank.Quorum:
 	default:
 		c.adopt(down, false, s.Rank.Quorum)
 	}
@@ -251,6 +256,7 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 
 // adopt takes over who is down; whole, also who is not.
 func (c *Core) adopt(down map[int]uint32, whole, quorum bool) {
+	c.minority = c.minority && !quorum
 	for i := range c.n {
 		inc := c.table.Incarnation(i)
 		if i == c.self || inc == 0 {

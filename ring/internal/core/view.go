@@ -366,13 +366,19 @@ func (c *Core) expireBetween() {
 			c.cleared[s] = true
 		}
 	}
-	if d := c.badDeadline(); !d.IsZero() && !c.now.Before(d) {
+	if !c.badAt.IsZero() && !c.now.Before(c.badAt) {
 		c.findBadLinks()
 	}
 }
 
-// blocked reports whether the cut waits for somebody between the marks.
+// blocked reports whether the cut waits for somebody between the marks, or for
+// the answer to a check of our own that the same incident may have caused.
 func (c *Core) blocked() bool {
+	for _, p := range c.peers {
+		if p.lost && p.dialing && p.watched && !p.accused && p.healthy() == nil {
+			return true
+		}
+	}
 	for s := range c.between {
 		if !c.cleared[s] {
 			return true
@@ -382,9 +388,11 @@ func (c *Core) blocked() bool {
 }
 
 // quiet is how long no accusation may come before a cut: Settle, and more in a
-// larger fleet, where one incident takes longer to be told.
+// larger fleet, where one incident takes longer to be told, and on a machine
+// that itself runs late.
 func (c *Core) quiet() time.Duration {
-	return c.cfg.Timing.Settle + c.cfg.Timing.Settle*time.Duration(c.n)/40
+	settle := c.cfg.Timing.Settle
+	return settle + settle*time.Duration(c.n)/20 + min(c.drift, 10*settle)
 }
 
 // cutAt is when the cut can be made; zero while nobody is to be cut or somebody
@@ -401,7 +409,7 @@ func (c *Core) cutAt() time.Time {
 }
 
 func (c *Core) cutDeadline() time.Time {
-	d := earlier(earlier(c.cutAt(), c.aloneAt()), c.badDeadline())
+	d := earlier(earlier(c.cutAt(), c.aloneAt()), c.badAt)
 	for s, since := range c.between {
 		if !c.cleared[s] {
 			d = earlier(d, since.Add(c.detection()))
@@ -432,7 +440,7 @@ func (c *Core) cut() {
 				Subject: uint32(f.Subject), Incarnation: c.table.Incarnation(f.Subject)})
 		}
 	}
-	quorum := c.quorumOf(c.alive - len(marks))
+	quorum := c.quorate(c.alive - len(marks))
 	for _, m := range marks {
 		c.bury(m, quorum)
 	}
@@ -466,9 +474,11 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 		r.Proof = r.Proof || e.Subject == i && e.Proof
 	}
 	switch {
-	case quorum && r.Proof:
+	case !quorum:
+		r.Kind = Unreached
+	case r.Proof:
 		c.addFlap(i, flapProof)
-	case quorum:
+	default:
 		c.addFlap(i, flapSilent)
 	}
 	c.setState(i, wire.Down)
@@ -525,6 +535,7 @@ func (c *Core) tellView() {
 	}
 	off := c.joined && (c.selfCut || c.doomed || !c.quorumOf(c.alive) || c.alone())
 	if off == c.cutOff {
+		c.wasWhole = c.wasWhole || c.joined && !off
 		return
 	}
 	c.cutOff = off
@@ -532,6 +543,7 @@ func (c *Core) tellView() {
 	text := fmt.Sprintf("%d of %d in reach", c.alive, c.n-c.left)
 	switch {
 	case off && c.wasWhole:
+		c.minority = true
 		if c.selfCut || c.doomed {
 			text = "the others have cut this instance from the ring"
 		}
@@ -581,11 +593,16 @@ func (c *Core) aloneAt() time.Time {
 // not left.
 func (c *Core) quorumOf(n int) bool { return 2*n > c.n-c.left }
 
+// quorate reports whether a view with n alive may speak for the ring: it has a
+// quorum, and is not that of a minority which those it met again have filled up
+// without having told it theirs.
+func (c *Core) quorate(n int) bool { return c.quorumOf(n) && !c.minority }
+
 func (c *Core) rank() wire.Rank {
 	if c.now.Before(c.stale) || !c.joined { // no view to go by
 		return wire.Rank{Min: uint16(c.self)}
 	}
-	r := wire.Rank{Quorum: c.quorumOf(c.alive), Alive: uint16(c.alive), Min: uint16(c.self)}
+	r := wire.Rank{Quorum: c.quorate(c.alive), Alive: uint16(c.alive), Min: uint16(c.self)}
 	for i := range c.n {
 		if c.isAlive(i) {
 			r.Min = uint16(i)
@@ -613,7 +630,9 @@ func (c *Core) badAfter() time.Duration { return c.cfg.Timing.Patience + 8*c.qui
 // findBadLinks lists the standing accusations between instances that both live.
 func (c *Core) findBadLinks() {
 	stood := make(map[[2]int]time.Time, len(c.edges))
-	var bad []BadLinkView
+	bad := make(map[[2]int]bool, len(c.isBad))
+	var list []BadLinkView
+	c.badAt = time.Time{}
 	for _, e := range c.edges {
 		key := [2]int{e.Observer, e.Subject}
 		since, ok := c.stood[key]
@@ -621,38 +640,28 @@ func (c *Core) findBadLinks() {
 			since = c.now
 		}
 		stood[key] = since
-		if c.now.Sub(since) >= c.badAfter() && c.isAlive(e.Observer) && c.isAlive(e.Subject) {
-			bad = append(bad, BadLinkView{From: e.Observer, To: e.Subject, Proof: e.Proof})
-		}
-	}
-	c.stood = stood
-	for _, b := range bad {
-		if !slices.ContainsFunc(c.bad, b.same) {
-			c.tell(Report{Kind: BadLink, Subject: b.To, By: []int{b.From}})
-			c.version++
+		due := since.Add(c.badAfter())
+		switch {
+		case !c.isAlive(e.Observer) || !c.isAlive(e.Subject):
+		case c.now.Before(due):
+			c.badAt = earlier(c.badAt, due)
+		case !bad[key]:
+			bad[key] = true
+			list = append(list, BadLinkView{From: e.Observer, To: e.Subject, Proof: e.Proof})
+			if !c.isBad[key] {
+				c.tell(Report{Kind: BadLink, Subject: e.Subject, By: []int{e.Observer}})
+				c.version++
+			}
 		}
 	}
 	for _, b := range c.bad {
-		if !slices.ContainsFunc(bad, b.same) && c.isAlive(b.From) && c.isAlive(b.To) {
+		if !bad[[2]int{b.From, b.To}] && c.isAlive(b.From) && c.isAlive(b.To) {
 			c.tell(Report{Kind: GoodLink, Subject: b.To, By: []int{b.From}})
 			c.version++
 		}
 	}
-	c.bad = bad
+	c.stood, c.bad, c.isBad = stood, list, bad
 }
-
-// badDeadline is when the next accusation will have stood for long enough.
-func (c *Core) badDeadline() time.Time {
-	var d time.Time
-	for key, since := range c.stood {
-		if !slices.ContainsFunc(c.bad, BadLinkView{From: key[0], To: key[1]}.same) {
-			d = earlier(d, since.Add(c.badAfter()))
-		}
-	}
-	return d
-}
-
-func (b BadLinkView) same(o BadLinkView) bool { return b.From == o.From && b.To == o.To }
 
 // addFlap counts a removal of i against its next returns.
 func (c *Core) addFlap(i int, points float64) {

@@ -230,6 +230,9 @@ func (o *Outbox) Flush(now time.Time) []Pending {
 	}
 	out := o.pending
 	o.pending = o.pending[:0]
+	if cap(out) > 64 { // a storm's worth is not kept
+		o.pending = nil
+	}
 	o.next = now.Add(o.Window)
 	return out
 }

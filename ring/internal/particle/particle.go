@@ -195,11 +195,13 @@ func (c *Core) Resends() int { return c.resends }
 // lossAt is when this stop replaces the particle. Smaller indexes go first, a
 // quarter of the floor apart, so that as a rule one does it.
 func (c *Core) lossAt() time.Time {
-	wait := c.cfg.Loss
+	wait, turn := c.cfg.Loss, c.cfg.Loss/4
 	if c.has {
 		wait += 3 * c.expect()
+	} else { // the first one still has to come by those before us
+		turn += c.rest()
 	}
-	return c.at.Add(wait + time.Duration(c.rank)*c.cfg.Loss/4)
+	return c.at.Add(wait + time.Duration(c.rank)*turn)
 }
 
 // Lost reports whether no particle passed for so long that this stop must drop
