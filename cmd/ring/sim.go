@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -21,6 +22,10 @@ type simFlags struct {
 	asJSON   bool
 	schedule string
 }
+
+// memoryLarge is what a fleet of ten thousand may take, in bytes: near it the
+// collector works harder instead of taking more.
+const memoryLarge = 3500 << 20
 
 func newSimCommand() *cobra.Command {
 	var f simFlags
@@ -78,6 +83,9 @@ func (f *simFlags) run(stdout, stderr io.Writer) error {
 		if f.opt.Schedule, err = ringtest.ParseSchedule(text); err != nil {
 			return fmt.Errorf("schedule %s: %w", f.schedule, err)
 		}
+	}
+	if f.opt.Nodes >= 5000 {
+		debug.SetMemoryLimit(memoryLarge)
 	}
 	if f.opt.Nodes >= 1000 && !f.asJSON {
 		f.opt.Progress = stderr
@@ -151,4 +159,3 @@ func (f *simFlags) print(out io.Writer, r ringtest.Result) error {
 	_, err := io.WriteString(out, text.String())
 	return err
 }
-

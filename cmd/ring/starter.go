@@ -87,8 +87,14 @@ func (s *starter) run(ctx context.Context, signals <-chan os.Signal, children []
 	var group, reporter sync.WaitGroup
 	ended := make(chan struct{}) // when no child is left
 	go s.nurse(ended)
-	for _, c := range children {
-		group.Go(func() { s.supervise(ctx, stop, c) })
+	for i, c := range children {
+		group.Go(func() {
+			select {
+			case <-time.After(time.Duration(max(0, i-atOnce)) * spacing):
+				s.supervise(ctx, stop, c)
+			case <-ctx.Done():
+			}
+		})
 	}
 	if !o.quiet {
 		reporter.Go(func() { s.report(ctx, children) })
@@ -134,6 +140,14 @@ func (s *starter) nurse(quit <-chan struct{}) {
 		}
 	}
 }
+
+// A machine has room for so many processes to start at once. The rest follow at
+// the pace at which a core loads a program; hundreds together would be so slow
+// that they take each other for dead.
+const (
+	atOnce  = 16
+	spacing = 15 * time.Millisecond
+)
 
 // supervise keeps one child running until ctx ends, or until it leaves: one
 // that said goodbye was told to, and stays away.

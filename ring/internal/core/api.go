@@ -87,7 +87,7 @@ type EffectKind uint8
 
 const (
 	Send   EffectKind = iota + 1 // Conn, Msg; encode before the next Step: Msg may be reused
-	Dial                         // Peer: answer with Dialed or DialFailed within Timeout
+	Dial                         // Peer: connected within Timeout, Dialed or DialFailed within Within
 	Close                        // Conn, after what was sent to it is out; no Broken follows
 	Save                         // Saved: on disk before any effect behind it is carried out
 	Passed                       // Tick: the particle passed this stop
@@ -102,6 +102,7 @@ type Effect struct {
 	Conn    ConnID
 	Peer    int
 	Timeout time.Duration
+	Within  time.Duration
 	Msg     wire.Msg
 	Saved   Saved
 	Tick    Tick

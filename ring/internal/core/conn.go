@@ -66,7 +66,7 @@ func (c *Core) shut(cn *conn, text string) {
 // onDialed greets whoever answered.
 func (c *Core) onDialed(id ConnID, i int) {
 	p := c.peer(i)
-	cn := &conn{id: id, peer: p, dialed: true, answerBy: c.now.Add(c.answer())}
+	cn := &conn{id: id, peer: p, dialed: true, answerBy: c.now.Add(c.answerOf(p))}
 	cn.pulse.Dialer = true
 	c.add(cn)
 	c.hello(cn)

@@ -36,8 +36,13 @@ const (
 	driftMax = 4 * time.Second
 	// floodWindow is what records may wait to ride together, after a first one
 	// went at once, and as much again for each thousand instances: short against
-	// every timeout, long against a storm's gaps.
+	// every timeout, long against a storm's gaps. Who comes can wait for longer
+	// than who goes: when a fleet starts, that is what saves it from its own noise.
 	floodWindow = 2 * time.Millisecond
+	// weighEach is the pause between two weighings of all accusations, for each
+	// instance: a weighing costs about as much as there are accusations, and they
+	// come by the hundred when many die.
+	weighEach = 20 * time.Microsecond
 	// unneededAfter is how long a link nobody needs is kept: view changes come
 	// and go, and a link costs less than its handshake.
 	unneededAfter = 10 * time.Second
@@ -114,6 +119,7 @@ type Core struct {
 	isBad    map[[2]int]bool // the same by ends
 	badAt    time.Time       // when the next accusation will have stood for long
 	weigh    bool            // accusations changed
+	weighAt  time.Time       // not weighed before
 	look     bool            // who lives or is accused changed
 	viewNews bool            // a view change to be told
 	incident int             // how many died in it
@@ -137,7 +143,9 @@ func New(cfg Config) *Core {
 		conns: map[ConnID]*conn{}, byIdx: map[int]*peer{},
 		table: flood.NewTable(cfg.Roster.Len(), cfg.Build),
 		out: flood.Outbox{
-			Window: floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000},
+			Window:  floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000,
+			Patient: 5*floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/4,
+		},
 		between: map[int]time.Time{}, cleared: map[int]bool{}, flaps: map[int]flap{},
 		token: particle.New(particle.Config{
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
@@ -185,7 +193,7 @@ func (c *Core) handle(ev Event) {
 	case DialFailed:
 		c.onDialFailed(ev.Peer, ev.Cause)
 	case Accepted:
-		c.add(&conn{id: ev.Conn, answerBy: c.now.Add(c.answer())})
+		c.add(&conn{id: ev.Conn, answerBy: c.now.Add(slowness * c.answer())})
 	case Received:
 		if cn := c.conns[ev.Conn]; cn != nil {
 			c.onFrame(cn, ev.Msg)
@@ -205,9 +213,13 @@ func (c *Core) handle(ev Event) {
 // settle brings everything up to date with what has happened and with the time.
 func (c *Core) settle() {
 	c.timers()
-	for c.weigh { // a cut changes who is left to accuse
+	for c.weigh && !c.now.Before(c.weighAt) { // a cut changes who is left to accuse
+		c.weighAt = c.now.Add(time.Duration(c.n) * weighEach)
 		c.judge()
 		c.cut()
+		if c.weigh {
+			c.weighAt = c.now
+		}
 	}
 	c.cut()
 	if c.look {
@@ -253,10 +265,31 @@ func (c *Core) starve(late, away time.Duration) {
 
 // patience is how long an answer may be owed: longer for a while after this
 // process itself ran late, because then it is no judge of others.
-func (c *Core) patience() time.Duration { return c.cfg.Timing.Patience + c.drift }
+//
+// An answer needs us twice and the other side once or twice, and where we run
+// late so, as a rule, do those beside us.
+func (c *Core) patience() time.Duration {
+	return c.cfg.Timing.Patience + min(3*c.drift, driftMax)
+}
 
-// answer is how long a dial may take, by the same rule.
-func (c *Core) answer() time.Duration { return c.cfg.Timing.Answer + c.drift }
+// answer is how long a dial may take, by the same rule: it goes to and fro three
+// times.
+func (c *Core) answer() time.Duration {
+	return c.cfg.Timing.Answer + min(8*c.drift, 2*driftMax)
+}
+
+// slowness is how much longer one who is not in the ring may take to answer
+// once the connection stands: no verdict waits for it, and who starts on a busy
+// machine must not be hung up on by everybody.
+const slowness = 5
+
+// answerOf is how long p may take for its Hello.
+func (c *Core) answerOf(p *peer) time.Duration {
+	if p.watched && c.isAlive(p.i) {
+		return c.answer()
+	}
+	return slowness * c.answer()
+}
 
 // detection is the longest that a silent instance goes unnoticed.
 func (c *Core) detection() time.Duration {
@@ -298,6 +331,9 @@ func (c *Core) idleDeadline() time.Time {
 	d = earlier(d, c.dialDeadline())
 	d = earlier(d, c.cutDeadline())
 	d = earlier(d, c.joinDeadline())
+	if c.weigh {
+		d = earlier(d, c.weighAt)
+	}
 	return earlier(d, c.out.Deadline())
 }
 

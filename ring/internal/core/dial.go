@@ -159,7 +159,8 @@ func (c *Core) dialAt(p *peer) time.Time {
 func (c *Core) dial(p *peer) {
 	p.dialing, p.began = true, c.now
 	p.graceTill = time.Time{}
-	c.fx = append(c.fx, Effect{Kind: Dial, Peer: p.i, Timeout: c.answer()})
+	c.fx = append(c.fx, Effect{
+		Kind: Dial, Peer: p.i, Timeout: c.answer(), Within: c.answerOf(p)})
 }
 
 // dialStranger tries somebody who is not in the ring and no neighbour of ours.

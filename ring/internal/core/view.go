@@ -56,7 +56,7 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 	if was == wire.Alive {
 		c.viewID ^= viewMix(i, r.Incarnation)
 	}
-	c.out.Add(r.Origin, from)
+	c.out.Add(r.Origin, from, r.Left || len(before)+len(r.Accused) > 0)
 	c.token.Heard(r.Epoch)
 	c.version++
 	if len(before)+len(r.Accused) > 0 {
@@ -203,11 +203,12 @@ func (c *Core) dropAccusation(i int) {
 // publish floods our own record anew.
 func (c *Core) publish() {
 	c.seq++
+	was := c.table.Accused(c.self)
 	c.table.Merge(&wire.Record{
 		Origin: uint32(c.self), Incarnation: c.inc, Seq: c.seq, Boot: c.cfg.Boot, PID: c.cfg.PID,
 		Epoch: c.token.Top(), Left: c.leaving, Build: c.cfg.Build, Accused: c.accused,
 	})
-	c.out.Add(uint32(c.self), 0)
+	c.out.Add(uint32(c.self), 0, c.leaving || len(was)+len(c.accused) > 0)
 	c.version++
 }
 
@@ -586,7 +587,7 @@ func (c *Core) aloneAt() time.Time {
 	if c.aloneFrom.IsZero() {
 		c.aloneFrom = c.now
 	}
-	return c.aloneFrom.Add(c.cfg.Timing.Answer)
+	return c.aloneFrom.Add(c.cfg.Timing.Answer / 2)
 }
 
 // quorumOf reports whether n instances are more than half of those that have

@@ -198,9 +198,11 @@ func (t *Table) Len() int { return len(t.slots) }
 
 // Outbox gathers the origins whose records are to be handed on.
 type Outbox struct {
-	Window  time.Duration // after a flush, what comes within it rides together
+	Window  time.Duration // after a flush, what is urgent and comes within it rides together
+	Patient time.Duration // the same for what is not
 	pending []Pending
-	next    time.Time // no flush before
+	urgent  bool
+	last    time.Time // flush
 }
 
 // Pending is one origin whose record is to go to everybody but From.
@@ -210,22 +212,26 @@ type Pending struct {
 }
 
 // Add notes that origin's record changed, as told over the connection from.
-func (o *Outbox) Add(origin uint32, from uint64) {
+func (o *Outbox) Add(origin uint32, from uint64, urgent bool) {
 	o.pending = append(o.pending, Pending{origin, from})
+	o.urgent = o.urgent || urgent
 }
 
 // Deadline is when Flush has something to give; zero while there is nothing.
 func (o *Outbox) Deadline() time.Time {
-	if len(o.pending) == 0 {
+	switch {
+	case len(o.pending) == 0:
 		return time.Time{}
+	case o.urgent:
+		return o.last.Add(o.Window)
 	}
-	return o.next
+	return o.last.Add(o.Patient)
 }
 
 // Flush returns what is to go out now, nothing while the window is closed. The
 // slice is valid until the next Add.
 func (o *Outbox) Flush(now time.Time) []Pending {
-	if len(o.pending) == 0 || now.Before(o.next) {
+	if len(o.pending) == 0 || now.Before(o.Deadline()) {
 		return nil
 	}
 	out := o.pending
@@ -233,6 +239,6 @@ func (o *Outbox) Flush(now time.Time) []Pending {
 	if cap(out) > 64 { // a storm's worth is not kept
 		o.pending = nil
 	}
-	o.next = now.Add(o.Window)
+	o.last, o.urgent = now, false
 	return out
 }

@@ -66,14 +66,14 @@ func TestRecordComesBackWhole(t *testing.T) {
 }
 
 func TestOutboxLetsTheFirstGoAndGathersTheRest(t *testing.T) {
-	o := Outbox{Window: 2 * time.Millisecond}
+	o := Outbox{Window: 2 * time.Millisecond, Patient: 20 * time.Millisecond}
 	now := time.Unix(5, 0)
-	o.Add(1, 0)
+	o.Add(1, 0, true)
 	if got := o.Flush(now); len(got) != 1 {
 		t.Fatalf("first flush = %v, want one", got)
 	}
-	o.Add(2, 0)
-	o.Add(3, 0)
+	o.Add(2, 0, false)
+	o.Add(3, 0, true)
 	if got := o.Flush(now.Add(time.Millisecond)); got != nil {
 		t.Errorf("flush inside the window = %v, want none", got)
 	}

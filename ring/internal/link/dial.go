@@ -46,21 +46,28 @@ func (e *DialError) Error() string { return "dial " + e.Addr + ": " + e.Err.Erro
 func (e *DialError) Unwrap() error { return e.Err }
 
 // Dial opens a link to addr, a host:port whose host is resolved anew each time.
-// ctx bounds all of it. The error is always a *DialError.
-func Dial(ctx context.Context, addr string, opts Options) (*Conn, error) {
-	c, cause, err := dial(ctx, addr, opts)
+// ctx bounds all of it, and connect what comes before the connection stands.
+// The error is always a *DialError.
+func Dial(
+	ctx context.Context, addr string, connect time.Duration, opts Options,
+) (*Conn, error) {
+	c, cause, err := dial(ctx, addr, connect, opts)
 	if err != nil {
 		return nil, &DialError{Cause: cause, Addr: addr, Err: err}
 	}
 	return c, nil
 }
 
-func dial(ctx context.Context, addr string, opts Options) (*Conn, Cause, error) {
-	targets, err := resolve(ctx, addr)
+func dial(
+	ctx context.Context, addr string, within time.Duration, opts Options,
+) (*Conn, Cause, error) {
+	opening, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	targets, err := resolve(opening, addr)
 	if err != nil {
 		return nil, Unresolved, err
 	}
-	nc, cause, err := connect(ctx, targets)
+	nc, cause, err := connect(opening, targets)
 	if err != nil {
 		return nil, cause, err
 	}

@@ -46,7 +46,7 @@ func server(t *testing.T, opts Options) (addr string, accepted <-chan *Conn) {
 func pair(t *testing.T, opts Options) (dialed, accepted *Conn) {
 	t.Helper()
 	addr, links := server(t, opts)
-	dialed, err := Dial(t.Context(), addr, opts)
+	dialed, err := Dial(t.Context(), addr, time.Second, opts)
 	if err != nil {
 		t.Fatalf("Dial: %v", err)
 	}
@@ -311,7 +311,7 @@ func wantCause(t *testing.T, addr string, want Cause) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	c, err := Dial(ctx, addr, calm)
+	c, err := Dial(ctx, addr, time.Second, calm)
 	if err == nil {
 		c.Close()
 		t.Fatalf("Dial(%s) succeeded", addr)
@@ -378,7 +378,7 @@ func TestDialStopsWithItsContext(t *testing.T) {
 	addr := speaker(t, "", false)
 	done := make(chan error, 1)
 	go func() {
-		_, err := Dial(ctx, addr, calm)
+		_, err := Dial(ctx, addr, time.Second, calm)
 		done <- err
 	}()
 	cancel()

@@ -151,7 +151,7 @@ func (n *Node) lost(c *conn) {
 
 // dial starts a dial; the goroutine of it becomes the reader of the link. The
 // caller holds the baton.
-func (n *Node) dial(peer int, timeout time.Duration) {
+func (n *Node) dial(peer int, connect, within time.Duration) {
 	if n.dials >= n.bound() {
 		n.wg.Go(func() {
 			n.do(core.Event{Kind: core.DialFailed, Peer: peer, Cause: core.Unanswered})
@@ -160,8 +160,8 @@ func (n *Node) dial(peer int, timeout time.Duration) {
 	}
 	n.dials++
 	n.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, timeout)
-		l, err := link.Dial(ctx, n.cfg.Addr(peer), n.cfg.Link)
+		ctx, cancel := context.WithTimeout(n.ctx, max(connect, within))
+		l, err := link.Dial(ctx, n.cfg.Addr(peer), connect, n.cfg.Link)
 		cancel()
 		n.mu.Lock()
 		n.dials--

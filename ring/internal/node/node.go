@@ -164,7 +164,7 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	case core.Passed:
 		n.pass(now, fx.Tick)
 	case core.Dial:
-		n.dial(fx.Peer, fx.Timeout)
+		n.dial(fx.Peer, fx.Timeout, fx.Within)
 	case core.Close:
 		if c := n.conns[fx.Conn]; c != nil {
 			n.forget(c)

@@ -1,0 +1,63 @@
+package ringtest
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestFound plays what once broke an invariant, in the shortest form found. The
+// names say what went wrong.
+func TestFound(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		nodes    int
+		seed     uint64
+		schedule string
+	}{
+		{
+			"P1 damped by minorities, epochs for a minute", 3, 5,
+			"9.693s deaf 0 for 15.206s; 9.982s deaf 1 for 1.732s; 13.966s mute 1 for 8.023s",
+		},
+		{
+			"H5 back from damping by way of a ring of one", 5, 11,
+			"9.839s deaf 2 for 11.017s; 10.756s blackhole 0 for 14.715s; " +
+				"25.618s suspend 1 0 for 4.504s; 29.982s mute 4 for 13.568s",
+		},
+		{
+			"H2 back with a stale view that buries the living", 7, 3,
+			"14.186s power 6 for 7.524s; 40.005s pause 3 for 2.270125s; 40.424s mute 2 for 19.683s; " +
+				"49.993s mute 0 for 10.649s; 54.947s power 6 for 1.9935s",
+		},
+		{
+			"fatal against its own dead predecessor", 11, 1,
+			"13.099s deaf 4 for 21.495s; 16.746s blank 4 for 1.246875s",
+		},
+		{
+			"R2 an accusation outlives the watch", 11, 51,
+			"56.55s part 0 1 for 3.31s; 58.402s part 2 0 for 7.709s",
+		},
+		{
+			"R2 a majority falls apart by an old accusation", 5, 0,
+			"5.06s partition 1,2 for 802ms; 40.205s partition 0,2,3 for 7.525s",
+		},
+		{"H5 cut for a moment less than detection", 5, 8, "7.05s partition 0 for 1.278s"},
+		{
+			"R2 a minority's view sticks", 5, 43,
+			"41.874s partition 0 for 1.394s; 49.941s partition 3 for 1.8915s",
+		},
+		{
+			"R2 two that accuse each other for ever", 2, 0,
+			"5.06s restart for 1.1115s; 25.459s suspend 0 1 for 1.24475s",
+		},
+		{"R2 accused for crossing its own join", 7, 35, "43.526s restart for 1.288s"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			lines := strings.ReplaceAll(row.schedule, "; ", "\n")
+			script, err := ParseSchedule([]byte(lines))
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, Options{Seed: row.seed, Nodes: row.nodes, Schedule: script})
+		})
+	}
+}

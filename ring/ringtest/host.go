@@ -1,0 +1,303 @@
+package ringtest
+
+import (
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// input is one event on its way into a core.
+type input struct {
+	kind  core.EventKind
+	cause core.Cause
+	peer  int32
+	conn  core.ConnID
+	buf   []byte
+}
+
+// host is one machine with its disk and clock, and the process on it, if any.
+type host struct {
+	index int32
+	life  uint32 // counts processes started here
+	core  *core.Core
+	inbox []input // what a process that does not run now has yet to see
+
+	offset int64 // of its clock against the world's, nanoseconds
+	ppm    int64 // how much faster its clock runs
+	armed  int64 // when a timer moment is planned, 0 for none
+	late   bool  // the deadline came while it did not run
+	waking bool  // a wake moment is planned
+	dials  uint32
+	dice   dice
+
+	disk, older core.Saved
+	odd         bool // it runs with another roster than the rest
+
+	// Conditions, counted because faults may overlap.
+	held   int   // down until this is 0
+	off    int   // no power, or suspended: the kernel does not answer either
+	stop   int   // the process is stopped
+	mute   int   // nothing leaves
+	deaf   int   // nothing comes in
+	slow   int64 // longest wait for the processor, nanoseconds
+	loss   float64
+	group  int32
+	rough  trouble // what excuses its being taken for dead
+	starve trouble // what does so too, but excuses no word of its own
+	mild   trouble // what excuses nothing
+	badcut trouble // a cut link to one other
+	left   bool    // said goodbye
+	total  uint64  // passes, of all its processes
+
+	ears
+}
+
+// trouble remembers whether something is, or recently was, the matter.
+type trouble struct {
+	now   int
+	until int64 // when it last ended
+	ever  bool
+}
+
+func (t *trouble) begin() { t.now++; t.ever = true }
+func (t *trouble) end(now int64) {
+	t.now--
+	t.until = now
+}
+
+// within reports whether it was the matter at any time since the given one.
+func (t *trouble) within(since int64) bool { return t.now > 0 || t.ever && t.until >= since }
+
+// alive reports whether the process of that life still exists.
+func (w *World) alive(i int32, life uint32) bool {
+	h := &w.hosts[i]
+	return h.core != nil && h.life == life
+}
+
+// local is what the clock of h shows. It starts at a date of our century, so
+// that zero times stay the earliest.
+func (w *World) local(h *host) time.Time {
+	return time.Unix(1<<30, h.offset+w.now+w.now/1e6*h.ppm)
+}
+
+// global is the first moment at which the clock of h shows t.
+func (w *World) global(h *host, t time.Time) int64 {
+	d := t.Sub(time.Unix(1<<30, 0)).Nanoseconds() - h.offset
+	at := d - d/(1e6+h.ppm)*h.ppm
+	for at+at/1e6*h.ppm < d {
+		at += max(d-(at+at/1e6*h.ppm), 1)
+	}
+	return at
+}
+
+// boot starts a process on h.
+func (w *World) boot(h *host) {
+	if h.core != nil || h.held > 0 || w.failure != nil {
+		return
+	}
+	h.life++
+	h.inbox = h.inbox[:0]
+	h.armed, h.late, h.waking, h.left = 0, false, false, false
+	h.ears = ears{born: w.now}
+	r := w.roster
+	if h.odd {
+		r = w.oddRoster
+	}
+	h.core = core.New(core.Config{
+		Roster: r, Overlay: w.overlay, Self: int(h.index),
+		Boot: uint32(mix(w.seed, forBoot, uint64(h.index), uint64(h.life))) | 1,
+		PID:  1000*h.life + uint32(h.index), Build: "ringtest", Saved: h.disk,
+		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
+		Rand: newRand(w.seed, forCore, uint64(h.index), uint64(h.life)),
+	})
+	w.say(h, "process %d starts with %+v on disk", h.life, h.disk)
+	w.input(h.index, input{kind: core.Start})
+}
+
+// kill ends the process on h at once.
+func (w *World) kill(h *host, silent bool) {
+	if h.core == nil {
+		return
+	}
+	h.core = nil
+	for _, in := range h.inbox {
+		w.putBuf(in.buf)
+	}
+	h.inbox = h.inbox[:0]
+	w.abandonLinks(h, silent)
+	w.say(h, "process %d is no more", h.life)
+}
+
+// input gives the process an event, or keeps it until the process runs.
+func (w *World) input(i int32, in input) {
+	h := &w.hosts[i]
+	if h.stop > 0 || h.slow > 0 || len(h.inbox) > 0 {
+		h.inbox = append(h.inbox, in)
+		w.planWake(h)
+		return
+	}
+	w.take(h, in)
+}
+
+func (w *World) planWake(h *host) {
+	if h.stop > 0 || h.waking {
+		return
+	}
+	h.waking = true
+	w.agenda.push(w.now+h.dice.below(h.slow+1), atWake, h.index, h.life)
+}
+
+// wake is a process getting the processor: all that waits is done at once,
+// sometimes the timer before the frames and sometimes after them.
+func (w *World) wake(h *host) {
+	h.waking = false
+	if h.stop > 0 || h.core == nil {
+		return
+	}
+	life, late := h.life, h.late
+	h.late = false
+	first := h.dice.hit(0.5)
+	if late && first {
+		w.timer(h)
+	}
+	waiting := h.inbox
+	h.inbox = nil
+	for n, in := range waiting {
+		if !w.alive(h.index, life) || w.failure != nil {
+			for _, in := range waiting[n:] {
+				w.putBuf(in.buf)
+			}
+			break
+		}
+		w.take(h, in)
+	}
+	if h.inbox == nil {
+		h.inbox = waiting[:0]
+	}
+	if late && !first && w.alive(h.index, life) {
+		w.timer(h)
+	}
+	if w.alive(h.index, life) {
+		w.arm(h)
+	}
+}
+
+// take steps the core with one input.
+func (w *World) take(h *host, in input) {
+	ev := core.Event{Kind: in.kind, Conn: in.conn, Peer: int(in.peer), Cause: in.cause}
+	switch in.kind {
+	case core.Received:
+		l, ref := w.endOf(in.conn)
+		if l == nil || !l.end[ref%2].open {
+			w.putBuf(in.buf) // read by nobody: we closed it meanwhile
+			return
+		}
+		if ev.Msg = w.frame(in.buf); ev.Msg == nil {
+			return
+		}
+	case core.Accepted:
+		if l, ref := w.endOf(in.conn); l == nil || !l.end[ref%2].open {
+			return // reset before the process came round to it
+		}
+	}
+	w.step(h, ev)
+	w.putBuf(in.buf)
+}
+
+// onTimer is a planned timer moment; the deadline may have moved since.
+func (w *World) onTimer(h *host) {
+	if h.armed > w.now {
+		return // another moment took its place
+	}
+	h.armed = 0
+	d := h.core.Deadline()
+	switch {
+	case d.IsZero():
+		return
+	case h.stop > 0:
+		h.late = true
+	case w.local(h).Before(d):
+		w.arm(h)
+	case h.slow > 0 || len(h.inbox) > 0:
+		h.late = true
+		w.planWake(h)
+	default:
+		w.timer(h)
+	}
+}
+
+func (w *World) timer(h *host) { w.step(h, core.Event{Kind: core.Timer}) }
+
+// arm plans the next timer moment unless an early enough one is planned.
+func (w *World) arm(h *host) {
+	d := h.core.Deadline()
+	if d.IsZero() {
+		return
+	}
+	at := max(w.global(h, d), w.now)
+	if h.armed != 0 && h.armed <= at {
+		return
+	}
+	h.armed = at
+	w.agenda.push(at, atTimer, h.index, h.life)
+}
+
+// step feeds one event to the core and carries out what it answers.
+func (w *World) step(h *host, ev core.Event) {
+	life := h.life
+	now := w.local(h)
+	w.steps++
+	w.note(h, &ev)
+	effects := h.core.Step(now, ev)
+	for i := range effects {
+		if fx := &effects[i]; !w.carryOut(h, fx) {
+			break
+		}
+	}
+	w.flushLine()
+	if !w.alive(h.index, life) || w.failure != nil {
+		return
+	}
+	w.arm(h)
+}
+
+// carryOut does one effect; false when the process ended by it.
+func (w *World) carryOut(h *host, fx *core.Effect) bool {
+	w.noteEffect(h, fx)
+	switch fx.Kind {
+	case core.Send:
+		w.send(h, fx.Conn, fx.Msg)
+	case core.Dial:
+		w.dial(h, int32(fx.Peer), int64(fx.Timeout))
+	case core.Close:
+		if l, ref := w.endOf(fx.Conn); l != nil {
+			w.closeEnd(ref)
+			w.maybeFree(ref / 2)
+		}
+	case core.Save:
+		h.older, h.disk = h.disk, fx.Saved
+	case core.Passed:
+		w.onPassed(h, fx.Tick)
+	case core.Tell:
+		w.onTell(h, &fx.Report)
+	case core.Gone:
+		h.left = true
+		w.kill(h, false)
+		return false
+	case core.Fatal:
+		w.fail("fatal", "%s gives up: %s", w.name(h.index), fx.Report.Text)
+		return false
+	}
+	return true
+}
+
+func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
+	l, ref := w.endOf(id)
+	if l == nil || !l.end[ref%2].open {
+		return // broken a moment ago; the core will hear
+	}
+	buf := wire.Append(w.getBuf(), m)
+	w.hash.bytes(buf)
+	w.transmit(ref, segment{buf: buf})
+}

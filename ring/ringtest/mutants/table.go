@@ -1,0 +1,111 @@
+package main
+
+// mutant is one deliberate fault of a core, and the invariant whose checker has
+// to see it.
+type mutant struct {
+	name      string
+	invariant string // any of these, with commas
+	file      string // under ring/internal
+	old, new  string // old stands in it exactly once
+	faults    string
+	nodes     int
+}
+
+// table holds at least one mutant for each invariant. A row whose old text no
+// longer applies must be rewritten, not dropped.
+var table = []mutant{
+	{
+		"link with another roster", "R1", "core/conn.go",
+		"case h.Roster != r.Hash():", "case false:",
+		"odd", 5,
+	},
+	{
+		"hand on no records", "R2,H1,H2", "core/view.go",
+		"c.out.Add(r.Origin, from)", "",
+		"crash", 11,
+	},
+	{
+		"never compare views", "R2,H5", "core/member.go",
+		"func (c *Core) sendSync(cn *conn) {", "func (c *Core) sendSync(cn *conn) {\n\treturn\n",
+		"partition,silent", 5,
+	},
+	{
+		"skip the lap guard", "P1", "particle/particle.go",
+		"case d < 0, d == 0 && p.Lap <= c.last.Lap:", "case d < 0:",
+		"all", 5,
+	},
+	{
+		"accept an older epoch", "P1", "particle/particle.go",
+		"case d < 0, d == 0 && p.Lap <= c.last.Lap:", "case d == 0 && p.Lap <= c.last.Lap:",
+		"all", 5,
+	},
+	{
+		"never send the copy when the next stop dies", "P1", "core/token.go",
+		"\tc.resend(\"the stop before it is gone\")\n", "",
+		"crash", 3,
+	},
+	{
+		"never replace a lost particle", "P1,progress", "particle/particle.go",
+		"return !c.resting && !now.Before(c.lossAt())", "return false",
+		"restart", 5,
+	},
+	{
+		"a refused dial is no proof", "H1", "core/dial.go",
+		"if cause == 0 || !p.watched", "if cause == 0 || cause == Refused || !p.watched",
+		"crash", 5,
+	},
+	{
+		"never doubt a silent link", "H1,H5,R2,H4", "core/conn.go",
+		"if !cn.up || cn.doubted {", "if !cn.up || true {",
+		"silent", 5,
+	},
+	{
+		"act on one observer alone", "H2,H4", "detect/judge.go",
+		"return Marks{2, 4}", "return Marks{1, 1}",
+		"links", 7,
+	},
+	{
+		"count an accused observer", "R2,H5", "detect/judge.go",
+		"seen = Observers(o, seen[:0], s, func(i int) bool { return alive(i) && !v.accused[i] })",
+		"seen = Observers(o, seen[:0], s, alive)",
+		"partition", 5,
+	},
+	{
+		"no settle window", "H2", "core/view.go",
+		"at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))", "at := c.over",
+		"third", 11,
+	},
+	{
+		"a starved observer accuses", "H2", "core/core.go",
+		"func (c *Core) starve(late, away time.Duration) {",
+		"func (c *Core) starve(late, away time.Duration) {\n\treturn\n",
+		"starve", 3,
+	},
+	{
+		"silence is enough, no fresh dial", "H2", "core/conn.go",
+		"\tcn.doubted = true\n\tp := cn.peer\n",
+		"\tcn.doubted = true\n\tp := cn.peer\n\tc.accuse(p, false)\n",
+		"mild", 5,
+	},
+	{
+		"no damping", "H2", "core/view.go",
+		"if !ok || f.points <= flapFree {", "if ok || true {",
+		"flap", 5,
+	},
+	{
+		"no detour", "H4", "core/token.go",
+		"func (c *Core) relay() *conn {", "func (c *Core) relay() *conn {\n\treturn nil\n",
+		"cut,part", 7,
+	},
+	{
+		"never report being cut off", "H5", "core/view.go",
+		"if off == c.cutOff {", "if off = false; off == c.cutOff {",
+		"blackhole,partition", 5,
+	},
+	{
+		"keep those it cannot reach", "H5", "core/view.go",
+		"func (c *Core) aloneAt() time.Time {",
+		"func (c *Core) aloneAt() time.Time {\n\treturn time.Time{}\n",
+		"blackhole,deaf,mute", 7,
+	},
+}

@@ -1,0 +1,367 @@
+package ringtest
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+const (
+	alive = wire.Alive
+	left  = wire.Left
+)
+
+// Options say which run it is. The same Options give the same run.
+type Options struct {
+	Seed     uint64
+	Nodes    int           // 0: 5
+	Faults   string        // see ParseFaults; empty: none
+	Schedule []Action      // used instead of drawing one, if not nil
+	Duration time.Duration // virtual time in which faults happen, 0: one minute
+	Timing   string        // preset: lan (also if empty), wan or quiet
+	Hold     time.Duration // rest of the particle at each stop, 0: an even share of a lap
+	MaxSpeed bool          // no rest
+	Trace    io.Writer     // a line for each event, nil for none
+	Progress io.Writer     // a line for each second of virtual time, nil for none
+	Shrink   bool          // look for the shortest schedule that still fails
+
+	tell func(*World, *host, *core.Report)
+	keep bool // the last lines of the trace
+}
+
+// Failure is an invariant that did not hold.
+type Failure struct {
+	Invariant string   `json:"invariant"`
+	Seed      uint64   `json:"seed"`
+	AtMillis  float64  `json:"at_ms"`
+	Text      string   `json:"text"`
+	Schedule  []string `json:"schedule"`
+	Trace     []string `json:"trace,omitempty"`
+	Replay    string   `json:"replay"`
+}
+
+// String is everything one needs to look into it.
+func (f *Failure) String() string {
+	var b strings.Builder
+	for _, line := range f.Trace {
+		b.WriteString(line + "\n")
+	}
+	fmt.Fprintf(&b, "%s failed with seed %d at %.3f s: %s\nschedule:\n", f.Invariant, f.Seed,
+		f.AtMillis/1e3, f.Text)
+	for _, line := range f.Schedule {
+		b.WriteString("\t" + line + "\n")
+	}
+	fmt.Fprintf(&b, "replay: %s", f.Replay)
+	return b.String()
+}
+
+// Result is what a run came to. Times are virtual.
+type Result struct {
+	Seed         uint64      `json:"seed"`
+	Nodes        int         `json:"nodes"`
+	Faults       string      `json:"faults"`
+	Timing       string      `json:"timing"`
+	BeatMS       float64     `json:"beat_ms"` // the heartbeat interval
+	VirtualMS    float64     `json:"virtual_ms"`
+	FormedMS     float64     `json:"formed_ms"`     // until all agreed, 0 if faults came before
+	FirstLapMS   float64     `json:"first_lap_ms"`  // until every stop was passed
+	ConvergedMS  float64     `json:"converged_ms"`  // after the last fault
+	LapMS        float64     `json:"lap_ms"`        // mean of the last laps
+	Laps         uint64      `json:"laps"`          // passes at the stop that saw most
+	ViewChanges  uint64      `json:"view_changes"`  // at the instance that saw most
+	Detections   []Detection `json:"detections"`    // of faults that stood alone
+	Frames       uint64      `json:"frames"`        // sent by all
+	Bytes        uint64      `json:"bytes"`         // sent by all
+	IdleBytes    float64     `json:"idle_bytes"`    // per instance and second, sent, at the end
+	Steps        uint64      `json:"steps"`         // of cores
+	HeapBytes    uint64      `json:"heap_bytes"`    // of this process after the ring formed
+	PerRemote    float64     `json:"per_remote"`    // of that, per instance and other instance
+	Schedule     []string    `json:"schedule"`      // what was done
+	Hash         string      `json:"hash"`          // of the whole run
+	Failure      *Failure    `json:"failure"`       // nil if all invariants held
+	PendingLinks int         `json:"pending_links"` // links at the end
+}
+
+// Run plays one run. The error is about Options; a broken invariant is in
+// Result.Failure.
+func Run(opt Options) (Result, error) {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		return Result{}, err
+	}
+	w, res, err := play(opt)
+	if err != nil || res.Failure == nil {
+		return res, err
+	}
+	script := w.script
+	if opt.Shrink {
+		script = shrink(opt, script, res.Failure.Invariant)
+	}
+	again := opt
+	again.Schedule, again.keep, again.Trace = nonNil(script), true, nil
+	again.Progress = nil
+	w, short, err := play(again)
+	if err != nil || short.Failure == nil {
+		return res, errors.Join(err, errors.New("the failure did not come again"))
+	}
+	f := short.Failure
+	f.Trace, f.Schedule = w.trace.lines(), lines(script)
+	f.Replay = opt.replay()
+	res.Failure = f
+	return res, nil
+}
+
+func nonNil(s []Action) []Action {
+	if s == nil {
+		return []Action{}
+	}
+	return s
+}
+
+func lines(script []Action) []string {
+	out := []string{}
+	for _, a := range script {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func (o Options) withDefaults() (Options, error) {
+	o.Nodes = cmp.Or(o.Nodes, 5)
+	o.Duration = cmp.Or(o.Duration, time.Minute)
+	o.Timing = cmp.Or(o.Timing, "lan")
+	var errs []error
+	if o.Nodes < 1 || o.Nodes > wire.RosterMax {
+		errs = append(errs, fmt.Errorf("nodes is %d, want 1 to %d", o.Nodes, wire.RosterMax))
+	}
+	if o.Duration < 0 {
+		errs = append(errs, fmt.Errorf("duration is %v, less than zero", o.Duration))
+	}
+	if _, err := ParseFaults(o.Faults); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := timingOf(o.Timing); err != nil {
+		errs = append(errs, err)
+	}
+	for _, a := range o.Schedule {
+		if err := a.valid(o.Nodes); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return o, errors.Join(errs...)
+}
+
+// replay is the command that does the same run again.
+func (o Options) replay() string {
+	s := fmt.Sprintf("ring sim --seed %d --nodes %d --faults %s --duration %v", o.Seed, o.Nodes,
+		cmp.Or(o.Faults, "none"), o.Duration)
+	if o.Timing != "lan" {
+		s += " --timing " + o.Timing
+	}
+	if o.MaxSpeed {
+		s += " --max-speed"
+	}
+	if o.Hold > 0 {
+		s += " --hold " + o.Hold.String()
+	}
+	return s
+}
+
+// script is the schedule of the run.
+func (o Options) script(w *World) []Action {
+	if o.Schedule != nil {
+		script := append([]Action(nil), o.Schedule...)
+		for i := range script {
+			script[i].stopped = false
+		}
+		return script
+	}
+	faults, _ := ParseFaults(o.Faults) // withDefaults has seen to errors
+	from := time.Duration(o.spread()) + w.formBound()
+	gap := time.Duration(w.timing.quiet()) + 3*time.Second
+	return schedule(o.Seed, o.Nodes, faults, from, from+o.Duration, gap)
+}
+
+// spread is the time over which the processes start.
+func (o Options) spread() int64 {
+	switch o.Seed % 3 {
+	case 0:
+		return 10 * ms
+	case 1:
+		return 300 * ms
+	}
+	return 2 * second
+}
+
+// formBound is within what a ring has to form once all have started.
+func (w *World) formBound() time.Duration {
+	b := w.timing.Gather + 6*w.timing.Beat
+	if len(w.hosts) > 100 {
+		b += 6 * w.timing.Beat
+	}
+	return b
+}
+
+// calmBound is within what it has to be whole after the last fault: the
+// longest back-off of a stream or a dial, and R2's heartbeat intervals.
+func (w *World) calmBound() time.Duration { return 2*time.Second + 10*w.timing.Beat }
+
+// play does one run without looking back.
+func play(opt Options) (*World, Result, error) {
+	w, err := newWorld(opt)
+	if err != nil {
+		return nil, Result{}, err
+	}
+	w.trace.keep = opt.keep
+	w.plan()
+	res := Result{
+		Seed: opt.Seed, Nodes: opt.Nodes, Faults: opt.Faults, Timing: opt.Timing,
+		BeatMS: float64(w.timing.Beat) / 1e6, Schedule: lines(w.script),
+	}
+	w.form(&res)
+	w.suffer(&res)
+	w.calm(&res)
+	w.sum(&res)
+	return w, res, nil
+}
+
+// form lets the ring form, unless faults come before.
+func (w *World) form(res *Result) {
+	start := w.opt.spread()
+	bound := start + int64(w.formBound())
+	w.watch.forming = bound
+	if len(w.script) > 0 && int64(w.script[0].At) < bound {
+		w.run(bound)
+		w.watch.formed = w.failure == nil
+		return
+	}
+	w.run(start)
+	at := w.await("R2", w.formBound())
+	res.FormedMS = float64(at) / 1e6
+	w.watch.formed = w.failure == nil
+	if len(w.hosts) >= 1000 {
+		w.weigh(res)
+	}
+	for w.failure == nil && !w.allPassed() {
+		if w.now > at+5*w.lapTime()+int64(4*w.timing.Loss) {
+			w.fail("P1", "not every stop saw the particle %v after the ring was whole", span(w.now-at))
+		}
+		w.run(w.now + int64(w.timing.Beat)/8)
+	}
+	res.FirstLapMS = float64(w.now) / 1e6
+	w.run(bound)
+}
+
+func (w *World) allPassed() bool {
+	for _, i := range w.everybody() {
+		if !w.hosts[i].passed {
+			return false
+		}
+	}
+	return true
+}
+
+// weigh measures what the fleet costs in memory.
+func (w *World) weigh(res *Result) {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	n := float64(len(w.hosts))
+	res.HeapBytes = m.HeapAlloc
+	res.PerRemote = float64(m.HeapAlloc) / n / n
+}
+
+// suffer goes through the schedule.
+func (w *World) suffer(*Result) {
+	end := int64(0)
+	for i := range w.script {
+		end = max(end, int64(w.script[i].over()))
+	}
+	w.run(max(end, w.now))
+}
+
+// calm checks that the ring is whole after the last fault, and one particle
+// moves in it.
+func (w *World) calm(res *Result) {
+	if w.failure != nil {
+		return
+	}
+	t := w.timing
+	from := w.now
+	for range 3 { // what the last fault brought about may still be to come
+		res.ConvergedMS = float64(w.await("R2", w.calmBound())-from) / 1e6
+		w.run(w.now + 2*t.detection())
+		if w.failure != nil || w.settled(w.everybody()) == "" {
+			break
+		}
+	}
+	w.run(w.now + 3*w.lapTime() + int64(4*t.Loss+2*t.Answer) + second)
+	set := w.everybody()
+	if w.failure != nil || len(set) == 0 {
+		return
+	}
+	w.record(true)
+	from, sent := w.now, w.bytes
+	w.run(w.now + 4*w.lapTime() + second)
+	w.record(false)
+	if w.failure != nil {
+		return
+	}
+	if text := w.oneParticle(set, from); text != "" {
+		w.fail("P1", "after calm: %s", text)
+	}
+	if text := w.settled(w.everybody()); text != "" {
+		w.fail("R2", "whole after calm, and then: %s", text)
+	}
+	seconds := float64(w.now-from) / 1e9
+	res.IdleBytes = float64(w.bytes-sent) / seconds / float64(len(set))
+	if n := len(w.watch.passes); n > len(set) {
+		first, last := w.watch.passes[0], w.watch.passes[n-1]
+		res.LapMS = float64(last.at-first.at) / 1e6 / float64(n-1) * float64(len(set))
+	}
+}
+
+func (w *World) sum(res *Result) {
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		res.Laps = max(res.Laps, h.passes)
+		if h.core != nil {
+			res.ViewChanges = max(res.ViewChanges, h.core.View().Changes)
+		}
+	}
+	for i := range w.links {
+		if w.links[i].used {
+			res.PendingLinks++
+		}
+	}
+	res.VirtualMS = float64(w.now) / 1e6
+	res.Frames, res.Bytes, res.Steps = w.frames, w.bytes, w.steps
+	res.Detections = w.watch.found
+	res.Hash = fmt.Sprintf("%016x", uint64(w.hash))
+	res.Failure = w.failure
+}
+
+// ParseSchedule reads actions, one a line; empty lines and # lines do not count.
+func ParseSchedule(text []byte) ([]Action, error) {
+	out := []Action{}
+	for line := range bytes.Lines(text) {
+		s := strings.TrimSpace(string(line))
+		if s == "" || s[0] == '#' {
+			continue
+		}
+		a, err := ParseAction(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}

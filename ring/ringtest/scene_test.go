@@ -1,0 +1,88 @@
+package ringtest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// play is a scene: a schedule on a fleet that has formed, on several seeds.
+func scene(t *testing.T, nodes int, schedule string) {
+	t.Helper()
+	script, err := ParseSchedule([]byte(schedule))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			res := check(t, Options{Seed: seed, Nodes: nodes, Schedule: script})
+			for _, d := range res.Detections {
+				t.Logf("# %s: known in %.1f ms", d.Action, d.KnownMS)
+			}
+		})
+	}
+}
+
+func TestR1AnotherRoster(t *testing.T)       { scene(t, 5, "10s odd 2 for 20s") }
+func TestR2AllKilledAndStarted(t *testing.T) { scene(t, 7, "10s restart for 2s") }
+func TestR2Formation(t *testing.T)           { scene(t, 11, "") }
+func TestR2Loss(t *testing.T)                { scene(t, 5, "0s loss 0.1 for 40s") }
+
+func TestP1HolderKilled(t *testing.T) {
+	scene(t, 5, "10s crash 0\n20.3s crash 1 for 8s")
+}
+func TestP1Parted(t *testing.T) { scene(t, 7, "10s partition 0,1,2 for 40s") }
+
+func TestH1Killed(t *testing.T)        { scene(t, 11, "10s crash 4 for 10s") }
+func TestH1TwoNeighbours(t *testing.T) { scene(t, 11, "10s third 4,5 for 10s") }
+func TestH1BlankReturn(t *testing.T)   { scene(t, 5, "10s blank 4 for 10s\n30s torn 3 0 for 10s") }
+func TestH1Frozen(t *testing.T)        { scene(t, 7, "10s pause 2 for 10s") }
+func TestH1NoPower(t *testing.T)       { scene(t, 7, "10s power 2 for 10s") }
+func TestH1Third(t *testing.T)         { scene(t, 11, "10s third 2,6,9 for 10s") }
+func TestH1Deaf(t *testing.T)          { scene(t, 7, "10s deaf 2 for 10s") }
+func TestH1Mute(t *testing.T)          { scene(t, 7, "10s mute 2 for 10s") }
+
+func TestH2Goodbye(t *testing.T) { scene(t, 5, "10s leave 2 for 10s") }
+func TestH2Slow(t *testing.T)    { scene(t, 5, "10s slow 2 250ms for 5m") }
+func TestH2AllSlow(t *testing.T) {
+	scene(t, 3, "10s slow 0 200ms for 5m\n10s slow 1 200ms for 5m\n10s slow 2 200ms for 5m")
+}
+func TestH2Loss(t *testing.T)     { scene(t, 7, "10s loss 0.1 for 10m") }
+func TestH2Hiccup(t *testing.T)   { scene(t, 5, "10s hiccup 1 for 400ms") }
+func TestH2Reset(t *testing.T)    { scene(t, 5, "10s reset 1 2\n20s reset 1 3") }
+func TestH2Flapping(t *testing.T) { scene(t, 7, "10s flap 3 for 36s") }
+
+func TestH4OneWayCut(t *testing.T)      { scene(t, 7, "10s cut 2 3 for 40s") }
+func TestH4OneWayCutBack(t *testing.T)  { scene(t, 7, "10s cut 3 2 for 40s") }
+func TestH4PairCut(t *testing.T)        { scene(t, 7, "10s part 2 3 for 40s") }
+func TestH4PairCutOfThree(t *testing.T) { scene(t, 3, "10s part 1 2 for 40s") }
+
+func TestH5Blackhole(t *testing.T) { scene(t, 7, "10s blackhole 2 for 40s") }
+func TestH5Minority(t *testing.T)  { scene(t, 7, "10s partition 0,3 for 20s") }
+func TestH5Brief(t *testing.T)     { scene(t, 5, "10s blackhole 2 for 1.2s") }
+
+// TestThousand forms a ring of a thousand, lets a tenth of it die in one
+// instant, and wants one view change of that. Times are in heartbeat intervals.
+func TestThousand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	dead := "20s third "
+	for i := range 100 {
+		if i > 0 {
+			dead += ","
+		}
+		dead += fmt.Sprint((i*37 + i/10) % 1000)
+	}
+	script, err := ParseSchedule([]byte(dead))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res := check(t, Options{Seed: 1, Nodes: 1000, Schedule: script, Duration: time.Minute})
+	t.Logf("# formed in %.1f beats, whole again %.1f beats after the tenth died",
+		res.FormedMS/res.BeatMS, res.ConvergedMS/res.BeatMS)
+	for _, d := range res.Detections {
+		t.Logf("# known to all %d survivors in %.2f beats", d.Survivors, d.KnownMS/res.BeatMS)
+	}
+	t.Logf("# %.0f bytes a remote instance, %.0f B/s an instance", res.PerRemote, res.IdleBytes)
+}

@@ -1,0 +1,302 @@
+package ringtest
+
+import (
+	"fmt"
+
+	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// ears is what the checkers heard from one process.
+type ears struct {
+	passed  bool
+	epoch   wire.Epoch
+	lap     uint64
+	passes  uint64
+	latest  int64
+	born    int64
+	cutOff  bool
+	changes uint64 // mark: view changes when an action began
+	marked  uint64 // mark: passes at that time
+	kind    uint32 // mark: the life they belong to
+}
+
+// pass is one stop of the particle.
+type pass struct {
+	at    int64
+	host  int32
+	epoch wire.Epoch
+	lap   uint64
+}
+
+// death is one report of one, or of a return.
+type death struct {
+	at       int64
+	observer int32
+	subject  int32
+	back     bool
+}
+
+// watch is what the checkers know of the world; cores never see it.
+type watch struct {
+	formed    bool
+	recording bool
+	passes    []pass
+	news      []death
+	expected  []expectation
+	found     []Detection
+	forming   int64 // actions before this time are in the formation
+	victims   []int // of the newest action: who ran until then, and was in the ring
+}
+
+// expectation is a look at the world at a planned time.
+type expectation struct{ look func() }
+
+// expect plans a look.
+func (w *World) expect(at int64, look func()) {
+	w.watch.expected = append(w.watch.expected, expectation{look})
+	w.agenda.push(max(at, w.now), atCheck, int32(len(w.watch.expected)-1), 0)
+}
+
+func (c *watch) check(w *World, i int) {
+	c.expected[i].look()
+	c.expected[i].look = nil
+}
+
+// onPassed is P1 at one stop: it never lets pass what is not newer than all it
+// let pass before.
+func (w *World) onPassed(h *host, t core.Tick) {
+	w.hash.word(t.Lap)
+	if h.passed {
+		c := t.Epoch.Compare(h.epoch)
+		if c < 0 || c == 0 && t.Lap <= h.lap {
+			w.fail("P1", "s%d let pass epoch %s lap %d after epoch %s lap %d", h.index,
+				epochText(t.Epoch), t.Lap, epochText(h.epoch), h.lap)
+		}
+	}
+	h.passed, h.epoch, h.lap = true, t.Epoch, t.Lap
+	h.passes++
+	h.latest = w.now
+	h.total++
+	if w.watch.recording {
+		w.watch.passes = append(w.watch.passes, pass{w.now, h.index, t.Epoch, t.Lap})
+	}
+}
+
+// onTell hears what an instance says of the others and of itself.
+func (w *World) onTell(h *host, r *core.Report) {
+	if w.opt.tell != nil {
+		w.opt.tell(w, h, r)
+	}
+	switch r.Kind {
+	case core.Died, core.Unreached:
+		w.remember(h, r, false)
+		w.checkDeath(h, r)
+	case core.Returned:
+		w.remember(h, r, true)
+	case core.LinkUp:
+		w.checkLink(h, &w.hosts[r.Subject])
+	case core.CutOff:
+		h.cutOff = true
+		w.checkCutOff(h)
+	case core.Whole:
+		h.cutOff = false
+	}
+}
+
+// remember keeps deaths and returns for those who look back at an action; what
+// is told while the ring forms is nothing but returns.
+func (w *World) remember(h *host, r *core.Report, back bool) {
+	if w.watch.formed {
+		w.watch.news = append(w.watch.news, death{w.now, h.index, int32(r.Subject), back})
+	}
+}
+
+// checkLink is R1: only equal rosters link. A process that was replaced a
+// moment ago may have been the one that greeted.
+func (w *World) checkLink(h, peer *host) {
+	if peer.core == nil || h.odd == peer.odd || w.now-peer.born < second || w.now-h.born < second {
+		return
+	}
+	w.fail("R1", "s%d is linked with s%d, whose roster is another", h.index, peer.index)
+}
+
+// checkDeath is H2 and H4: an instance whose host had nothing the matter but
+// slowness, loss or one bad link must not be taken for dead by one like it.
+func (w *World) checkDeath(by *host, r *core.Report) {
+	x := &w.hosts[r.Subject]
+	since := w.now - w.timing.forgive()
+	if !w.watch.formed || x.core == nil || x.odd || by.odd ||
+		w.now < w.watch.forming || x.rough.within(since) || x.starve.within(since) ||
+		by.rough.within(since) {
+		return
+	}
+	if by.starve.within(since) && x.core.View().Instances[by.index].State != alive {
+		return // x has hung up on it, rightly
+	}
+	d := w.disturbed(x.index, since)
+	if !by.core.View().Joined || !x.core.View().Joined {
+		return // out of the ring: their return is held down
+	}
+	cut := x.badcut.within(since)
+	d += w.cutLinks(x.index, since)
+	if cut {
+		d += w.starved(x.index, since)
+	}
+	observers := len(w.overlay.Neighbours(int(x.index)))
+	if d > w.excused(x.index) || x.mild.within(since) && d+1 >= observers {
+		return // of one observer alone, one lost packet too many is a verdict
+	}
+	if cut {
+		w.fail("H4", "s%d takes s%d for dead, which has a bad link and nothing else (%s)",
+			by.index, x.index, reportText(r))
+		return
+	}
+	w.fail("H2", "s%d takes s%d for dead, which lives and is reached (%s)", by.index, x.index,
+		reportText(r))
+}
+
+// disturbed counts those who may be wrong about x for reasons of their own.
+func (w *World) disturbed(x int32, since int64) int {
+	d := 0
+	if len(w.hosts) <= 12 {
+		for i := range w.hosts {
+			h := &w.hosts[i]
+			out := h.core != nil && !h.core.View().Joined // its return is held down
+			if int32(i) != x && (h.rough.within(since) || out) {
+				d++
+			}
+		}
+		return d
+	}
+	for _, i := range w.overlay.Neighbours(int(x)) {
+		if w.hosts[i].rough.within(since) {
+			d++
+		}
+	}
+	return d
+}
+
+// cutLinks counts the cut links that make somebody wrong about x, or make those
+// doubted who could speak for it.
+func (w *World) cutLinks(x int32, since int64) int {
+	d := 0
+	for i := range w.script {
+		a := &w.script[i]
+		if a.Fault != Cut && a.Fault != Part || int64(a.At) > w.now || int64(a.over()) < since {
+			continue
+		}
+		if len(w.hosts) <= 12 || a.A == int(x) || a.B == int(x) || w.linked(a.A, int(x)) ||
+			w.linked(a.B, int(x)) {
+			d++
+		}
+	}
+	return d
+}
+
+// starved counts those who, rightly accused, may not speak for x.
+func (w *World) starved(x int32, since int64) int {
+	d := 0
+	for i := range w.hosts {
+		if int32(i) != x && w.hosts[i].starve.within(since) {
+			d++
+		}
+	}
+	return d
+}
+
+// excused is how many of x's observers may be wrong before x may suffer.
+func (w *World) excused(x int32) int {
+	observers := len(w.overlay.Neighbours(int(x)))
+	if observers < 2 {
+		return 0
+	}
+	return max(1, (observers-1)/2)
+}
+
+// checkCutOff is the other side of H5: who is not cut off must not say so.
+func (w *World) checkCutOff(h *host) {
+	since := w.now - w.timing.forgive()
+	if !w.watch.formed || h.odd || h.rough.within(since) || h.starve.within(since) ||
+		h.badcut.within(since) {
+		return
+	}
+	rough := 0
+	for i := range w.hosts {
+		k := &w.hosts[i]
+		if k.core == nil || k.odd || !k.core.View().Joined || k.starve.within(since) ||
+			k.rough.within(since) || k.badcut.within(since) {
+			rough++
+		}
+	}
+	if n := len(w.hosts); 2*(n-rough) > n+2 {
+		w.fail("H5", "s%d calls itself cut off with %d of %d around it", h.index, n-rough, n)
+	}
+}
+
+// begin notes whom an action troubles, and how much.
+func (c *watch) begin(w *World, i int) {
+	a := &w.script[i]
+	c.victims = c.victims[:0]
+	for _, x := range a.touches() {
+		if h := &w.hosts[x]; c.formed && h.core != nil && h.core.View().Joined {
+			c.victims = append(c.victims, x)
+		}
+	}
+	for _, h := range w.troubled(a) {
+		w.kindOf(a, h).begin()
+		if a.Fault == Reset || a.For == 0 {
+			w.kindOf(a, h).until = w.now
+			if a.Fault == Reset {
+				w.kindOf(a, h).end(w.now)
+			}
+		}
+	}
+}
+
+func (c *watch) ended(w *World, i int) {
+	a := &w.script[i]
+	for _, h := range w.troubled(a) {
+		w.kindOf(a, h).end(w.now)
+	}
+}
+
+// troubled lists the hosts an action is counted against.
+func (w *World) troubled(a *Action) []*host {
+	set := a.touches()
+	var out []*host
+	if set == nil || a.Fault == Partition {
+		for i := range w.hosts {
+			out = append(out, &w.hosts[i])
+		}
+		return out
+	}
+	for _, i := range set {
+		out = append(out, &w.hosts[i])
+	}
+	return out
+}
+
+func (w *World) kindOf(a *Action, h *host) *trouble {
+	switch a.Fault {
+	case Hiccup, Slow, Reset, Loss, Lossy, Delay:
+		return &h.mild
+	case Starve:
+		return &h.starve
+	case Cut, Part:
+		return &h.badcut
+	}
+	return &h.rough
+}
+
+// fail ends the run with what it broke; the first failure counts.
+func (w *World) fail(invariant, format string, args ...any) {
+	if w.failure != nil {
+		return
+	}
+	w.failure = &Failure{
+		Invariant: invariant, Seed: w.seed, AtMillis: float64(w.now) / 1e6,
+		Text: fmt.Sprintf(format, args...),
+	}
+	w.say(nil, "FAILED %s: %s", invariant, w.failure.Text)
+}
