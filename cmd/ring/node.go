@@ -38,7 +38,7 @@ max_speed and log_level change at once; what needs a restart is named.
 Every setting is a key of the file, a flag, and an environment variable RING_…;
 a flag beats the environment, which beats the file.
 
-An instance uses one core at most, so that the server beside it has the others;
+An instance uses two cores at most, so that the server beside it has the others;
 GOMAXPROCS or --cpus changes that.`,
 		Example: `  ring node --name dc1/prod/0 --config /etc/ring/ring.toml
   ring node --name a/1 --ring demo --roster 'a/{0..2}' --addresses '127.0.0.1:{4000..4002}'`,

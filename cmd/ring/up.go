@@ -53,8 +53,8 @@ their parent. Ctrl-C ends all; a second Ctrl-C ends them at once.`,
 	f := cmd.Flags()
 	f.IntVarP(&o.nodes, "nodes", "n", 11, "how many instances")
 	f.IntVar(&o.firstPort, "first-port", 3000, "port of local/0; the others follow")
-	f.DurationVar(&o.hold, "hold", 90*time.Millisecond,
-		"rest of the particle at each stop (eleven of 90ms make about a lap a second)")
+	f.DurationVar(&o.hold, "hold", 0,
+		"rest of the particle at each stop (default an even share of one lap a second)")
 	f.BoolVar(&o.maxSpeed, "max-speed", false, "no rest at all: as fast as the processes can")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only the story: no ticks, no state")
 	f.StringVar(&o.data, "data", "",

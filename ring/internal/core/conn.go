@@ -332,6 +332,9 @@ func (c *Core) onBroken(cn *conn) {
 		return
 	}
 	p.lost, p.lostAt = true, c.now
+	if cn.doubted { // it has been silent for long enough
+		p.lostAt = time.Time{}
+	}
 	p.linked = false
 	p.nextDial = c.now
 	if c.table.State(p.i) == wire.Alive && !c.leaving {

@@ -111,6 +111,7 @@ type Core struct {
 	edges    []detect.Edge
 	fresh    time.Time // newest accusation
 	over     time.Time // since when somebody is to be cut, zero if nobody
+	overs    int       // how many are
 	between  map[int]time.Time
 	cleared  map[int]bool
 	flaps    map[int]flap

@@ -197,6 +197,9 @@ func (c *Core) rejoin() {
 	// incarnation, and they bring the view of those who are in.
 	c.joined = false
 	c.setState(c.self, wire.Down)
+	c.accused = nil
+	c.publish()
+	c.spreadNow()
 	for len(c.open) > 0 {
 		if p := c.open[0].peer; p != nil {
 			p.linked, p.dialing, p.nextDial = false, false, c.now

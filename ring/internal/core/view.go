@@ -56,7 +56,7 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 	if was == wire.Alive {
 		c.viewID ^= viewMix(i, r.Incarnation)
 	}
-	c.out.Add(r.Origin, from, r.Left || len(before)+len(r.Accused) > 0)
+	c.out.Add(r.Origin, from, r.Left || r.Out || len(before)+len(r.Accused) > 0)
 	c.token.Heard(r.Epoch)
 	c.version++
 	if len(before)+len(r.Accused) > 0 {
@@ -68,7 +68,13 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 		if was == wire.Alive {
 			c.tell(Report{Kind: Parted, Subject: i, Incarnation: r.Incarnation})
 		}
-	case r.Left || r.Incarnation == wasInc:
+	case r.Out && was == wire.Alive: // it was cut, and we had missed it
+		c.setState(i, wire.Down)
+		c.tell(Report{Kind: Died, Subject: i, Incarnation: r.Incarnation, By: []int{i},
+			Text: "it was cut before, and waits for its return"})
+	case r.Out && was == wire.Unknown:
+		c.setState(i, wire.Down)
+	case r.Left || r.Out || r.Incarnation == wasInc:
 	case was == wire.Alive && c.table.Boot(i) == wasBoot: // it was cut elsewhere, and came back
 		c.returned(i, r.Incarnation)
 		c.news()
@@ -206,15 +212,21 @@ func (c *Core) publish() {
 	was := c.table.Accused(c.self)
 	c.table.Merge(&wire.Record{
 		Origin: uint32(c.self), Incarnation: c.inc, Seq: c.seq, Boot: c.cfg.Boot, PID: c.cfg.PID,
-		Epoch: c.token.Top(), Left: c.leaving, Build: c.cfg.Build, Accused: c.accused,
+		Epoch: c.token.Top(), Left: c.leaving, Out: !c.joined, Build: c.cfg.Build, Accused: c.accused,
 	})
-	c.out.Add(uint32(c.self), 0, c.leaving || len(was)+len(c.accused) > 0)
+	c.out.Add(uint32(c.self), 0, c.leaving || !c.joined || len(was)+len(c.accused) > 0)
 	c.version++
 }
 
 // spread hands on the records that are due, one frame to a link.
 func (c *Core) spread() {
-	pending := c.out.Flush(c.now)
+	c.handOn(c.out.Flush(c.now))
+}
+
+// spreadNow hands on what is pending at once: the links are about to close.
+func (c *Core) spreadNow() { c.handOn(c.out.Flush(c.out.Deadline())) }
+
+func (c *Core) handOn(pending []flood.Pending) {
 	if len(pending) == 0 {
 		return
 	}
@@ -331,12 +343,13 @@ func (c *Core) credible(o int) bool {
 
 // noteMarks keeps who is over the high mark, and who since when between the two.
 func (c *Core) noteMarks() {
-	over, between := false, map[int]time.Time{}
+	between := map[int]time.Time{}
+	c.overs = 0
 	for _, f := range c.verdict.Findings {
 		switch {
 		case f.Subject == c.self:
 		case f.Over():
-			over = true
+			c.overs++
 		case f.Between():
 			since, ok := c.between[f.Subject]
 			if !ok {
@@ -352,7 +365,7 @@ func (c *Core) noteMarks() {
 		}
 	}
 	switch {
-	case !over:
+	case c.overs == 0:
 		c.over = time.Time{}
 	case c.over.IsZero():
 		c.over = c.now
@@ -403,6 +416,9 @@ func (c *Core) cutAt() time.Time {
 		return time.Time{}
 	}
 	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
+	if c.quorate(c.alive-c.overs) && c.odd() {
+		return time.Time{} // the others' word, or our own recovery, comes by itself
+	}
 	if at.Before(c.stale) { // back from an absence, we are no judge yet
 		return c.stale
 	}
@@ -511,7 +527,7 @@ func (c *Core) onCut(cn *conn, m *wire.Cut) {
 				c.version++
 			}
 		case int64(k.Subject) < int64(c.n) && c.isAlive(int(k.Subject)) &&
-			c.table.Incarnation(int(k.Subject)) == k.Incarnation:
+			c.table.Incarnation(int(k.Subject)) == k.Incarnation && c.agrees(int(k.Subject)):
 			c.bury(k, true)
 			took = append(took, k)
 		}
@@ -519,6 +535,38 @@ func (c *Core) onCut(cn *conn, m *wire.Cut) {
 	if len(took) > 0 {
 		c.floodCut(took, cn)
 	}
+}
+
+// agrees reports whether a verdict on i may be taken from another: not against
+// one whom we hear ourselves, unless the accusations we have come to the same.
+func (c *Core) agrees(i int) bool {
+	if p := c.byIdx[i]; p == nil || p.healthy() == nil {
+		return true
+	}
+	if c.weigh {
+		c.judge()
+	}
+	for _, f := range c.verdict.Findings {
+		if f.Subject == i {
+			return f.Over()
+		}
+	}
+	return false
+}
+
+// odd reports whether this instance is silent with most of those it watches,
+// without any proof: then it is more likely the one who is ill, and leaves the
+// verdict to others.
+func (c *Core) odd() bool {
+	silent, proofs := 0, 0
+	for _, i := range c.watched {
+		if p := c.byIdx[i]; p.accused && p.proof {
+			proofs++
+		} else if p.accused {
+			silent++
+		}
+	}
+	return proofs == 0 && 2*silent > len(c.watched)
 }
 
 // tellView tells one line for all that happened to the view in this step.
@@ -542,9 +590,9 @@ func (c *Core) tellView() {
 	c.cutOff = off
 	c.version++
 	text := fmt.Sprintf("%d of %d in reach", c.alive, c.n-c.left)
+	c.minority = c.minority || off
 	switch {
 	case off && c.wasWhole:
-		c.minority = true
 		if c.selfCut || c.doomed {
 			text = "the others have cut this instance from the ring"
 		}

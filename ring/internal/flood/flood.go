@@ -23,6 +23,7 @@ const (
 	pidBits = 24 // Linux pids end at 2^22
 	pidMask = 1<<pidBits - 1
 	leftBit = 1 << 31
+	outBit  = 1 << 30
 )
 
 // slot is the part of a record that every instance keeps of every other: at
@@ -31,7 +32,7 @@ type slot struct {
 	inc  uint32
 	seq  uint32
 	boot uint32
-	bits uint32 // pid, state, left
+	bits uint32 // pid, state, out, left
 }
 
 // rest is the part that few records have.
@@ -80,9 +81,12 @@ func (t *Table) Merge(r *wire.Record) bool {
 	s := &t.slots[r.Origin]
 	t.digest ^= s.mix(r.Origin)
 	s.inc, s.seq, s.boot = r.Incarnation, r.Seq, r.Boot
-	s.bits = s.bits&^(leftBit|pidMask) | r.PID&pidMask
+	s.bits = s.bits&^(leftBit|outBit|pidMask) | r.PID&pidMask
 	if r.Left {
 		s.bits |= leftBit
+	}
+	if r.Out {
+		s.bits |= outBit
 	}
 	t.digest ^= s.mix(r.Origin)
 	if r.Epoch.Compare(t.top) > 0 {
@@ -143,6 +147,9 @@ func (t *Table) PID(origin int) uint32 { return t.slots[origin].bits & pidMask }
 // Left reports whether origin said goodbye at its incarnation.
 func (t *Table) Left(origin int) bool { return t.slots[origin].bits&leftBit != 0 }
 
+// Out reports whether origin said that it is not in the ring.
+func (t *Table) Out(origin int) bool { return t.slots[origin].bits&outBit != 0 }
+
 // Build is the version that origin told.
 func (t *Table) Build(origin int) string {
 	if r, ok := t.rest[uint32(origin)]; ok {
@@ -189,7 +196,7 @@ func (t *Table) Record(origin int) (r wire.Record, ok bool) {
 	return wire.Record{
 		Origin: uint32(origin), Incarnation: s.inc, Seq: s.seq, Boot: s.boot,
 		PID: s.bits & pidMask, Epoch: t.top, Left: s.bits&leftBit != 0,
-		Build: t.Build(origin), Accused: t.Accused(origin),
+		Out: s.bits&outBit != 0, Build: t.Build(origin), Accused: t.Accused(origin),
 	}, true
 }
 

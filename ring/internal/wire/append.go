@@ -62,6 +62,12 @@ func RecordSize(r *Record) int {
 	return uvarintLen(uint64(n)) + n
 }
 
+// Bits of a record's flag byte; a newer peer may set others.
+const (
+	recordLeft = 1 << iota
+	recordOut
+)
+
 func appendParticle(dst []byte, p *Particle) []byte {
 	dst = appendEpoch(dst, p.Epoch)
 	dst = binary.BigEndian.AppendUint64(dst, p.Lap)
@@ -136,7 +142,14 @@ func appendRecord(dst []byte, r *Record) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.PID))
 	dst = binary.AppendUvarint(dst, r.Epoch.Counter)
 	dst = binary.AppendUvarint(dst, uint64(r.Epoch.Dropper))
-	dst = appendFlag(dst, r.Left)
+	flags := byte(0)
+	if r.Left {
+		flags |= recordLeft
+	}
+	if r.Out {
+		flags |= recordOut
+	}
+	dst = append(dst, flags)
 	dst = appendText(dst, r.Build, BuildMax)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Accused)))
 	for _, a := range r.Accused {

@@ -207,9 +207,10 @@ func (d *Decoder) record(c *cursor) Record {
 		Boot:        c.fixed32(),
 		PID:         c.u32("pid"),
 		Epoch:       Epoch{Counter: c.uvarint(), Dropper: c.u32("dropper")},
-		Left:        c.flag(),
-		Build:       d.buildOf(c),
 	}
+	flags := c.byte()
+	r.Left, r.Out = flags&recordLeft != 0, flags&recordOut != 0
+	r.Build = d.buildOf(c)
 	n := c.count("accusations", AccusedMax, 2)
 	if n == 0 {
 		return r

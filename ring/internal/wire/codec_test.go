@@ -23,7 +23,7 @@ func everyKind() []Msg {
 	}
 	record := Record{
 		Origin: RosterMax - 1, Incarnation: 300, Seq: 70_000, Boot: 0xdeadbeef, PID: 4_000_000,
-		Epoch: Epoch{Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Build: "v1.2.3",
+		Epoch: Epoch{Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Out: true, Build: "v1.2.3",
 		Accused: []Accusation{{1, 2, true}, {RosterMax - 1, 1<<32 - 1, false}},
 	}
 	return []Msg{

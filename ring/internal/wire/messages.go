@@ -149,6 +149,7 @@ type Record struct {
 	PID         uint32
 	Epoch       Epoch // highest the origin had seen
 	Left        bool
+	Out         bool // not in the ring, waiting for its hold-down to end
 	Build       string
 	Accused     []Accusation
 }

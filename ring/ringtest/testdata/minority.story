@@ -28,9 +28,9 @@ run 10s
 	   725.6 ms  s3 s2: accused s5 by s3 incarnation 1
 	   725.8 ms  s3 s2: accused s6 by s3 incarnation 1
 	   725.9 ms  s3 s2: accused s4 by s3 incarnation 1
-	   762.0 ms  s5 s6 s4 s0 s1: accused s3 by s5 incarnation 1
+	   762.0 ms  s5 s4 s6 s0 s1: accused s3 by s5 incarnation 1
 	   762.2 ms  s6 s5 s0 s1 s4: accused s3 by s6 incarnation 1
-	   762.4 ms  s4 s5 s1 s0 s6: accused s3 by s4 incarnation 1
+	   762.3 ms  s4 s5 s1 s0 s6: accused s3 by s4 incarnation 1
 	   773.5 ms  s4 s5 s1 s0 s6: accused s2 by s4 incarnation 1
 	   850.6 ms  s1 s4 s6 s0 s5: accused s2 by s1 incarnation 1
 	   850.8 ms  s1 s4 s6 s0 s5: accused s3 by s1 incarnation 1
@@ -49,9 +49,9 @@ run 10s
 	   871.7 ms  s0 s6 s5 s4 s1: died s2 by s0 s1 s4 s6 incarnation 1
 	   871.7 ms  s0 s6 s5 s4 s1: died s3 by s0 s1 s4 s5 s6 incarnation 1
 	   871.7 ms  s0 s6 s5 s4 s1: view_changed (5 of 7 alive)
-	   871.9 ms  s1: detour_off s2
-	   871.9 ms  s1: next_changed s4
-	   871.9 ms  s1: resent s4 epoch 1.0 (the stop before it is gone)
+	   872.0 ms  s1: detour_off s2
+	   872.0 ms  s1: next_changed s4
+	   872.0 ms  s1: resent s4 epoch 1.0 (the stop before it is gone)
 	   908.0 ms  s3 s2: accused s0 by s3 incarnation 1
 	   908.4 ms  s2 s3: accused s0 by s2 incarnation 1
 	   921.9 ms  s2 s3: unreachable s0 by s2 s3 incarnation 1
@@ -99,12 +99,12 @@ run 4s
 	    22.8 ms  s3: joined s3 incarnation 2
 	    22.8 ms  s3 s2 s4 s5 s6 s0 s1: view_changed (7 of 7 alive)
 	    22.8 ms  s3: whole s3 (7 of 7 in reach)
-	    24.1 ms  s2: cleared s5 by s3
-	    24.1 ms  s2: cleared s6 by s3
-	    24.1 ms  s2: cleared s4 by s3
-	    24.1 ms  s2: cleared s1 by s3
-	    24.1 ms  s2: cleared s0 by s3
-	    24.1 ms  s2 s4 s5 s6 s0 s1: returned s3 incarnation 2
-	    24.1 ms  s2: detour_off s4
-	    24.1 ms  s2: next_changed s3
+	    24.2 ms  s2: cleared s5 by s3
+	    24.2 ms  s2: cleared s6 by s3
+	    24.2 ms  s2: cleared s4 by s3
+	    24.2 ms  s2: cleared s1 by s3
+	    24.2 ms  s2: cleared s0 by s3
+	    24.2 ms  s2 s4 s5 s6 s0 s1: returned s3 incarnation 2
+	    24.2 ms  s2: detour_off s4
+	    24.2 ms  s2: next_changed s3
 	4 laps

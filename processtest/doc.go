@@ -1,0 +1,8 @@
+// Package processtest tests real processes of `ring node`: what bad input and
+// faults do to them, each in a test of its own, and the invariants R1, R2, P1,
+// H1, H2, H4 and H5 named in the tests' names. It holds nothing but tests.
+//
+// The binary is built once, with -race if the tests are. Links are broken in
+// network namespaces, which needs root, ip and nft; elsewhere those tests are
+// skipped and say so, unless CI=true and root, where a skip is a failure.
+package processtest
