@@ -3,13 +3,15 @@
 // [Core.Step] takes the time and one event and returns effects, and a driver
 // with sockets, or a simulator without, carries them out.
 //
-//	          ┌────────────── Core ──────────────┐
-//	frames ─► │ conn.go   handshake, heartbeats  │ ─► Send, Dial, Close
-//	 dials ─► │ dial.go   whom to be linked with │ ─► Save
-//	 timer ─► │ view.go   records, verdicts, cut │ ─► Passed
-//	          │ member.go join, sync, rejoin     │ ─► Tell
-//	          │ token.go  particle, detour       │
-//	          └──────────────────────────────────┘
+//	          ┌──────────────── Core ────────────────┐
+//	frames ─► │ conn.go    handshake, heartbeats     │ ─► Send, Dial, Close
+//	 dials ─► │ dial.go    whom to be linked with    │ ─► Save
+//	 timer ─► │ records.go what all say, spread      │ ─► Passed
+//	          │ verdict.go who is believed, the cut  │ ─► Tell
+//	          │ view.go    who lives, by this view   │
+//	          │ member.go  join, sync, rejoin        │
+//	          │ token.go   particle, detour          │
+//	          └──────────────────────────────────────┘
 //
 // A Core is not safe for concurrent use: it has one owner at a time. It starts
 // no goroutine, reads no clock and never ranges over a map to make effects.

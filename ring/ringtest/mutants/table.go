@@ -20,8 +20,8 @@ var table = []mutant{
 		"odd", 5,
 	},
 	{
-		"hand on no records", "R2,H1,H2", "core/view.go",
-		"c.out.Add(r.Origin, from)", "",
+		"hand on no records", "R2,H1,H2", "core/records.go",
+		"c.out.Add(r.Origin, from, r.Left || r.Out || len(before)+len(r.Accused) > 0)", "",
 		"crash", 11,
 	},
 	{
@@ -71,7 +71,7 @@ var table = []mutant{
 		"partition", 5,
 	},
 	{
-		"no settle window", "H2", "core/view.go",
+		"no settle window", "H2", "core/verdict.go",
 		"at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))", "at := c.over",
 		"third", 11,
 	},
@@ -103,7 +103,7 @@ var table = []mutant{
 		"blackhole,partition", 5,
 	},
 	{
-		"keep those it cannot reach", "H5", "core/view.go",
+		"keep those it cannot reach", "H5", "core/verdict.go",
 		"func (c *Core) aloneAt() time.Time {",
 		"func (c *Core) aloneAt() time.Time {\n\treturn time.Time{}\n",
 		"blackhole,deaf,mute", 7,

@@ -1,0 +1,224 @@
+package core
+
+import (
+	"slices"
+	"time"
+
+	"ringofservers.dev/ring/internal/flood"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// floodBytes is where a frame of records is full: other frames must not wait
+// long behind it.
+const floodBytes = 16 << 10
+
+// onFlood takes records and hands on what was new.
+func (c *Core) onFlood(cn *conn, f *wire.Flood) {
+	for i := range f.Records {
+		c.onRecord(&f.Records[i], uint64(cn.id))
+	}
+}
+
+func (c *Core) onRecord(r *wire.Record, from uint64) {
+	if r.Origin == uint32(c.self) {
+		c.onOwnRecord(r)
+		return
+	}
+	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) {
+		return
+	}
+	i := int(r.Origin)
+	was, wasInc := c.table.State(i), c.table.Incarnation(i)
+	before, wasBoot := c.table.Accused(i), c.table.Boot(i)
+	if was == wire.Alive {
+		c.viewID ^= viewMix(i, wasInc)
+	}
+	c.table.Merge(r)
+	if was == wire.Alive {
+		c.viewID ^= viewMix(i, r.Incarnation)
+	}
+	c.out.Add(r.Origin, from, r.Left || r.Out || len(before)+len(r.Accused) > 0)
+	c.token.Heard(r.Epoch)
+	c.version++
+	if len(before)+len(r.Accused) > 0 {
+		c.onAccusations(i, before, r.Accused)
+	}
+	switch {
+	case r.Left && was != wire.Left:
+		c.setState(i, wire.Left)
+		if was == wire.Alive {
+			c.tell(Report{Kind: Parted, Subject: i, Incarnation: r.Incarnation})
+		}
+	case r.Out && was == wire.Alive: // it was cut, and we had missed it
+		c.setState(i, wire.Down)
+		c.tell(Report{Kind: Died, Subject: i, Incarnation: r.Incarnation, By: []int{i},
+			Text: "it was cut before, and waits for its return"})
+	case r.Out && was == wire.Unknown:
+		c.setState(i, wire.Down)
+	case r.Left || r.Out || r.Incarnation == wasInc:
+	case was == wire.Alive && c.table.Boot(i) == wasBoot: // it was cut elsewhere, and came back
+		c.returned(i, r.Incarnation)
+		c.news()
+	case was == wire.Alive:
+		c.addFlap(i, flapProof)
+		c.tell(Report{Kind: Died, Subject: i, Incarnation: wasInc, Proof: true, By: []int{i},
+			Text: "a new process answers in its place"})
+		c.returned(i, r.Incarnation)
+		c.incident++
+		c.news()
+	default:
+		c.setState(i, wire.Alive)
+		c.returned(i, r.Incarnation)
+	}
+}
+
+// returned greets an instance that is in the ring from now on.
+func (c *Core) returned(i int, inc uint32) {
+	delete(c.cleared, i)
+	delete(c.between, i)
+	p := c.byIdx[i]
+	if p != nil {
+		p.lost, p.since = false, c.now
+		p.graceTill = time.Time{}
+		if p.accused {
+			p.accused = false
+			c.dropAccusation(i)
+			if c.joined {
+				c.publish()
+			}
+		}
+	}
+	c.tell(Report{Kind: Returned, Subject: i, Incarnation: inc})
+}
+
+// onAccusations tells what origin newly says of its neighbours.
+func (c *Core) onAccusations(origin int, before, after []wire.Accusation) {
+	c.weigh = true
+	for _, a := range after {
+		if int64(a.Subject) < int64(c.n) && !accuses(before, a.Subject, a.Incarnation) {
+			c.fresh = c.now
+			if int(a.Subject) != c.self && c.joined {
+				c.tell(Report{Kind: Accused, Subject: int(a.Subject), By: []int{origin},
+					Incarnation: a.Incarnation, Proof: a.Proof})
+			}
+		}
+	}
+	for _, b := range before {
+		if int64(b.Subject) < int64(c.n) && !accuses(after, b.Subject, b.Incarnation) &&
+			c.table.Incarnation(int(b.Subject)) == b.Incarnation {
+			c.tell(Report{Kind: Cleared, Subject: int(b.Subject), By: []int{origin}})
+		}
+	}
+}
+
+func accuses(list []wire.Accusation, subject, inc uint32) bool {
+	for _, a := range list {
+		if a.Subject == subject && a.Incarnation == inc {
+			return true
+		}
+	}
+	return false
+}
+
+// accuse says that p cannot be reached, to everybody.
+func (c *Core) accuse(p *peer, proof bool) {
+	if !c.joined || !c.isAlive(p.i) || p.accused && (p.proof || !proof) ||
+		len(c.accused) >= wire.AccusedMax {
+		return
+	}
+	c.dropAccusation(p.i)
+	p.accused, p.proof = true, proof
+	inc := c.table.Incarnation(p.i)
+	c.accused = append(c.accused, wire.Accusation{
+		Subject: uint32(p.i), Incarnation: inc, Proof: proof})
+	c.fresh, c.weigh = c.now, true
+	c.tell(Report{Kind: Accused, Subject: p.i, By: []int{c.self}, Incarnation: inc, Proof: proof})
+	c.publish()
+}
+
+// clear takes an accusation back: the other side was heard, and hears us.
+func (c *Core) clear(p *peer) {
+	if !p.accused || !c.isAlive(p.i) {
+		return
+	}
+	p.accused = false
+	c.dropAccusation(p.i)
+	c.weigh = true
+	c.tell(Report{Kind: Cleared, Subject: p.i, By: []int{c.self}})
+	c.publish()
+}
+
+func (c *Core) dropAccusation(i int) {
+	c.accused = slices.DeleteFunc(slices.Clone(c.accused), func(a wire.Accusation) bool {
+		return int(a.Subject) == i
+	})
+}
+
+// publish floods our own record anew.
+func (c *Core) publish() {
+	c.seq++
+	was := c.table.Accused(c.self)
+	c.table.Merge(&wire.Record{
+		Origin: uint32(c.self), Incarnation: c.inc, Seq: c.seq, Boot: c.cfg.Boot, PID: c.cfg.PID,
+		Epoch: c.token.Top(), Left: c.leaving, Out: !c.joined, Build: c.cfg.Build, Accused: c.accused,
+	})
+	c.out.Add(uint32(c.self), 0, c.leaving || !c.joined || len(was)+len(c.accused) > 0)
+	c.version++
+}
+
+// spread hands on the records that are due, one frame to a link.
+func (c *Core) spread() {
+	c.handOn(c.out.Flush(c.now))
+}
+
+// spreadNow hands on what is pending at once: the links are about to close.
+func (c *Core) spreadNow() { c.handOn(c.out.Flush(c.out.Deadline())) }
+
+func (c *Core) handOn(pending []flood.Pending) {
+	if len(pending) == 0 {
+		return
+	}
+	for _, cn := range c.open {
+		if !cn.up {
+			continue
+		}
+		c.sendRecords(cn, func(yield func(int) bool) {
+			for _, p := range pending {
+				if p.From != uint64(cn.id) && !yield(int(p.Origin)) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// sendAll sends every record held.
+func (c *Core) sendAll(cn *conn) {
+	c.sendRecords(cn, func(yield func(int) bool) {
+		for i := range c.n {
+			if !yield(i) {
+				return
+			}
+		}
+	})
+}
+
+func (c *Core) sendRecords(cn *conn, origins func(func(int) bool)) {
+	var batch []wire.Record
+	size := 0
+	for i := range origins {
+		r, ok := c.table.Record(i)
+		if !ok {
+			continue
+		}
+		bytes := wire.RecordSize(&r)
+		if len(batch) == wire.RecordsMax || len(batch) > 0 && size+bytes > floodBytes {
+			c.send(cn, &wire.Flood{Records: batch})
+			batch, size = nil, 0
+		}
+		batch, size = append(batch, r), size+bytes
+	}
+	if len(batch) > 0 {
+		c.send(cn, &wire.Flood{Records: batch})
+	}
+}
