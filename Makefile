@@ -5,9 +5,12 @@ GO ?= go
 build: ; CGO_ENABLED=0 $(GO) build -trimpath -o bin/ring ./cmd/ring
 test: ; $(GO) test ./...
 race: ; $(GO) test -race ./...
+fuzz: ; set -e; for t in wire:FuzzDecode wire:FuzzSplit roster:FuzzExpand roster:FuzzAddress \
+	store:FuzzDecode store:FuzzPayload link:FuzzJudge; do \
+	$(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime 30s ./ring/internal/$${t%:*}; done
 sim: ; RINGTEST_FRESH=60s $(GO) test -run 'TestSim|TestFresh' ./ring/ringtest
 mutants: ; $(GO) run ./ring/ringtest/mutants
 soak: ; RINGTEST_FRESH=4h $(GO) test -timeout 5h -run 'TestFresh' ./ring/ringtest
 lint: ; $(GO) vet ./... && $(GO) tool -modfile=tools/go.mod staticcheck ./...
 fmt: ; $(GO) tool -modfile=tools/go.mod gofumpt -w .
-bench: ; cd bench && $(GO) run . hops death partial false idle fleet
+bench: ; cd bench && for e in hops start death partial false idle fleet; do $(GO) run . $$e; done

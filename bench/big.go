@@ -10,7 +10,7 @@ import (
 
 // beat is the heartbeat interval of the LAN preset, in which times of a big
 // fleet are told too.
-const beat = 700 * time.Millisecond
+const beat = 800 * time.Millisecond
 
 // bigFleet forms a ring of 200 processes on this machine, watches it rest,
 // kills a tenth of it at once and watches it close.

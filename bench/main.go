@@ -85,6 +85,10 @@ func realMain(args []string) int {
 	if f.Parse(args[1:]) != nil {
 		return 2
 	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "one experiment at a time: what is %q?\n", f.Arg(0))
+		return 2
+	}
 	for _, e := range experiments {
 		if e.name == args[0] {
 			return measure(e.name, e.run, o)

@@ -2,6 +2,8 @@ package processtest
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"syscall"
@@ -83,18 +85,25 @@ func TestP1OneParticleThatNeverGoesBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var mu sync.Mutex
+	var followers sync.WaitGroup
 	newest := map[string]fleet.Tick{}
+	var broke []string
 	for _, i := range []int{0, 1, 3, 4} {
-		go func() {
-			_ = r.API.Follow(ctx, r.Addrs[i], func(tick fleet.Tick) {
+		followers.Go(func() {
+			err := r.API.Follow(ctx, r.Addrs[i], func(tick fleet.Tick) {
 				mu.Lock()
 				defer mu.Unlock()
-				if !later(tick, newest[tick.Instance]) {
-					t.Errorf("%s let pass %+v behind %+v", tick.Instance, tick, newest[tick.Instance])
+				if last := newest[tick.Instance]; !later(tick, last) {
+					broke = append(broke, fmt.Sprintf("%+v behind %+v", tick, last))
 				}
 				newest[tick.Instance] = tick
 			})
-		}()
+			if ctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				broke = append(broke, fmt.Sprintf("the ticks of %s ended: %v", r.Names[i], err))
+			}
+		})
 	}
 	await(t, "ticks are followed", func() bool {
 		mu.Lock()
@@ -109,6 +118,24 @@ func TestP1OneParticleThatNeverGoesBack(t *testing.T) {
 	start(t, r, 2, "--max-speed")
 	told(t, r, 0, at, "returned", r.Names[2])
 	laps(t, r, 0, 50)
+	mu.Lock()
+	returned := maps.Clone(newest)
+	mu.Unlock()
+	await(t, "all went on ticking after the return", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for who, last := range returned {
+			if !later(newest[who], last) {
+				return false
+			}
+		}
+		return true
+	})
+	cancel()
+	followers.Wait()
+	for _, b := range broke {
+		t.Error(b)
+	}
 	epoch := status(t, r, 0).Epoch
 	for _, i := range []int{1, 3, 4} {
 		if got := status(t, r, i).Epoch; got != epoch {
@@ -137,9 +164,8 @@ func TestH1KilledProcessIsKnownDead(t *testing.T) {
 	signal(t, r, 5, syscall.SIGKILL)
 	for _, i := range r.Except(5) {
 		e := told(t, r, i, at, "died", r.Names[5])
-		// No timeout of the LAN preset is as short as this: it was proof.
-		if took := e.At.Sub(at); took > 250*time.Millisecond && !raced {
-			t.Errorf("%s knew after %v, want proof at once", r.Names[i], took)
+		if !e.Proof { // a time-out was not waited for: bench has how long it takes
+			t.Errorf("%s has no proof of it: %s", r.Names[i], e.Text)
 		}
 	}
 	whole(t, r, r.Except(5))
@@ -152,9 +178,8 @@ func TestH1StoppedProcessIsKnownDeadAndReturns(t *testing.T) {
 	at := time.Now()
 	signal(t, r, 2, syscall.SIGSTOP)
 	for _, i := range r.Except(2) {
-		e := told(t, r, i, at, "died", r.Names[2])
-		if took := e.At.Sub(at); took > 5*time.Second {
-			t.Errorf("%s knew after %v", r.Names[i], took)
+		if e := told(t, r, i, at, "died", r.Names[2]); e.Proof {
+			t.Errorf("%s claims a proof of silence: %s", r.Names[i], e.Text)
 		}
 	}
 	whole(t, r, r.Except(2))
@@ -302,14 +327,10 @@ func cutOff(t *testing.T, r *fleet.Ring, cut func() error) {
 		return true
 	})
 	laps(t, r, 0, 2)
-	healed := time.Now()
 	if err := r.Net.Heal(2); err != nil {
 		t.Fatal(err)
 	}
 	whole(t, r, r.All())
-	if took := time.Since(healed); took > 3*time.Second && !raced {
-		t.Errorf("back after %v", took)
-	}
 	await(t, "it sees a quorum again", func() bool { return !status(t, r, 2).CutOff })
 	for _, i := range r.Except(2) {
 		if n, err := r.Count(i, begin, "died", r.Names[2]); err != nil || n != 1 {

@@ -12,10 +12,11 @@ import (
 // [WAN] or [Quiet], and change what you must; all instances of a ring should
 // have the same.
 //
-// What it costs: a heartbeat and its acknowledgement are about 190 bytes on
-// the wire, headers of TCP, IP and Ethernet included, and go both ways on each
-// of an instance's d links (see Roster.Degree). An instance sends about
-// d × 190 / Beat + 170 / Lap bytes a second while nothing happens.
+// What it costs: a heartbeat, its answer and the acknowledgement are about 280
+// bytes on the wire, headers of TCP, IP and Ethernet included, for each of an
+// instance's d links (see Roster.Degree), half of them sent by either end. An
+// instance sends about d × 140 / Beat + 250 / Lap bytes a second while nothing
+// happens; BENCHMARKS.md has it measured.
 type Timing struct {
 	Beat     time.Duration // between heartbeats of a link
 	Patience time.Duration // from an unanswered heartbeat to a fresh connection as a check
@@ -30,10 +31,11 @@ type Timing struct {
 
 // LAN is for instances that reach each other within a few milliseconds, and
 // the default. A crash is known within some ten milliseconds, silence within
-// 1.5 s. An instance with six links sends 1.8 kB/s.
+// 1.5 s; where only one direction is lost, one Beat later. An instance with six
+// links sends 1.3 kB/s.
 func LAN() Timing {
 	return Timing{
-		Beat:     800 * time.Millisecond, // 1.5 s less Patience, Answer and a round trip
+		Beat:     800 * time.Millisecond, // with Patience and Answer under 1.5 s
 		Patience: 250 * time.Millisecond, // longer than the retransmission of one lost packet, 200 ms
 		Answer:   300 * time.Millisecond, // likewise: the check may lose a packet too
 		Redial:   400 * time.Millisecond, // a returning instance is found twice a second and more
@@ -46,7 +48,7 @@ func LAN() Timing {
 }
 
 // WAN is for instances up to 300 ms apart on lines that lose packets. Silence
-// is known within 5 s. An instance with six links sends 0.7 kB/s.
+// is known within 5.5 s. An instance with six links sends 0.6 kB/s.
 func WAN() Timing {
 	return Timing{
 		Beat:     2 * time.Second,
@@ -63,7 +65,7 @@ func WAN() Timing {
 
 // Quiet is for fleets where bytes count for more than seconds. A crash is
 // known as fast as ever, silence within 7 s. An instance with six links sends
-// 0.25 kB/s.
+// 0.2 kB/s.
 func Quiet() Timing {
 	return Timing{
 		Beat:     5 * time.Second, // nearly all the bytes there are

@@ -18,7 +18,7 @@ func newLogger(out io.Writer, format string, level slog.Leveler) *slog.Logger {
 	case format == "json":
 		return slog.New(slog.NewJSONHandler(out, options))
 	case format != "text" && isTerminal(out):
-		return slog.New(tint.NewHandler(out, &tint.Options{
+		return slog.New(tint.NewTextHandler(out, &tint.Options{
 			Level: level, TimeFormat: time.TimeOnly + ".000", NoColor: !bool(paintFor(out)),
 		}))
 	case os.Getenv("JOURNAL_STREAM") != "":

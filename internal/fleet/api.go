@@ -84,6 +84,7 @@ type Event struct {
 	By          []string  `json:"by"`
 	Incarnation uint32    `json:"incarnation"`
 	Epoch       *Epoch    `json:"epoch"`
+	Proof       bool      `json:"proof"`
 	Text        string    `json:"text"`
 }
 
@@ -94,6 +95,8 @@ type Tick struct {
 	Epoch    Epoch     `json:"epoch"`
 	Lap      uint64    `json:"lap"`
 	Tick     uint64    `json:"tick"`
+
+	Held time.Duration `json:"held_ns"` // rests of the lap
 }
 
 // API asks instances over HTTP. It keeps no connection between two questions:

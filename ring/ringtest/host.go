@@ -255,6 +255,7 @@ func (w *World) step(h *host, ev core.Event) {
 			break
 		}
 	}
+	clear(effects) // the core's slice: what was sent must not be kept until its next step
 	w.flushLine()
 	if !w.alive(h.index, life) || w.failure != nil {
 		return

@@ -45,6 +45,9 @@ func (c *Core) remove(cn *conn) {
 		}
 	}
 	if p := cn.peer; p != nil {
+		if cn.dialed && !cn.up {
+			p.dialing = false
+		}
 		if p.dialed == cn {
 			p.dialed = nil
 		}
@@ -56,7 +59,7 @@ func (c *Core) remove(cn *conn) {
 
 // shut closes a connection from our side, with a word if text is not empty.
 func (c *Core) shut(cn *conn, text string) {
-	if text != "" {
+	if text != "" && cn.up {
 		c.send(cn, &wire.Bye{Text: text})
 	}
 	c.remove(cn)
@@ -111,7 +114,7 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 		return
 	}
 	if !cn.up { // nothing counts before a Hello
-		c.shut(cn, "")
+		c.onUnanswered(cn)
 		return
 	}
 	switch m := m.(type) {
@@ -216,6 +219,12 @@ func (c *Core) refuse(cn *conn, h *wire.Hello, code wire.RefuseCode, text string
 		p.nextDial = c.now.Add(5 * c.cfg.Timing.Redial)
 	}
 	c.shut(cn, "")
+	if subject < 0 && c.now.Before(c.strangerTell) {
+		return
+	}
+	if subject < 0 {
+		c.strangerTell = c.now.Add(tellPause)
+	}
 	if code != wire.RefuseLeaving && (subject < 0 || c.mayTell(subject)) {
 		c.tell(Report{Kind: Refusing, Subject: subject, Text: text})
 	}
@@ -238,11 +247,11 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 	case wire.RefuseLeaving:
 		return
 	}
-	p.nextDial = c.now.Add(5 * c.cfg.Timing.Redial)
 	if c.mayTell(p.i) {
 		c.tell(Report{Kind: Refusing, Subject: p.i, Text: r.Text})
 	}
 	c.failed(p, Unanswered)
+	p.nextDial = c.now.Add(5 * c.cfg.Timing.Redial)
 }
 
 // establish makes a link of cn: h is acceptable.
@@ -259,7 +268,6 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	*slot = cn
 	if old != nil {
 		c.shut(old, "")
-		*slot = cn
 	}
 	if o := p.other(cn); o != nil && (o.boot != h.Boot || o.doubted) {
 		c.shut(o, "")

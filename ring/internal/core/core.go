@@ -51,6 +51,8 @@ const (
 	// strangerEvery is the pause between dials of a random instance that is not
 	// alive: what heals when all roster neighbours are gone for good.
 	strangerEvery = 5 * time.Second
+	// tellPause is between two lines about the same trouble.
+	tellPause = 5 * time.Second
 	// goodbye is how long a leaver stays to let its word get round.
 	goodbye = 100 * time.Millisecond
 )
@@ -74,8 +76,9 @@ type Core struct {
 	peers []*peer // in order of index
 	byIdx map[int]*peer
 
-	beatAt     time.Time
-	strangerAt time.Time
+	beatAt       time.Time
+	strangerAt   time.Time
+	strangerTell time.Time // one line about those who are not of this ring at a time
 
 	// This instance.
 	inc, seq  uint32
@@ -125,7 +128,6 @@ type Core struct {
 	weighAt  time.Time       // not weighed before
 	look     bool            // who lives or is accused changed
 	viewNews bool            // a view change to be told
-	incident int             // how many died in it
 
 	token   *particle.Core
 	next    int
@@ -136,7 +138,6 @@ type Core struct {
 	outP    wire.Particle
 	outR    wire.Relay
 	dec     wire.Decoder
-	lastEnd wire.Particle
 }
 
 // New returns the core of one instance. Its first event must be Start.
@@ -164,27 +165,44 @@ func New(cfg Config) *Core {
 // to are valid until the next Step.
 func (c *Core) Step(now time.Time, ev Event) []Effect {
 	away := now.Sub(c.now)
+	// How late this step is: what came before the last one was seen to in it.
+	due := c.deadline
+	if due.Before(c.now) {
+		due = c.now
+	}
 	clear(c.fx) // what the last effects pointed to is not kept
 	c.now, c.fx = now, c.fx[:0]
 	if cap(c.fx) > 64 { // nor a storm's worth of room
 		c.fx = nil
 	}
-	if late := now.Sub(c.deadline); late > lateAfter && !c.deadline.IsZero() {
+	if late := now.Sub(due); late > lateAfter && !c.deadline.IsZero() {
 		c.starve(late, away)
 	}
 	if p, ok := ev.Msg.(*wire.Particle); ok && now.Before(c.idle) {
 		// The hop path: nothing but the token can have changed.
+		relays := c.relays
 		if cn := c.conns[ev.Conn]; cn != nil && cn.up {
 			c.onParticle(p)
 		}
-		c.deadline = earlier(c.idle, c.tokenDeadline())
-		return c.fx
+		if c.relays == relays && !c.look {
+			c.schedule()
+			return c.fx
+		}
+		ev = Event{Kind: Timer} // its road is blocked: somebody must be dialed
 	}
 	c.handle(ev)
 	c.settle()
 	c.idle = c.idleDeadline()
-	c.deadline = earlier(c.idle, c.tokenDeadline())
+	c.schedule()
 	return c.fx
+}
+
+// schedule sets the deadline, which is never behind.
+func (c *Core) schedule() {
+	c.deadline = earlier(c.idle, c.tokenDeadline())
+	if c.deadline.Before(c.now) && !c.deadline.IsZero() {
+		c.deadline = c.now
+	}
 }
 
 func (c *Core) handle(ev Event) {
@@ -216,13 +234,9 @@ func (c *Core) handle(ev Event) {
 // settle brings everything up to date with what has happened and with the time.
 func (c *Core) settle() {
 	c.timers()
-	for c.weigh && !c.now.Before(c.weighAt) { // a cut changes who is left to accuse
+	if c.weigh && !c.now.Before(c.weighAt) {
 		c.weighAt = c.now.Add(time.Duration(c.n) * weighEach)
 		c.judge()
-		c.cut()
-		if c.weigh {
-			c.weighAt = c.now
-		}
 	}
 	c.cut()
 	if c.look {
@@ -249,7 +263,9 @@ func (c *Core) starve(late, away time.Duration) {
 		}
 	}
 	for _, p := range c.peers {
-		p.graceTill = p.graceTill.Add(late)
+		if !p.graceTill.IsZero() {
+			p.graceTill = p.graceTill.Add(late)
+		}
 	}
 	if !c.fresh.IsZero() {
 		c.fresh = c.fresh.Add(late)

@@ -237,7 +237,7 @@ func (c *Core) mayTell(i int) bool {
 	if c.now.Before(p.nextTell) {
 		return false
 	}
-	p.nextTell = c.now.Add(5 * time.Second)
+	p.nextTell = c.now.Add(tellPause)
 	return true
 }
 
@@ -256,6 +256,19 @@ func (c *Core) prune() {
 				}
 			}
 			p.linked = false
+		}
+	}
+	c.peers = slices.DeleteFunc(c.peers, func(p *peer) bool {
+		idle := !c.needs(p) && p.dialed == nil && p.accepted == nil && !p.dialing && !p.accused &&
+			c.now.After(p.nextTell)
+		if idle {
+			delete(c.byIdx, p.i)
+		}
+		return idle
+	})
+	for i, f := range c.flaps {
+		if c.decayed(f) < flapProof/10 {
+			delete(c.flaps, i)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 		c.onOwnRecord(r)
 		return
 	}
-	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) {
+	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) || !c.sound(r) {
 		return
 	}
 	i := int(r.Origin)
@@ -64,12 +64,21 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 		c.tell(Report{Kind: Died, Subject: i, Incarnation: wasInc, Proof: true, By: []int{i},
 			Text: "a new process answers in its place"})
 		c.returned(i, r.Incarnation)
-		c.incident++
 		c.news()
 	default:
 		c.setState(i, wire.Alive)
 		c.returned(i, r.Incarnation)
 	}
+}
+
+// sound reports whether r speaks of this roster only.
+func (c *Core) sound(r *wire.Record) bool {
+	for _, a := range r.Accused {
+		if int64(a.Subject) >= int64(c.n) {
+			return false
+		}
+	}
+	return len(r.Accused) < max(c.n, 1)
 }
 
 // returned greets an instance that is in the ring from now on.

@@ -145,7 +145,7 @@ func (c *Core) quiet() time.Duration {
 // cutAt is when the cut can be made; zero while nobody is to be cut or somebody
 // is between the marks.
 func (c *Core) cutAt() time.Time {
-	if c.over.IsZero() || !c.joined || c.blocked() {
+	if c.over.IsZero() || c.weigh || !c.joined || c.blocked() {
 		return time.Time{}
 	}
 	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
@@ -185,7 +185,7 @@ func (c *Core) cut() {
 	}
 	var marks []wire.Mark
 	for _, f := range c.verdict.Findings {
-		if f.Over() && f.Subject != c.self {
+		if f.Over() && f.Subject != c.self && c.isAlive(f.Subject) {
 			marks = append(marks, wire.Mark{
 				Subject: uint32(f.Subject), Incarnation: c.table.Incarnation(f.Subject)})
 		}
@@ -232,7 +232,6 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 		c.addFlap(i, flapSilent)
 	}
 	c.setState(i, wire.Down)
-	c.incident++
 	delete(c.between, i)
 	if p := c.byIdx[i]; p != nil {
 		for _, cn := range [2]*conn{p.dialed, p.accepted} {

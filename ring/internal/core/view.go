@@ -68,7 +68,6 @@ func (c *Core) tellView() {
 			c.tell(Report{Kind: ViewChanged, Subject: -1,
 				Text: fmt.Sprintf("%d of %d alive", c.alive, c.n)})
 		}
-		c.incident = 0
 		c.findBadLinks()
 	}
 	off := c.joined && (c.selfCut || c.doomed || !c.quorumOf(c.alive) || c.alone())

@@ -19,7 +19,12 @@ import (
 	"ringofservers.dev/ring/internal/wire"
 )
 
-const remembered = 8 // beats whose send times are kept for their echoes
+const (
+	remembered = 8 // beats whose send times are kept for their echoes
+	// rttMax bounds a sample: what took longer was an absence, not a round trip,
+	// and must not make the link patient for many beats to come.
+	rttMax = time.Second
+)
 
 // Pulse is the heartbeat of one link, as one side sees it. The dialer beats by
 // its own clock and the acceptor answers each beat, so one exchange an interval
@@ -61,7 +66,7 @@ func (p *Pulse) Hear(now time.Time, b *wire.Beat) (rtt time.Duration) {
 	if sent := p.sent[echo%remembered]; !sent.IsZero() {
 		rtt = now.Sub(sent) - time.Duration(b.EchoAgeUS)*time.Microsecond
 		p.sent[echo%remembered] = time.Time{}
-		p.learn(max(rtt, time.Microsecond))
+		p.learn(min(max(rtt, time.Microsecond), rttMax))
 	}
 	if echo == p.seq {
 		p.open = time.Time{}

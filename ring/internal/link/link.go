@@ -24,9 +24,9 @@ import (
 	"ringofservers.dev/ring/internal/wire"
 )
 
-// QueueMax is how many bytes a peer may be behind before its link fails: four
-// of the longest frames, thousands of heartbeats.
-const QueueMax = 4 * wire.FrameMax
+// QueueMax is how many bytes a peer may be behind before its link fails: the
+// records of the largest roster twice over, and tens of thousands of heartbeats.
+const QueueMax = 32 * wire.FrameMax
 
 // lingerMax is how long a closing side waits for the other one to close too,
 // so that what it sent last is read and not destroyed by a reset.

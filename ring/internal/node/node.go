@@ -22,7 +22,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"ringofservers.dev/ring/internal/core"
@@ -72,7 +71,6 @@ type Node struct {
 	ticks   *feed[Tick]
 	reports *feed[Report]
 	news    *feed[struct{}] // one for each change of the view
-	open    atomic.Int64    // HTTP connections that are not links
 
 	mu      sync.Mutex // the baton; guards what follows
 	core    Machine

@@ -414,21 +414,26 @@ func TestOtherRequestsGoToTheHandler(t *testing.T) {
 
 func TestIdleStrangersAreBounded(t *testing.T) {
 	n := run(t, &script{}, nil)
-	for range openMax {
+	var all []net.Conn
+	for range openMax + 1 {
 		nc, err := net.Dial("tcp", n.address())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { nc.Close() })
+		all = append(all, nc)
 	}
-	one, err := net.Dial("tcp", n.address())
-	if err != nil {
+	oldest, newest := all[0], all[openMax]
+	oldest.SetReadDeadline(time.Now().Add(headerTimeout / 2))
+	if _, err := oldest.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("the oldest of too many connections stays open: %v", err)
+	}
+	if _, err := io.WriteString(newest, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	defer one.Close()
-	one.SetReadDeadline(time.Now().Add(headerTimeout / 2))
-	if _, err := one.Read(make([]byte, 1)); err == nil || isTimeout(err) {
-		t.Errorf("one connection too many stays open: %v", err)
+	newest.SetReadDeadline(time.Now().Add(headerTimeout))
+	if _, err := newest.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the newest is not served: %v", err)
 	}
 }
 

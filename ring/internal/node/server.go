@@ -1,6 +1,7 @@
 package node
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"ringofservers.dev/ring/internal/link"
@@ -15,20 +17,25 @@ import (
 
 // Bounds on what strangers may cost. Links have their own, see Node.bound.
 const (
-	headerTimeout  = 5 * time.Second // for a request's header to be read whole
-	idleTimeout    = time.Minute     // of a kept connection without a request
-	headerMax      = 16 << 10        // bytes
-	openMax        = 512             // HTTP connections at a time; more are closed unread
-	farewellAnswer = time.Second     // for requests being answered at the end
+	headerTimeout  = 5 * time.Second  // for a request's header to be read whole
+	readTimeout    = 10 * time.Second // for all of a request
+	writeTimeout   = 30 * time.Second // for all of an answer; streams set their own
+	idleTimeout    = time.Minute      // of a kept connection without a request
+	headerMax      = 16 << 10         // bytes
+	openMax        = 512              // HTTP connections at a time; past that the oldest goes
+	farewellAnswer = time.Second      // for requests being answered at the end
 )
 
 func newServer(n *Node) *http.Server {
+	g := &guests{at: map[net.Conn]*list.Element{}}
 	return &http.Server{
 		Handler:           n,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerMax,
-		ConnState:         n.counted,
+		ConnState:         g.counted,
 		// Port scanners and torn requests are told 400 and nobody else.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -44,15 +51,36 @@ func (n *Node) serve() {
 	}
 }
 
-// counted bounds the connections that have not become links.
-func (n *Node) counted(c net.Conn, state http.ConnState) {
+// guests are the connections that have not become links, oldest first. When
+// they are too many the oldest is closed, not the newcomer: that may be a
+// neighbour.
+type guests struct {
+	mu    sync.Mutex
+	order list.List // of net.Conn
+	at    map[net.Conn]*list.Element
+}
+
+// counted keeps the guests. It is called by the server for each connection.
+func (g *guests) counted(c net.Conn, state http.ConnState) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	switch state {
 	case http.StateNew:
-		if n.open.Add(1) > openMax {
-			c.Close() // the server finds that out and says StateClosed
+		g.at[c] = g.order.PushBack(c)
+		if g.order.Len() > openMax {
+			oldest := g.order.Front()
+			g.remove(oldest.Value.(net.Conn))
+			oldest.Value.(net.Conn).Close() // the server finds that out by itself
 		}
 	case http.StateHijacked, http.StateClosed:
-		n.open.Add(-1)
+		g.remove(c)
+	}
+}
+
+func (g *guests) remove(c net.Conn) {
+	if e, ok := g.at[c]; ok {
+		g.order.Remove(e)
+		delete(g.at, c)
 	}
 }
 

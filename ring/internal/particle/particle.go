@@ -35,12 +35,13 @@ type Config struct {
 
 // Core is the particle as one stop sees it. It is not safe for concurrent use.
 type Core struct {
-	cfg  Config
-	last wire.Particle // the newest let pass
-	has  bool
-	at   time.Time     // when it came, or when waiting for one began
-	lap  time.Duration // smoothed lap time with rests, 0 unknown
-	held uint64        // HeldUS at the pass before
+	cfg   Config
+	last  wire.Particle // the newest let pass
+	has   bool
+	at    time.Time     // when it came, or when waiting for one began
+	lap   time.Duration // smoothed lap time with rests, 0 unknown
+	drops int           // particles dropped here since one last came round
+	held  uint64        // HeldUS at the pass before
 
 	resting bool
 	release time.Time
@@ -110,10 +111,11 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	if c.has && p.Lap == c.last.Lap+1 && p.Epoch == c.last.Epoch {
 		pass.Took = now.Sub(c.at)
 		pass.Held = time.Duration(p.HeldUS-c.held) * time.Microsecond
-		if c.lap == 0 {
+		if pass.Took > c.lap { // somebody rests for longer: believed at once
 			c.lap = pass.Took
 		}
 		c.lap += (pass.Took - c.lap) / 8
+		c.drops = 0
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
@@ -143,11 +145,15 @@ func (c *Core) rest() time.Duration {
 	return c.cfg.Lap / time.Duration(c.alive)
 }
 
-// expect is how long a lap should take: as seen, or before that by our own
-// pace, with a millisecond for each hop.
+// expect is how long a lap should take: as seen, or before that by our own pace
+// and the preset's, with a millisecond for each hop.
 func (c *Core) expect() time.Duration {
 	n := time.Duration(c.alive)
-	return max(c.lap, n*c.rest()) + n*time.Millisecond
+	lap := max(c.lap, n*c.rest())
+	if c.lap == 0 && !c.cfg.Fast {
+		lap = max(lap, c.cfg.Lap)
+	}
+	return lap + n*time.Millisecond
 }
 
 // Due reports whether the particle is here and its rest is over.
@@ -197,7 +203,9 @@ func (c *Core) Resends() int { return c.resends }
 func (c *Core) lossAt() time.Time {
 	wait, turn := c.cfg.Loss, c.cfg.Loss/4
 	if c.has {
-		wait += 3 * c.expect()
+		// Twice as long after each one that did not come round: others may rest
+		// for longer than we know, and must not lose every particle to us.
+		wait = (wait + 3*c.expect()) << min(c.drops, 8)
 	} else { // the first one still has to come by those before us
 		turn += c.rest()
 	}
@@ -216,7 +224,7 @@ func (c *Core) Drop(now time.Time) wire.Particle {
 		Lap:    c.last.Lap + 1,
 		HeldUS: c.last.HeldUS,
 	}
-	c.lap = 0
+	c.drops++
 	c.take(now, &p)
 	return p
 }

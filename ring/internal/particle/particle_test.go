@@ -98,3 +98,23 @@ func TestCopyIsSentAgainWithGrowingPauses(t *testing.T) {
 		t.Errorf("a new lap left %d resends counted", c.Resends())
 	}
 }
+
+// Where others rest for much longer than this stop knows, it must not replace
+// every particle before it has come round.
+func TestSlowLapIsWaitedForInTheEnd(t *testing.T) {
+	c := New(Config{Hold: time.Millisecond, Lap: time.Second, Loss: 400 * time.Millisecond},
+		wire.Epoch{})
+	c.SetRing(3, 0)
+	now := at(0)
+	c.Begin(now)
+	const lap = 9 * time.Second
+	for range 20 {
+		now = c.lossAt()
+		c.Drop(now)
+		c.Depart(now, 1, 0)
+		if c.lossAt().Sub(now) > lap {
+			return
+		}
+	}
+	t.Errorf("after 20 particles, still replaced within %v of a lap of %v", c.lossAt().Sub(now), lap)
+}

@@ -63,6 +63,9 @@ func (d *Decoder) Decode(frame []byte) (Msg, error) {
 			return nil, fmt.Errorf("%w: particle of %d bytes", ErrMalformed, len(payload))
 		}
 		decodeParticle(&d.particle, payload)
+		if d.particle.Epoch.Counter > CounterMax || d.particle.Lap > CounterMax {
+			return nil, fmt.Errorf("%w: particle with a counter over its bound", ErrMalformed)
+		}
 		return &d.particle, nil
 	case KindBeat:
 		if err := decodeBeat(&d.beat, payload); err != nil {
@@ -119,6 +122,9 @@ func decodeBeat(m *Beat, b []byte) error {
 		return fmt.Errorf("%w: beat of %d bytes", ErrMalformed, len(b))
 	}
 	state := State(b[29])
+	if binary.BigEndian.Uint32(b[25:]) > IncarnationMax {
+		return fmt.Errorf("%w: beat with an incarnation over its bound", ErrMalformed)
+	}
 	if state > Left {
 		return fmt.Errorf("%w: beat with state %d", ErrMalformed, state)
 	}
@@ -161,11 +167,11 @@ func (d *Decoder) hello(c *cursor) *Hello {
 	h.From = c.index()
 	h.To = c.index()
 	h.FromName = c.text("name", NameMax)
-	h.Incarnation = c.u32("incarnation")
+	h.Incarnation = c.incarnation()
 	h.Boot = c.fixed32()
 	h.PID = c.u32("pid")
 	h.Build = d.buildOf(c)
-	h.Was = c.u32("incarnation")
+	h.Was = c.incarnation()
 	beat := c.take(int(c.number("beat length", FrameMax)))
 	if c.fault != "" {
 		return h
@@ -202,11 +208,11 @@ func (d *Decoder) records(c *cursor) []Record {
 func (d *Decoder) record(c *cursor) Record {
 	r := Record{
 		Origin:      c.index(),
-		Incarnation: c.u32("incarnation"),
+		Incarnation: c.incarnation(),
 		Seq:         c.u32("sequence"),
 		Boot:        c.fixed32(),
 		PID:         c.u32("pid"),
-		Epoch:       Epoch{Counter: c.uvarint(), Dropper: c.u32("dropper")},
+		Epoch:       Epoch{Counter: c.number("epoch", CounterMax), Dropper: c.u32("dropper")},
 	}
 	flags := c.byte()
 	r.Left, r.Out = flags&recordLeft != 0, flags&recordOut != 0
@@ -218,7 +224,7 @@ func (d *Decoder) record(c *cursor) Record {
 	r.Accused = make([]Accusation, n)
 	for i := range r.Accused {
 		subject := c.index()
-		packed := c.number("accused incarnation", 1<<33-1)
+		packed := c.number("accused incarnation", 2*IncarnationMax+1)
 		r.Accused[i] = Accusation{subject, uint32(packed >> 1), packed&1 != 0}
 	}
 	return r

@@ -24,7 +24,7 @@ func everyKind() []Msg {
 	record := Record{
 		Origin: RosterMax - 1, Incarnation: 300, Seq: 70_000, Boot: 0xdeadbeef, PID: 4_000_000,
 		Epoch: Epoch{Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Out: true, Build: "v1.2.3",
-		Accused: []Accusation{{1, 2, true}, {RosterMax - 1, 1<<32 - 1, false}},
+		Accused: []Accusation{{1, 2, true}, {RosterMax - 1, IncarnationMax, false}},
 	}
 	return []Msg{
 		&Hello{
@@ -35,7 +35,7 @@ func everyKind() []Msg {
 		&Refuse{Code: RefuseTaken, Text: "stop the other one: ß"},
 		&beat,
 		&Flood{Records: []Record{record, {Origin: 1, Build: "v1.2.3"}}},
-		&Cut{Marks: []Mark{{1, 2}, {RosterMax - 1, 1<<32 - 1}}},
+		&Cut{Marks: []Mark{{1, 2}, {RosterMax - 1, IncarnationMax}}},
 		&Sync{Rank: beat.Rank, Down: []Mark{{0, 0}}},
 		particle,
 		&Relay{From: 1, To: 2, Relayed: true, Frame: Append(nil, particle)[HeaderLen:]},
@@ -156,11 +156,11 @@ func TestRecordSize(t *testing.T) {
 func TestLongestListsFit(t *testing.T) {
 	marks := make([]Mark, MarksMax)
 	for i := range marks {
-		marks[i] = Mark{RosterMax - 1, 1<<32 - 1}
+		marks[i] = Mark{RosterMax - 1, IncarnationMax}
 	}
 	accused := make([]Accusation, AccusedMax)
 	for i := range accused {
-		accused[i] = Accusation{RosterMax - 1, 1<<32 - 1, true}
+		accused[i] = Accusation{RosterMax - 1, IncarnationMax, true}
 	}
 	var d Decoder
 	for _, m := range []Msg{

@@ -73,6 +73,8 @@ func (c *cursor) number(what string, most uint64) uint64 {
 
 func (c *cursor) u32(what string) uint32 { return uint32(c.number(what, 1<<32-1)) }
 
+func (c *cursor) incarnation() uint32 { return uint32(c.number("incarnation", IncarnationMax)) }
+
 func (c *cursor) index() uint32 { return uint32(c.number("index", RosterMax-1)) }
 
 // count reads the length of a list: at most most, and no more than the bytes
@@ -115,7 +117,7 @@ func (c *cursor) marks() []Mark {
 	}
 	marks := make([]Mark, n)
 	for i := range marks {
-		marks[i] = Mark{Subject: c.index(), Incarnation: c.u32("incarnation")}
+		marks[i] = Mark{Subject: c.index(), Incarnation: c.incarnation()}
 	}
 	return marks
 }

@@ -14,6 +14,10 @@ const (
 	RecordsMax = 1024     // records in one Flood
 	AccusedMax = 4096     // accusations in one record
 	MarksMax   = 8192     // marks in one Cut or Sync
+
+	// Counters stay far from where they would wrap, whatever a peer says.
+	CounterMax     = 1<<62 - 1 // of an Epoch
+	IncarnationMax = 1<<31 - 1
 )
 
 // Kind is the first byte of every frame. Zero is never sent.
