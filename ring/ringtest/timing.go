@@ -28,10 +28,10 @@ func timingOf(name string) (timing, error) {
 
 // detection is how long a silent instance may stay unknown: a beat interval
 // until it is asked, the patience for its answer and that for the re-check,
-// stretched by what round trips and jitter add.
+// stretched to twice by what the link has shown of itself, and by jitter.
 func (t timing) detection() int64 {
 	return int64(t.Beat+t.Patience+t.Answer+4*t.Settle) + 2*t.far + 4*t.far +
-		int64(t.Patience)/2
+		int64(t.Patience)
 }
 
 // silence is how long an instance may stay unknown that this fault silences.
