@@ -134,6 +134,10 @@ func (w *World) checkDeath(by *host, r *core.Report) {
 	if by.starve.within(since) && x.core.View().Instances[by.index].State != alive {
 		return // x has hung up on it, rightly
 	}
+	if own := x.core.View().Instances[x.index].Incarnation; len(r.By) == 1 &&
+		r.By[0] == r.Subject && r.Incarnation < own {
+		return // by its own word: the process before this one, which is dead
+	}
 	d := w.disturbed(x.index, since)
 	if !by.core.View().Joined || !x.core.View().Joined {
 		return // out of the ring: their return is held down

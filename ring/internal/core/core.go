@@ -41,6 +41,7 @@ const (
 	// every timeout, long against a storm's gaps. Who comes can wait for longer
 	// than who goes: when a fleet starts, that is what saves it from its own noise.
 	floodWindow = 2 * time.Millisecond
+	patientMax  = 500 * time.Millisecond
 	// weighEach is the pause between two weighings of all accusations, for each
 	// instance: a weighing costs about as much as there are accusations, and they
 	// come by the hundred when many die.
@@ -77,6 +78,7 @@ type Core struct {
 	byIdx map[int]*peer
 
 	beatAt       time.Time
+	askAt        time.Time // no early heartbeats before
 	strangerAt   time.Time
 	strangerTell time.Time // one line about those who are not of this ring at a time
 
@@ -148,7 +150,7 @@ func New(cfg Config) *Core {
 		table: flood.NewTable(cfg.Roster.Len(), cfg.Build),
 		out: flood.Outbox{
 			Window:  floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000,
-			Patient: 5*floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/4,
+			Patient: min(5*floodWindow+time.Duration(cfg.Roster.Len())*floodWindow/4, patientMax),
 		},
 		between: map[int]time.Time{}, cleared: map[int]bool{}, flaps: map[int]flap{},
 		token: particle.New(particle.Config{

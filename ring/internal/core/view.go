@@ -64,6 +64,9 @@ func (c *Core) tellView() {
 		c.viewNews = false
 		c.changes++
 		c.token.SetRing(max(c.alive, 1), c.rankOfSelf())
+		if c.minority && c.quorumOf(c.alive) {
+			c.askSoon()
+		}
 		if c.joined {
 			c.tell(Report{Kind: ViewChanged, Subject: -1,
 				Text: fmt.Sprintf("%d of %d alive", c.alive, c.n)})
@@ -91,6 +94,17 @@ func (c *Core) tellView() {
 		}
 		c.wasWhole = true
 	}
+}
+
+// askSoon has the next heartbeats sent early: they show whether those around us
+// have the same view, and until then ours cannot speak for the ring.
+func (c *Core) askSoon() {
+	at := c.now.Add(5 * floodWindow)
+	if at.Before(c.askAt) {
+		at = c.askAt
+	}
+	c.askAt = at.Add(c.cfg.Timing.Beat / 4)
+	c.beatAt = earlier(c.beatAt, at)
 }
 
 // quorumOf reports whether n instances are more than half of those that have

@@ -4,8 +4,8 @@ form
 leave 2 for 2s
 	     0.0 ms  s2: view_changed (4 of 5 alive)
 run 2s
-	     0.2 ms  s3 s1 s0 s4: left s2 incarnation 1
-	     0.2 ms  s3 s1 s0 s4: view_changed (4 of 5 alive)
+	     0.2 ms  s3 s1 s4 s0: left s2 incarnation 1
+	     0.2 ms  s3 s1 s4 s0: view_changed (4 of 5 alive)
 	     0.2 ms  s1: next_changed s3
 	     0.2 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
 	2 laps

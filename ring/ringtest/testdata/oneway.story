@@ -14,9 +14,9 @@ run 10s
 	10 laps
 # Mended.
 run 4s
-	   289.6 ms  s2 s3 s1 s4 s0: cleared s1 by s2
-	   289.6 ms  s2 s3 s4 s0 s1: good_link s1 by s2
-	   289.8 ms  s1 s4 s2 s0 s3: cleared s2 by s1
-	   289.8 ms  s1 s4 s2 s0 s3: good_link s2 by s1
+	   258.3 ms  s1 s4 s0 s2 s3: cleared s2 by s1
+	   258.3 ms  s1 s4 s0 s3 s2: good_link s2 by s1
+	   258.6 ms  s2 s3 s1 s4 s0: cleared s1 by s2
+	   258.6 ms  s2 s3 s1 s4 s0: good_link s1 by s2
 	   831.1 ms  s1: detour_off s2
 	4 laps
