@@ -434,7 +434,8 @@ func (c *Core) onBeat(cn *conn, b *wire.Beat) {
 	}
 	cn.differ, cn.differV = c.compare(b.Records == uint32(c.table.Digest()), cn.differ),
 		c.compare(b.View == uint32(c.viewID), cn.differV)
-	if cn.differ >= 2 {
+	if cn.differ >= 2 && c.now.Sub(c.recordAt) >= c.cfg.Timing.Beat {
+		// Nothing is under way any more that could make them the same.
 		cn.differ = 0
 		c.sendAll(cn)
 	}

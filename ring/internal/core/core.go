@@ -41,7 +41,7 @@ const (
 	// every timeout, long against a storm's gaps. Who comes can wait for longer
 	// than who goes: when a fleet starts, that is what saves it from its own noise.
 	floodWindow = 2 * time.Millisecond
-	patientMax  = 500 * time.Millisecond
+	patientMax  = 100 * time.Millisecond
 	// weighEach is the pause between two weighings of all accusations, for each
 	// instance: a weighing costs about as much as there are accusations, and they
 	// come by the hundred when many die.
@@ -108,6 +108,7 @@ type Core struct {
 	// The others.
 	table    *flood.Table
 	out      flood.Outbox
+	recordAt time.Time // when the last new record came
 	alive    int
 	left     int
 	viewID   uint64

@@ -39,6 +39,7 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 	}
 	c.out.Add(r.Origin, from, r.Left || r.Out || len(before)+len(r.Accused) > 0)
 	c.token.Heard(r.Epoch)
+	c.recordAt = c.now
 	c.version++
 	if len(before)+len(r.Accused) > 0 {
 		c.onAccusations(i, before, r.Accused)
