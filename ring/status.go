@@ -76,7 +76,7 @@ type Status struct {
 	Self          Name       `json:"self"`
 	Anchored      bool       `json:"anchored"`
 	CutOff        bool       `json:"cut_off"`
-	Insecure      bool       `json:"insecure"` // off loopback without TLS, because it was told so
+	Insecure      bool       `json:"insecure"` // plain connections to other hosts are permitted
 	BadLinks      []BadLink  `json:"bad_links"`
 	Epoch         Epoch      `json:"epoch"`
 	Tick          uint64     `json:"tick"`

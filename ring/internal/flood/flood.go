@@ -135,20 +135,11 @@ func (t *Table) Top() wire.Epoch { return t.top }
 // Incarnation is the one the table knows of origin, 0 for none.
 func (t *Table) Incarnation(origin int) uint32 { return t.slots[origin].inc }
 
-// Seq is the sequence number of the record held of origin.
-func (t *Table) Seq(origin int) uint32 { return t.slots[origin].seq }
-
 // Boot is the process that wrote the record held of origin.
 func (t *Table) Boot(origin int) uint32 { return t.slots[origin].boot }
 
 // PID is the process id that origin told.
 func (t *Table) PID(origin int) uint32 { return t.slots[origin].bits & pidMask }
-
-// Left reports whether origin said goodbye at its incarnation.
-func (t *Table) Left(origin int) bool { return t.slots[origin].bits&leftBit != 0 }
-
-// Out reports whether origin said that it is not in the ring.
-func (t *Table) Out(origin int) bool { return t.slots[origin].bits&outBit != 0 }
 
 // Build is the version that origin told.
 func (t *Table) Build(origin int) string {
@@ -199,9 +190,6 @@ func (t *Table) Record(origin int) (r wire.Record, ok bool) {
 		Out: s.bits&outBit != 0, Build: t.Build(origin), Accused: t.Accused(origin),
 	}, true
 }
-
-// Len is the number of origins.
-func (t *Table) Len() int { return len(t.slots) }
 
 // Outbox gathers the origins whose records are to be handed on.
 type Outbox struct {

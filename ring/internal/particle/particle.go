@@ -95,9 +95,6 @@ func (c *Core) Resting() bool { return c.resting }
 // Sent reports whether the newest particle has left for the next stop.
 func (c *Core) Sent() bool { return c.sent }
 
-// LapTime is the smoothed lap time, 0 while unknown.
-func (c *Core) LapTime() time.Duration { return c.lap }
-
 // Arrive offers p to the guard: it passes only if its (epoch, lap) is strictly
 // greater than the last that passed.
 func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
