@@ -43,7 +43,7 @@ It exits with 1 when an invariant is broken, and prints which, the last of the
 trace, the shortest schedule found and the command that does it again.`,
 		Example: `  ring sim --seed 17 --nodes 5 --faults crash,cut
   ring sim --seeds 1000 --nodes 7 --faults all
-  ring sim --nodes 10000 --duration 0`,
+  ring sim --nodes 1000 --duration 0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.OutOrStdout(), cmd.ErrOrStderr())
