@@ -292,6 +292,22 @@ func (l *lan) count(kind ReportKind, subject int) (n int) {
 	return n
 }
 
+// wantBackOnce wants i to be in everybody's ring again, and to have died once.
+func (l *lan) wantBackOnce(t *testing.T, i int) {
+	t.Helper()
+	for _, h := range l.hosts {
+		if v := h.core.View(); v.Instances[i].State != wire.Alive || v.CutOff {
+			t.Errorf("%d thinks %d is %v, cut off %v", h.i, i, v.Instances[i].State, v.CutOff)
+		}
+	}
+	if got, want := l.count(Died, i), len(l.hosts)-1; got != want {
+		t.Errorf("%d deaths told, want %d", got, want)
+	}
+	if t.Failed() {
+		l.tail()
+	}
+}
+
 func TestFrozenIsFoundAndComesBack(t *testing.T) {
 	for _, n := range []int{3, 7, 11} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -307,17 +323,7 @@ func TestFrozenIsFoundAndComesBack(t *testing.T) {
 			l.run(time.Second)
 			l.thaw(2)
 			l.run(time.Second)
-			for _, h := range l.hosts {
-				if v := h.core.View(); v.Instances[2].State != wire.Alive || v.CutOff {
-					t.Errorf("%d thinks 2 is %v, cut off %v", h.i, v.Instances[2].State, v.CutOff)
-				}
-			}
-			if got := l.count(Died, 2); got != n-1 {
-				t.Errorf("%d deaths told, want %d", got, n-1)
-			}
-			if t.Failed() {
-				l.tail()
-			}
+			l.wantBackOnce(t, 2)
 		})
 	}
 }
@@ -387,17 +393,7 @@ func TestH5CutOffKnowsItAndComesBack(t *testing.T) {
 				}
 				l.lost = nil
 				l.run(time.Second)
-				for _, h := range l.hosts {
-					if v := h.core.View(); v.Instances[2].State != wire.Alive || v.CutOff {
-						t.Errorf("%d thinks 2 is %v, cut off %v", h.i, v.Instances[2].State, v.CutOff)
-					}
-				}
-				if got := l.count(Died, 2); got != n-1 {
-					t.Errorf("%d deaths told, want %d", got, n-1)
-				}
-				if t.Failed() {
-					l.tail()
-				}
+				l.wantBackOnce(t, 2)
 			})
 		}
 	}

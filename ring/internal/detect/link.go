@@ -53,18 +53,17 @@ func (p *Pulse) Fill(now time.Time, b *wire.Beat) {
 	}
 }
 
-// Hear takes a beat of the other side. rtt is the round trip that its echo
-// shows, 0 if it shows none.
-func (p *Pulse) Hear(now time.Time, b *wire.Beat) (rtt time.Duration) {
+// Hear takes a beat of the other side, and learns the round trip from its echo.
+func (p *Pulse) Hear(now time.Time, b *wire.Beat) {
 	if b.Seq > p.heard {
 		p.heard, p.at = b.Seq, now
 	}
 	echo := b.Echo
 	if echo == 0 || echo > p.seq || p.seq-echo >= remembered {
-		return 0
+		return
 	}
 	if sent := p.sent[echo%remembered]; !sent.IsZero() {
-		rtt = now.Sub(sent) - time.Duration(b.EchoAgeUS)*time.Microsecond
+		rtt := now.Sub(sent) - time.Duration(b.EchoAgeUS)*time.Microsecond
 		p.sent[echo%remembered] = time.Time{}
 		p.learn(min(max(rtt, time.Microsecond), rttMax))
 	}
@@ -73,7 +72,6 @@ func (p *Pulse) Hear(now time.Time, b *wire.Beat) (rtt time.Duration) {
 	} else if next := p.sent[(echo+1)%remembered]; !next.IsZero() && next.After(p.open) {
 		p.open = next
 	}
-	return max(rtt, 0)
 }
 
 // learn is RFC 6298, section 2.
