@@ -5,14 +5,13 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"ringofservers.dev/ring/internal/wire"
 )
 
-// History names one line of committed entries, from its bootstrap on. A
-// recovery or a restore begins another one.
-type History [16]byte
-
-// None is the history of who has never heard of one.
-var None History
+// History names one line of committed entries, from its bootstrap on; zero is
+// none. A recovery or a restore begins another one.
+type History = wire.History
 
 // Identity says which history a log is of, and who writes it.
 type Identity struct {

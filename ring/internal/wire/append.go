@@ -13,7 +13,8 @@ const HeaderLen = 4
 // Fixed payload widths in bytes, without the kind byte.
 const (
 	beatLen     = 36
-	particleLen = 44
+	particleLen = 82 // without its stamps
+	stampLen    = 3
 )
 
 // Append adds m to dst as one whole frame, header included, and returns the
@@ -45,7 +46,10 @@ func Append(dst []byte, m Msg) []byte {
 	case *Bye:
 		dst = appendText(dst, m.Text, TextMax)
 	default:
-		panic(fmt.Sprintf("BUG: wire: %T is no message", m))
+		var ok bool
+		if dst, ok = appendBus(dst, m); !ok {
+			panic(fmt.Sprintf("BUG: wire: %T is no message", m))
+		}
 	}
 	length := len(dst) - start - HeaderLen
 	if length > FrameMax+1 {
@@ -71,14 +75,26 @@ const (
 func appendParticle(dst []byte, p *Particle) []byte {
 	dst = appendEpoch(dst, p.Epoch)
 	dst = binary.BigEndian.AppendUint64(dst, p.Lap)
+	dst = binary.BigEndian.AppendUint64(dst, p.Base)
+	dst = binary.BigEndian.AppendUint64(dst, p.Limit)
 	dst = binary.BigEndian.AppendUint64(dst, p.HeldUS)
+	dst = binary.BigEndian.AppendUint32(dst, p.AgeUS)
 	dst = binary.BigEndian.AppendUint32(dst, p.SlowStop)
 	dst = binary.BigEndian.AppendUint32(dst, p.SlowUS)
 	dst = binary.BigEndian.AppendUint32(dst, p.WasStop)
-	return binary.BigEndian.AppendUint32(dst, p.WasUS)
+	dst = binary.BigEndian.AppendUint32(dst, p.WasUS)
+	dst = binary.BigEndian.AppendUint64(dst, p.Conf)
+	dst = appendFlag(dst, p.Anchored)
+	dst = append(dst, p.Voters)
+	for _, s := range p.Stamps[:p.Voters] {
+		dst = binary.BigEndian.AppendUint16(dst, s.Voter)
+		dst = append(dst, byte(s.Role))
+	}
+	return dst
 }
 
 func appendEpoch(dst []byte, e Epoch) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, e.Number)
 	dst = binary.BigEndian.AppendUint64(dst, e.Counter)
 	return binary.BigEndian.AppendUint32(dst, e.Dropper)
 }
@@ -140,6 +156,7 @@ func appendRecord(dst []byte, r *Record) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.Seq))
 	dst = binary.BigEndian.AppendUint32(dst, r.Boot)
 	dst = binary.AppendUvarint(dst, uint64(r.PID))
+	dst = binary.AppendUvarint(dst, r.Epoch.Number)
 	dst = binary.AppendUvarint(dst, r.Epoch.Counter)
 	dst = binary.AppendUvarint(dst, uint64(r.Epoch.Dropper))
 	flags := byte(0)
@@ -164,7 +181,7 @@ func recordLen(r *Record) int {
 	build := len(presentable(r.Build, BuildMax))
 	n := uvarintLen(uint64(r.Origin)) + uvarintLen(uint64(r.Incarnation)) +
 		uvarintLen(uint64(r.Seq)) + 4 + uvarintLen(uint64(r.PID)) +
-		uvarintLen(r.Epoch.Counter) + uvarintLen(uint64(r.Epoch.Dropper)) + 1 +
+		uvarintLen(r.Epoch.Number) + uvarintLen(r.Epoch.Counter) + uvarintLen(uint64(r.Epoch.Dropper)) + 1 +
 		uvarintLen(uint64(build)) + build + uvarintLen(uint64(len(r.Accused)))
 	for _, a := range r.Accused {
 		n += uvarintLen(uint64(a.Subject)) + uvarintLen(incarnationAndProof(a))
@@ -192,8 +209,8 @@ func appendMarks(dst []byte, marks []Mark) []byte {
 }
 
 func appendRelay(dst []byte, r *Relay) []byte {
-	if len(r.Frame) == 0 || Kind(r.Frame[0]) != KindParticle {
-		panic("BUG: wire: a relay carries what is no particle")
+	if !mayRide(r.Frame) {
+		panic("BUG: wire: a relay carries what may not ride")
 	}
 	dst = appendIndex(dst, r.From)
 	dst = appendIndex(dst, r.To)

@@ -59,12 +59,8 @@ func (d *Decoder) Decode(frame []byte) (Msg, error) {
 	kind, payload := Kind(frame[0]), frame[1:]
 	switch kind {
 	case KindParticle:
-		if len(payload) < particleLen {
-			return nil, fmt.Errorf("%w: particle of %d bytes", ErrMalformed, len(payload))
-		}
-		decodeParticle(&d.particle, payload)
-		if d.particle.Epoch.Counter > CounterMax || d.particle.Lap > CounterMax {
-			return nil, fmt.Errorf("%w: particle with a counter over its bound", ErrMalformed)
+		if err := decodeParticle(&d.particle, payload); err != nil {
+			return nil, err
 		}
 		return &d.particle, nil
 	case KindBeat:
@@ -102,19 +98,45 @@ func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
 	case KindBye:
 		return &Bye{Text: c.text("text", TextMax)}, nil
 	}
+	if m := c.bus(kind); m != nil {
+		return m, nil
+	}
 	return nil, fmt.Errorf("%w: %d", ErrUnknownKind, kind)
 }
 
-// decodeParticle reads b, which has particleLen bytes or more.
-func decodeParticle(p *Particle, b []byte) {
-	p.Epoch.Counter = binary.BigEndian.Uint64(b)
-	p.Epoch.Dropper = binary.BigEndian.Uint32(b[8:])
-	p.Lap = binary.BigEndian.Uint64(b[12:])
-	p.HeldUS = binary.BigEndian.Uint64(b[20:])
-	p.SlowStop = binary.BigEndian.Uint32(b[28:])
-	p.SlowUS = binary.BigEndian.Uint32(b[32:])
-	p.WasStop = binary.BigEndian.Uint32(b[36:])
-	p.WasUS = binary.BigEndian.Uint32(b[40:])
+func decodeParticle(p *Particle, b []byte) error {
+	if len(b) < particleLen {
+		return fmt.Errorf("%w: particle of %d bytes", ErrMalformed, len(b))
+	}
+	n := int(b[particleLen-1])
+	if n > VotersMax || len(b) < particleLen+n*stampLen {
+		return fmt.Errorf("%w: particle with %d stamps in %d bytes", ErrMalformed, n, len(b))
+	}
+	p.Epoch.Number = binary.BigEndian.Uint64(b)
+	p.Epoch.Counter = binary.BigEndian.Uint64(b[8:])
+	p.Epoch.Dropper = binary.BigEndian.Uint32(b[16:])
+	p.Lap = binary.BigEndian.Uint64(b[20:])
+	p.Base = binary.BigEndian.Uint64(b[28:])
+	p.Limit = binary.BigEndian.Uint64(b[36:])
+	p.HeldUS = binary.BigEndian.Uint64(b[44:])
+	p.AgeUS = binary.BigEndian.Uint32(b[52:])
+	p.SlowStop = binary.BigEndian.Uint32(b[56:])
+	p.SlowUS = binary.BigEndian.Uint32(b[60:])
+	p.WasStop = binary.BigEndian.Uint32(b[64:])
+	p.WasUS = binary.BigEndian.Uint32(b[68:])
+	p.Conf = binary.BigEndian.Uint64(b[72:])
+	p.Anchored = b[80]&1 != 0
+	p.Voters = uint8(n)
+	for i := range n {
+		s := b[particleLen+i*stampLen:]
+		p.Stamps[i] = Stamp{Voter: binary.BigEndian.Uint16(s), Role: Role(s[2])}
+	}
+	clear(p.Stamps[n:])
+	if p.Epoch.Number > CounterMax || p.Epoch.Counter > CounterMax || p.Lap > CounterMax ||
+		p.Limit > CounterMax {
+		return fmt.Errorf("%w: particle with a counter over its bound", ErrMalformed)
+	}
+	return nil
 }
 
 func decodeBeat(m *Beat, b []byte) error {
@@ -183,7 +205,7 @@ func (d *Decoder) hello(c *cursor) *Hello {
 }
 
 // recordMin is the length of the shortest record with its length before it.
-const recordMin = 14
+const recordMin = 15
 
 func (d *Decoder) records(c *cursor) []Record {
 	n := c.count("records", RecordsMax, recordMin)
@@ -212,7 +234,10 @@ func (d *Decoder) record(c *cursor) Record {
 		Seq:         c.u32("sequence"),
 		Boot:        c.fixed32(),
 		PID:         c.u32("pid"),
-		Epoch:       Epoch{Counter: c.number("epoch", CounterMax), Dropper: c.u32("dropper")},
+		Epoch: Epoch{
+			Number: c.number("epoch", CounterMax), Counter: c.number("epoch", CounterMax),
+			Dropper: c.u32("dropper"),
+		},
 	}
 	flags := c.byte()
 	r.Left, r.Out = flags&recordLeft != 0, flags&recordOut != 0
@@ -249,10 +274,16 @@ func relay(c *cursor) *Relay {
 	frame := c.bytes("relayed frame", FrameMax)
 	switch {
 	case c.fault != "":
-	case len(frame) == 0 || Kind(frame[0]) != KindParticle:
-		c.fail("what is relayed is no particle")
+	case !mayRide(frame):
+		c.fail("what is relayed may not ride")
 	default:
 		r.Frame = append([]byte(nil), frame...)
 	}
 	return r
+}
+
+// mayRide reports whether a relay may carry the frame: the particle, and what
+// voters say to each other.
+func mayRide(frame []byte) bool {
+	return len(frame) > 0 && (Kind(frame[0]) == KindParticle || Kind(frame[0]) == KindRaft)
 }

@@ -18,12 +18,15 @@ func everyKind() []Msg {
 		You:  You{Incarnation: 4, State: Left, Boot: 5, Damped: 600},
 	}
 	particle := &Particle{
-		Epoch: Epoch{Counter: 7, Dropper: 10}, Lap: 1 << 40, HeldUS: 999,
-		SlowStop: 3, SlowUS: 4000, WasStop: 5, WasUS: 6000,
+		Epoch: Epoch{Number: 3, Counter: 7, Dropper: 10}, Lap: 1 << 40, HeldUS: 999,
+		Base: 1<<64 - 5, Limit: 1 << 41, AgeUS: 77,
+		SlowStop: 3, SlowUS: 4000, WasStop: 5, WasUS: 6000, Anchored: true, Conf: 12, Voters: 2,
+		Stamps: [VotersMax]Stamp{{3, Votes | Stamped}, {RosterMax - 1, Votes | Leaves}},
 	}
+	history := History{1, 2, 15: 16}
 	record := Record{
 		Origin: RosterMax - 1, Incarnation: 300, Seq: 70_000, Boot: 0xdeadbeef, PID: 4_000_000,
-		Epoch: Epoch{Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Out: true, Build: "v1.2.3",
+		Epoch: Epoch{Number: 1 << 40, Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Out: true, Build: "v1.2.3",
 		Accused: []Accusation{{1, 2, true}, {RosterMax - 1, IncarnationMax, false}},
 	}
 	return []Msg{
@@ -39,7 +42,22 @@ func everyKind() []Msg {
 		&Sync{Rank: beat.Rank, Down: []Mark{{0, 0}}},
 		particle,
 		&Relay{From: 1, To: 2, Relayed: true, Frame: Append(nil, particle)[HeaderLen:]},
+		&Relay{From: 1, To: 2, Frame: Append(nil, &Raft{Payload: []byte("vote")})[HeaderLen:]},
 		&Bye{Text: "leaving"},
+		&Status{
+			History: history, Era: 2, Applied: 1 << 40, Log: 3, Yours: 4, Leader: RosterMax,
+			Boot: 1<<32 - 1, Blank: true,
+		},
+		&Raft{History: history, Payload: []byte("append")},
+		&Propose{History: history, Command: []byte("put")},
+		&Ask{History: history, Try: 1<<64 - 1}, &Answer{Try: 1<<64 - 1, Index: 5},
+		&Pull{History: history, From: 1 << 40, Want: 7, Offset: 8, State: true},
+		&Entries{
+			History: history, Era: 1, First: 9,
+			Entries: []Entry{{Term: 2, Type: 1, Data: []byte("x")}, {}},
+		},
+		&Chunk{History: history, Era: 1, Index: 9, Total: 100, Offset: 50, Data: []byte("half")},
+		&Status{}, &Raft{}, &Propose{}, &Ask{}, &Answer{}, &Pull{}, &Entries{}, &Chunk{},
 		&Hello{}, &Refuse{}, &Beat{}, &Flood{}, &Cut{}, &Sync{}, &Particle{}, &Bye{},
 	}
 }

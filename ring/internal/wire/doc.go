@@ -8,7 +8,7 @@
 //	 u32 BE  u8     length-1 bytes
 //	        ╰────── what Decode takes ─────────╯
 //
-//	Particle  kind │ counter u64 │ dropper u32 │ lap u64 │ held u64 │ slow, was 8 B
+//	Particle  kind │ epoch 20 B │ lap, base, limit, held u64 │ … │ stamps, 3 B each
 //	Beat      kind │ seq, echo, age, records, view u32 │ rank 5 B │ you 11 B
 //
 // The Particle and the Beat have fixed widths and cost no allocation in either

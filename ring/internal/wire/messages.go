@@ -1,5 +1,7 @@
 package wire
 
+import "cmp"
+
 // ProtocolVersion is what this build speaks; a peer may be one version behind.
 const ProtocolVersion = 1
 
@@ -48,29 +50,23 @@ const (
 	Left // said goodbye
 )
 
-// Epoch orders particles that no quorum has anchored: by counter, then by who
-// dropped it.
+// Epoch names a particle. One that the bus dropped has Counter 0, and Number is
+// the entry's; one that was dropped where no quorum could agree has a Counter,
+// and the highest Number its dropper knew.
 type Epoch struct {
+	Number  uint64
 	Counter uint64
 	Dropper uint32
 }
 
 // Compare returns -1, 0 or +1 as e is older than, equal to or newer than f.
 func (e Epoch) Compare(f Epoch) int {
-	switch {
-	case e.Counter != f.Counter:
-		if e.Counter < f.Counter {
-			return -1
-		}
-		return 1
-	case e.Dropper != f.Dropper:
-		if e.Dropper < f.Dropper {
-			return -1
-		}
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(e.Number, f.Number), cmp.Compare(e.Counter, f.Counter),
+		cmp.Compare(e.Dropper, f.Dropper))
 }
+
+// Detached reports whether no quorum stands behind the particle's epoch.
+func (e Epoch) Detached() bool { return e.Counter > 0 }
 
 // Rank orders the views of two components that meet again: the one with the
 // quorum, then the larger, then the one that holds the smallest index, wins.
@@ -179,12 +175,54 @@ type Sync struct {
 type Particle struct {
 	Epoch  Epoch
 	Lap    uint64
+	Base   uint64 // the tick of a lap is Base plus the lap, wrapping
+	Limit  uint64 // first tick not reserved for this epoch
 	HeldUS uint64 // microseconds of declared rest, summed since this epoch was dropped
+	AgeUS  uint32 // microseconds since this lap began: time at stops and half round trips
 
 	// The slowest stop by half the round trip to its next: so far on this lap,
 	// and of the lap before. SlowUS and WasUS are microseconds.
 	SlowStop, SlowUS uint32
 	WasStop, WasUS   uint32
+
+	Anchored bool   // a quorum has stamped the lap before: this one counts
+	Conf     uint64 // the entry that made these the voters
+	Voters   uint8  // how many
+	Stamps   [VotersMax]Stamp
+}
+
+// Stamp is what a voter did with the particle on this lap.
+type Stamp struct {
+	Voter uint16 // index
+	Role  Role
+}
+
+// Role says how a voter counts, and whether it has stamped.
+type Role uint8
+
+// Roles; while voters change, one may count in both sets.
+const (
+	Votes   Role = 1 << iota // in the present set, or the one to come
+	Leaves                   // in the set that is being left
+	Stamped                  // and it has not heard of a later epoch
+)
+
+// Quorum reports whether enough voters have stamped this lap: more than half,
+// of both sets while they change.
+func (p *Particle) Quorum() bool {
+	var votes, stamped, leaves, left int
+	for _, s := range p.Stamps[:p.Voters] {
+		has := int(s.Role&Stamped) / int(Stamped)
+		if s.Role&Votes != 0 {
+			votes++
+			stamped += has
+		}
+		if s.Role&Leaves != 0 {
+			leaves++
+			left += has
+		}
+	}
+	return 2*stamped > votes && (leaves == 0 || 2*left > leaves)
 }
 
 // Relay carries a frame past a link that is bad: to the relay, which passes it
@@ -192,7 +230,7 @@ type Particle struct {
 type Relay struct {
 	From, To uint32
 	Relayed  bool
-	Frame    []byte // one frame, kind byte first; only a Particle may ride
+	Frame    []byte // one frame, kind byte first; only a Particle or a Raft may ride
 }
 
 // Bye closes a link in order.

@@ -1,0 +1,106 @@
+package bus
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Encode writes the whole state; equal states give equal bytes.
+func (s *State) Encode() []byte {
+	b := make([]byte, 0, 256+s.bytes+s.bytes/8)
+	b = append(b, format)
+	u := func(n ...uint64) {
+		for _, n := range n {
+			b = binary.AppendUvarint(b, n)
+		}
+	}
+	u(s.applied, s.term)
+	b = append(b, s.chain[:]...)
+	e := &s.epoch
+	u(s.fence, e.Number, uint64(e.Dropper), e.Term, e.Lap, e.Base, e.Limit, s.viewRev)
+
+	u(uint64(len(s.keys)))
+	for _, k := range slices.Sorted(maps.Keys(s.keys)) {
+		v := s.keys[k]
+		b = appendBytes(appendBytes(b, k), v.Value)
+		u(v.Created, v.Modified)
+	}
+	u(uint64(len(s.leases)))
+	for _, l := range s.Leases() {
+		b = appendBytes(b, l.Name)
+		u(uint64(l.Holder), uint64(l.Life), l.Fence, uint64(l.TTL), l.Granted, l.Renewed)
+	}
+	u(uint64(len(s.members)))
+	for _, i := range slices.Sorted(maps.Keys(s.members)) {
+		m := s.members[i]
+		u(uint64(i), uint64(m.State), uint64(m.Incarnation), m.Revision)
+	}
+	u(uint64(len(s.logs)))
+	for _, i := range slices.Sorted(maps.Keys(s.logs)) {
+		u(uint64(i), uint64(s.logs[i].Generation), uint64(s.logs[i].Boot))
+	}
+	u(uint64(len(s.sessions)))
+	for _, i := range slices.Sorted(maps.Keys(s.sessions)) {
+		ses := s.sessions[i]
+		u(uint64(i), uint64(ses.life), ses.low, uint64(len(ses.done)))
+		for _, seq := range slices.Sorted(maps.Keys(ses.done)) {
+			r := ses.done[seq]
+			u(seq, uint64(r.Kind), uint64(r.Code), r.Rev, r.Fence, uint64(r.Holder))
+		}
+	}
+	return b
+}
+
+// Restore reads what Encode wrote; it trusts nothing in it.
+func Restore(b []byte) (*State, error) {
+	r := reader{rest: b}
+	if v := r.byte(); v > format {
+		return nil, ErrNewer
+	}
+	s := New()
+	s.applied, s.term = r.uint(), r.uint()
+	if len(r.rest) < len(s.chain) {
+		return nil, ErrMalformed
+	}
+	r.rest = r.rest[copy(s.chain[:], r.rest):]
+	s.fence = r.uint()
+	s.epoch = Epoch{
+		Number: r.uint(), Dropper: r.u32(), Term: r.uint(), Lap: r.uint(), Base: r.uint(),
+		Limit: r.uint(),
+	}
+	s.viewRev = r.uint()
+	for range r.count(StateMax, 4) {
+		k, v := string(r.bytes(KeyMax)), append([]byte(nil), r.bytes(ValueMax)...)
+		s.keys[k] = Entry{Value: v, Created: r.uint(), Modified: r.uint()}
+		s.bytes += len(k) + len(v)
+	}
+	for range r.count(LeasesMax, 7) {
+		l := Lease{Name: string(r.bytes(KeyMax)), Holder: r.u32(), Life: r.u32(), Fence: r.uint(),
+			TTL: time.Duration(r.uint()), Granted: r.uint(), Renewed: r.uint()}
+		s.leases[l.Name] = l
+	}
+	for range r.count(len(r.rest), 4) {
+		i := r.u32()
+		s.members[i] = Member{State: uint8(r.u32()), Incarnation: r.u32(), Revision: r.uint()}
+	}
+	for range r.count(len(r.rest), 3) {
+		i := r.u32()
+		s.logs[i] = Log{Generation: r.u32(), Boot: r.u32()}
+	}
+	for range r.count(len(r.rest), 4) {
+		i := r.u32()
+		ses := &session{life: r.u32(), low: r.uint(), done: map[uint64]Result{}}
+		for range r.count(len(r.rest), 6) {
+			req := Request{Origin: i, Life: ses.life, Seq: r.uint()}
+			ses.done[req.Seq] = Result{Req: req, Kind: Kind(r.byte()), Code: Code(r.byte()),
+				Rev: r.uint(), Fence: r.uint(), Holder: r.u32()}
+		}
+		s.sessions[i] = ses
+	}
+	if r.fail || len(r.rest) > 0 || s.bytes > StateMax {
+		return nil, ErrMalformed
+	}
+	return s, nil
+}

@@ -1,0 +1,417 @@
+package bus
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+)
+
+// blockMax bounds how many ticks one entry may reserve.
+const blockMax = 1 << 32
+
+// Code is how a request ended.
+type Code uint8
+
+// Codes.
+const (
+	Done     Code = iota
+	Conflict      // the condition does not hold: Result.Rev is the key's revision, 0 for none
+	Held          // somebody else holds the lease: Result.Holder
+	Gone          // the lease is not, or no longer, the one of that fence
+	Full          // StateMax or LeasesMax is reached
+	Bad           // the command is not one that this machine knows
+)
+
+// Result is what became of one command.
+type Result struct {
+	Kind   Kind
+	Req    Request
+	Code   Code
+	Rev    uint64 // of the key after it
+	Fence  uint64 // of the lease
+	Holder uint32
+}
+
+// Entry is a key's value and the revision that wrote it.
+type Entry struct {
+	Value    []byte
+	Created  uint64
+	Modified uint64
+}
+
+// Lease is one that is held.
+type Lease struct {
+	Name    string
+	Holder  uint32 // index
+	Life    uint32 // of the holder's process
+	Fence   uint64
+	TTL     time.Duration
+	Granted uint64 // revision
+	Renewed uint64 // revision of the newest renewal, Granted before the first
+}
+
+// Epoch is the particle of the fleet: the newest drop and its ticks.
+//
+// The tick of a lap is Base plus the lap, wrapping, so that one lap has one
+// number whoever counts it; only numbers below Limit may be counted.
+type Epoch struct {
+	Number  uint64
+	Dropper uint32 // index of the leader that dropped it
+	Term    uint64 // in which it was the leader
+	Lap     uint64 // the first one
+	Base    uint64
+	Limit   uint64 // first number not reserved
+}
+
+// Tick is the number of a lap of this epoch.
+func (e *Epoch) Tick(lap uint64) uint64 { return e.Base + lap }
+
+// Member is what the numbered view says of one instance.
+type Member struct {
+	State       uint8
+	Incarnation uint32
+	Revision    uint64 // of the change
+}
+
+// Log is the newest log of an instance, and the process that began it: who it
+// is that may write it.
+type Log struct {
+	Generation uint32
+	Boot       uint32
+}
+
+// session remembers what a process asked for, as long as it may ask again.
+type session struct {
+	life uint32
+	low  uint64
+	done map[uint64]Result
+}
+
+// State is all that was agreed on. Use New.
+type State struct {
+	applied  uint64
+	term     uint64
+	chain    [sha256.Size]byte
+	bytes    int // of keys and values
+	keys     map[string]Entry
+	leases   map[string]Lease
+	fence    uint64
+	epoch    Epoch
+	members  map[uint32]Member
+	viewRev  uint64
+	logs     map[uint32]Log
+	sessions map[uint32]*session
+}
+
+// New is the state before the first entry.
+func New() *State {
+	return &State{
+		keys: map[string]Entry{}, leases: map[string]Lease{}, members: map[uint32]Member{},
+		logs: map[uint32]Log{}, sessions: map[uint32]*session{},
+	}
+}
+
+// Applied is the index of the newest entry applied.
+func (s *State) Applied() uint64 { return s.applied }
+
+// AppliedTerm is its term.
+func (s *State) AppliedTerm() uint64 { return s.term }
+
+// Chain is a hash over all entries applied: equal for equal histories only.
+func (s *State) Chain() [sha256.Size]byte { return s.chain }
+
+// Epoch is the newest drop; its number is 0 before the first.
+func (s *State) Epoch() Epoch { return s.epoch }
+
+// Fence is the highest fencing number given.
+func (s *State) Fence() uint64 { return s.fence }
+
+// ViewRevision is the entry that changed the view last.
+func (s *State) ViewRevision() uint64 { return s.viewRev }
+
+// Member is what the numbered view says of instance i; the zero Member before
+// it was first seen.
+func (s *State) Member(i int) Member { return s.members[uint32(i)] }
+
+// Log is the newest log that instance i was admitted with.
+func (s *State) Log(i int) Log { return s.logs[uint32(i)] }
+
+// Get returns a key.
+func (s *State) Get(key string) (Entry, bool) {
+	e, ok := s.keys[key]
+	return e, ok
+}
+
+// Keys lists the keys that begin with prefix, in order.
+func (s *State) Keys(prefix string) []string {
+	var out []string
+	for k := range s.keys {
+		if len(k) >= len(prefix) && k[:len(prefix)] == prefix {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Lease returns the lease of that name.
+func (s *State) Lease(name string) (Lease, bool) {
+	l, ok := s.leases[name]
+	return l, ok
+}
+
+// Leases lists those that are held, by name.
+func (s *State) Leases() []Lease {
+	out := make([]Lease, 0, len(s.leases))
+	for _, l := range s.leases {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b Lease) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1 // names differ
+	})
+	return out
+}
+
+// Advance notes an entry that is not a command: a new leader's empty one, or a
+// change of voters.
+func (s *State) Advance(index, term uint64, data []byte) {
+	var head [16]byte
+	binary.BigEndian.PutUint64(head[:], index)
+	binary.BigEndian.PutUint64(head[8:], term)
+	h := sha256.New()
+	h.Write(s.chain[:])
+	h.Write(head[:])
+	h.Write(data)
+	h.Sum(s.chain[:0])
+	s.applied, s.term = index, term
+}
+
+// Apply applies one command, whose encoded form is data. Entries must be applied
+// in order of index, each once.
+func (s *State) Apply(index, term uint64, data []byte, c *Command) Result {
+	s.Advance(index, term, data)
+	if c.Req == (Request{}) {
+		return s.do(c)
+	}
+	ses := s.session(c.Req)
+	if ses == nil {
+		return Result{Kind: c.Kind, Req: c.Req, Code: Gone} // of a process that is no more
+	}
+	if was, ok := ses.done[c.Req.Seq]; ok {
+		return was
+	}
+	if c.Req.Seq < ses.low {
+		return Result{Kind: c.Kind, Req: c.Req, Code: Gone}
+	}
+	r := s.do(c)
+	ses.done[c.Req.Seq] = r
+	return r
+}
+
+// session finds that of a request and forgets what will not be asked again. A
+// later process of an instance begins a new one; an earlier one has none.
+func (s *State) session(r Request) *session {
+	ses := s.sessions[r.Origin]
+	if ses == nil || ses.life < r.Life {
+		ses = &session{life: r.Life, done: map[uint64]Result{}}
+		s.sessions[r.Origin] = ses
+	}
+	if ses.life > r.Life {
+		return nil
+	}
+	if r.Low > ses.low {
+		ses.low = r.Low
+		for seq := range ses.done {
+			if seq < ses.low {
+				delete(ses.done, seq)
+			}
+		}
+	}
+	return ses
+}
+
+func (s *State) do(c *Command) Result {
+	r := Result{Kind: c.Kind, Req: c.Req}
+	switch c.Kind {
+	case Put:
+		s.put(c, &r)
+	case Delete:
+		s.del(c, &r)
+	case Grant:
+		s.grant(c, &r)
+	case Renew, Release, Expire:
+		s.endLease(c, &r)
+	case Drop:
+		s.drop(c, &r)
+	case Extend:
+		if c.Epoch != s.epoch.Number || c.Limit <= s.epoch.Limit ||
+			c.Limit-s.epoch.Limit > blockMax {
+			r.Code = Conflict
+			break
+		}
+		s.epoch.Limit = c.Limit
+	case View:
+		s.view(c)
+	case Admit:
+		for _, h := range c.Changes {
+			if h.Incarnation > s.logs[h.Index].Generation {
+				s.logs[h.Index] = Log{h.Incarnation, h.Boot}
+			}
+		}
+	case Leap:
+		s.leap(c)
+	default:
+		r.Code = Bad
+	}
+	return r
+}
+
+// holds reports whether the condition of c does.
+func holds(c *Command, e Entry, ok bool) bool {
+	switch c.If {
+	case Always:
+		return true
+	case IfAbsent:
+		return !ok
+	case IfEqual:
+		return ok && e.Modified == c.Rev
+	}
+	return false
+}
+
+func (s *State) put(c *Command, r *Result) {
+	e, ok := s.keys[c.Key]
+	r.Rev = e.Modified
+	grown := len(c.Value) - len(e.Value)
+	if !ok {
+		grown += len(c.Key)
+	}
+	switch {
+	case !holds(c, e, ok):
+		r.Code = Conflict
+		return
+	case grown > 0 && s.bytes+grown > StateMax:
+		r.Code = Full
+		return
+	}
+	s.bytes += grown
+	if !ok {
+		e.Created = s.applied
+	}
+	e.Value, e.Modified = c.Value, s.applied
+	s.keys[c.Key] = e
+	r.Rev = s.applied
+}
+
+func (s *State) del(c *Command, r *Result) {
+	e, ok := s.keys[c.Key]
+	r.Rev = e.Modified
+	if !holds(c, e, ok) {
+		r.Code = Conflict
+		return
+	}
+	if !ok {
+		r.Code = Gone
+		return
+	}
+	s.bytes -= len(c.Key) + len(e.Value)
+	delete(s.keys, c.Key)
+	r.Rev = s.applied
+}
+
+// grant gives a lease that nobody holds. Fences only grow, over all names.
+func (s *State) grant(c *Command, r *Result) {
+	if l, ok := s.leases[c.Key]; ok {
+		r.Code, r.Holder, r.Fence = Held, l.Holder, l.Fence
+		return
+	}
+	if len(s.leases) >= LeasesMax {
+		r.Code = Full
+		return
+	}
+	s.fence++
+	s.leases[c.Key] = Lease{
+		Name: c.Key, Holder: c.Req.Origin, Life: c.Req.Life, Fence: s.fence, TTL: c.TTL,
+		Granted: s.applied, Renewed: s.applied,
+	}
+	r.Fence, r.Holder = s.fence, c.Req.Origin
+}
+
+func (s *State) endLease(c *Command, r *Result) {
+	l, ok := s.leases[c.Key]
+	r.Fence, r.Holder = l.Fence, l.Holder
+	if !ok || l.Fence != c.Fence {
+		r.Code = Gone
+		return
+	}
+	if c.Kind == Renew {
+		l.Renewed = s.applied
+		s.leases[c.Key] = l
+		return
+	}
+	// A renewal that was applied after the leader saw it run out keeps it.
+	if c.Kind == Expire && l.Renewed != c.Rev {
+		r.Code = Conflict
+		return
+	}
+	delete(s.leases, c.Key)
+}
+
+// drop is a compare-and-set on the epoch it replaces; the new one's ticks lie
+// above all that were ever reserved.
+func (s *State) drop(c *Command, r *Result) {
+	if c.Epoch != s.epoch.Number || c.Limit > blockMax {
+		r.Code = Conflict
+		return
+	}
+	first := max(s.epoch.Limit, c.Rev, 1)
+	s.epoch = Epoch{
+		Number: max(s.epoch.Number, c.Fence) + 1, Dropper: c.Dropper, Term: s.term, Lap: c.Lap,
+		Base: first - c.Lap, Limit: first + c.Limit,
+	}
+}
+
+func (s *State) view(c *Command) {
+	for _, h := range c.Changes {
+		m := s.members[h.Index]
+		if m.State == h.State && m.Incarnation == h.Incarnation || m.Incarnation > h.Incarnation {
+			continue
+		}
+		s.members[h.Index] = Member{State: h.State, Incarnation: h.Incarnation, Revision: s.applied}
+		s.viewRev = s.applied
+	}
+}
+
+// leap lifts everything that must never be given twice over what a lost quorum
+// may have given. All leases are void.
+func (s *State) leap(c *Command) {
+	s.epoch.Number += c.Epoch
+	s.epoch.Limit += c.Limit
+	s.fence += c.Fence
+	clear(s.leases)
+	clear(s.sessions)
+}
+
+// Size is about how many bytes the state takes, encoded.
+func (s *State) Size() int {
+	return s.bytes + 24*len(s.keys) + 64*len(s.leases) + 16*len(s.members) + 32*len(s.sessions)
+}
+
+// Above lifts what must never be given twice to at least what it is in other,
+// and so the revision.
+func (s *State) Above(other *State) {
+	s.applied = max(s.applied, other.applied)
+	s.term = max(s.term, other.term)
+	s.fence = max(s.fence, other.fence)
+	s.epoch.Number = max(s.epoch.Number, other.epoch.Number)
+	s.epoch.Limit = max(s.epoch.Limit, other.epoch.Limit)
+	for i, l := range other.logs {
+		if l.Generation > s.logs[i].Generation {
+			s.logs[i] = l
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"ringofservers.dev/ring/internal/bus"
+)
+
+// What a recovery lifts everything by that must never be given twice: more than
+// a lost quorum can have given since this instance last heard of it. At a
+// million ticks a second the ticks last for a day and more.
+const (
+	LeapEpoch = 1 << 20
+	LeapTick  = 1 << 37
+	LeapFence = 1 << 40
+)
+
+// ErrNotLost refuses a recovery where nothing is lost.
+var ErrNotLost = errors.New("a quorum of the voters is alive and somebody leads: nothing is lost; " +
+	"stop the voters that should be given up, or use force")
+
+// ErrNoState refuses a recovery where there is nothing to recover from.
+var ErrNoState = errors.New("this instance has never heard of any history; " +
+	"recover at one that has the newest revision, see `ring bus status` of each")
+
+// Recover begins another history here, from the state of this instance, with
+// this instance as its only voter; the others follow it when they hear of it.
+// What only the lost voters knew is given up.
+func (c *Core) Recover(force bool) error {
+	switch {
+	case c.ident.History == (History{}):
+		return ErrNoState
+	case !force && c.Anchorable():
+		return ErrNotLost
+	}
+	c.fork(c.state)
+	return nil
+}
+
+// Backup is the state as Restore takes it.
+func (c *Core) Backup() []byte {
+	return whole(&raftpb.Snapshot{Data: c.state.Encode(), Metadata: &raftpb.SnapshotMetadata{
+		ConfState: c.conf, Index: new(c.state.Applied()), Term: new(c.state.AppliedTerm())}})
+}
+
+// Restore begins another history here, from a backup: its keys in place of those
+// there are. Epochs, ticks and fences leap over those of both.
+func (c *Core) Restore(backup []byte) error {
+	var s raftpb.Snapshot
+	if err := proto.Unmarshal(backup, &s); err != nil {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	state, err := bus.Restore(s.GetData())
+	if err != nil {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	state.Above(c.state)
+	c.fork(state)
+	return nil
+}
+
+// fork begins a history that has state behind it.
+func (c *Core) fork(state *bus.State) {
+	index, term := state.Applied()+1, state.AppliedTerm()+1
+	g := max(state.Log(c.cfg.Self).Generation, c.generation(c.cfg.Self)) + 1
+	era := c.ident.Era + 1
+	c.closeLog()
+	c.refuseAll()
+	var h History
+	for i := range h {
+		h[i] = byte(c.cfg.Rand.Uint32())
+	}
+	leap := bus.Command{Kind: bus.Leap, Epoch: LeapEpoch, Limit: LeapTick, Fence: LeapFence}
+	state.Apply(index, term, leap.Encode(), &leap)
+	admit := bus.Command{Kind: bus.Admit, Changes: []bus.Change{
+		{Index: uint32(c.cfg.Self), Incarnation: g, Boot: c.cfg.Boot}}}
+	state.Apply(index+1, term, admit.Encode(), &admit)
+	c.forget()
+	c.state = state
+	c.ident = Identity{History: h, Era: era}
+	c.tell(Tell{Kind: Begun, Subject: c.cfg.Self, Rev: state.Applied(), Text: "history " + short(h)})
+	c.setConf(&raftpb.ConfState{Voters: []uint64{uint64(NewRaftID(c.cfg.Self, g))}}, index+1)
+	c.caughtUp()
+}
