@@ -77,19 +77,28 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 		}
 		return nil, errors.Join(err, r.closeStore())
 	}
-	r.start(l, ov, saved)
+	if err := r.start(l, ov, saved); err != nil {
+		r.unregister()
+		if cfg.Listener == nil {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, errors.Join(err, r.closeStore())
+	}
 	return r, nil
 }
 
 // start builds the core and sets it going.
-func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved) {
+func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved) error {
 	t := r.cfg.Timing
-	machine := core.New(core.Config{
+	machine, err := core.New(core.Config{
 		Roster: r.roster, Overlay: ov, Self: r.self,
 		Boot: 1 + rand.Uint32N(math.MaxUint32), PID: uint32(os.Getpid()), Build: r.cfg.Version,
-		Saved: saved, Timing: t.core(), Hold: r.cfg.Hold, Fast: r.cfg.MaxSpeed,
+		Saved: saved, Memory: true, Timing: t.core(), Hold: r.cfg.Hold, Fast: r.cfg.MaxSpeed,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrData, err)
+	}
 	cfg := node.Config{
 		Core: machine, Listener: l, Handler: http.HandlerFunc(r.serve),
 		Addr: r.roster.Addr, Degree: len(ov.Neighbours(r.self)),
@@ -108,6 +117,7 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved) {
 	}
 	_, logged := r.node.OnReport(0, r.log)
 	go r.finish(logged)
+	return nil
 }
 
 func (r *Ring) openStore() (core.Saved, error) {

@@ -188,6 +188,9 @@ func (w *World) down(a *Action, h *host, by int) {
 	case a.Fault == Blank, a.Fault == Torn:
 		h.disk, h.older = core.Saved{}, core.Saved{}
 	}
+	if a.Fault == Blank {
+		h.log = logDisk{}
+	}
 }
 
 // swapRoster starts h again with the other roster, or with the right one.

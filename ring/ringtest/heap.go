@@ -17,6 +17,7 @@ const (
 	atEnd                 // ref: action
 	atFlap                // ref: action
 	atCheck               // ref: expectation
+	atSynced              // ref: host, gen: its life; its log is on disk
 )
 
 // moment is one entry of the world's agenda.

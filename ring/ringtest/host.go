@@ -14,6 +14,7 @@ type input struct {
 	peer  int32
 	conn  core.ConnID
 	buf   []byte
+	seq   uint64
 }
 
 // host is one machine with its disk and clock, and the process on it, if any.
@@ -32,6 +33,7 @@ type host struct {
 	dice   dice
 
 	disk, older core.Saved
+	log         logDisk
 	odd         bool // it runs with another roster than the rest
 
 	// Conditions, counted because faults may overlap.
@@ -49,6 +51,8 @@ type host struct {
 	badcut trouble // a cut link to one other
 	left   bool    // said goodbye
 	total  uint64  // passes, of all its processes
+	tick   uint64  // the newest counted, of all its processes that remember
+	agreed revisionOf
 
 	ears
 }
@@ -100,17 +104,27 @@ func (w *World) boot(h *host) {
 	h.inbox = h.inbox[:0]
 	h.armed, h.late, h.waking, h.left = 0, false, false, false
 	h.ears = ears{born: w.now}
+	h.agreed = revisionOf{}
+	if w.opt.memory() || !h.log.has {
+		h.tick = 0 // it cannot know
+	}
 	r := w.roster
 	if h.odd {
 		r = w.oddRoster
 	}
-	h.core = core.New(core.Config{
+	var err error
+	h.core, err = core.New(core.Config{
 		Roster: r, Overlay: w.overlay, Self: int(h.index),
 		Boot: uint32(mix(w.seed, forBoot, uint64(h.index), uint64(h.life))) | 1,
 		PID:  1000*h.life + uint32(h.index), Build: "ringtest", Saved: h.disk,
+		Bus: h.log.load(), Memory: w.opt.memory(),
 		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
 		Rand: newRand(w.seed, forCore, uint64(h.index), uint64(h.life)),
 	})
+	if err != nil {
+		w.fail("S1", "s%d cannot start on its own log: %v", h.index, err)
+		return
+	}
 	w.say(h, "process %d starts with %+v on disk", h.life, h.disk)
 	w.input(h.index, input{kind: core.Start})
 }
@@ -121,6 +135,7 @@ func (w *World) kill(h *host, silent bool) {
 		return
 	}
 	h.core = nil
+	w.cutPower(h)
 	for _, in := range h.inbox {
 		w.putBuf(in.buf)
 	}
@@ -185,7 +200,7 @@ func (w *World) wake(h *host) {
 
 // take steps the core with one input.
 func (w *World) take(h *host, in input) {
-	ev := core.Event{Kind: in.kind, Conn: in.conn, Peer: int(in.peer), Cause: in.cause}
+	ev := core.Event{Kind: in.kind, Conn: in.conn, Peer: int(in.peer), Cause: in.cause, Seq: in.seq}
 	switch in.kind {
 	case core.Received:
 		l, ref := w.endOf(in.conn)
@@ -260,6 +275,7 @@ func (w *World) step(h *host, ev core.Event) {
 	if !w.alive(h.index, life) || w.failure != nil {
 		return
 	}
+	w.checkAgreed(h)
 	w.arm(h)
 }
 
@@ -278,6 +294,8 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 		}
 	case core.Save:
 		h.older, h.disk = h.disk, fx.Saved
+	case core.Persist:
+		w.persist(h, fx)
 	case core.Passed:
 		w.onPassed(h, fx.Tick)
 	case core.Tell:

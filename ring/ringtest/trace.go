@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -108,6 +111,8 @@ func (w *World) note(h *host, ev *core.Event) {
 		text = "broken: link with " + w.other(ev.Conn)
 	case core.Leave:
 		text = "leave"
+	case core.Persisted:
+		text = fmt.Sprintf("persisted %d", ev.Seq)
 	}
 	w.trace.line.WriteString(text)
 }
@@ -142,11 +147,14 @@ func (w *World) noteEffect(h *host, fx *core.Effect) {
 	case core.Save:
 		text = fmt.Sprintf("save inc %d epoch %s", fx.Saved.Incarnation, epochText(fx.Saved.Epoch))
 	case core.Passed:
-		text = fmt.Sprintf("PASSED %s lap %d", epochText(fx.Tick.Epoch), fx.Tick.Lap)
+		text = fmt.Sprintf("PASSED %s lap %d tick %d anchored %v", epochText(fx.Tick.Epoch),
+			fx.Tick.Lap, fx.Tick.Tick, fx.Tick.Anchored)
 	case core.Tell:
 		text = "TELL " + reportText(&fx.Report)
 	case core.Gone:
 		text = "gone"
+	case core.Persist:
+		text = fmt.Sprintf("persist %d", fx.Seq)
 	case core.Fatal:
 		text = "FATAL " + fx.Report.Text
 	}
@@ -160,7 +168,12 @@ func (w *World) flushLine() {
 	}
 }
 
-func epochText(e wire.Epoch) string { return fmt.Sprintf("%d.%d", e.Counter, e.Dropper) }
+func epochText(e wire.Epoch) string {
+	if e.Detached() {
+		return fmt.Sprintf("%d+%d.%d", e.Number, e.Counter, e.Dropper)
+	}
+	return fmt.Sprintf("%d.%d", e.Number, e.Dropper)
+}
 
 // reportText is a report on one line, without what only this process knows.
 func reportText(r *core.Report) string {
@@ -183,6 +196,15 @@ func reportText(r *core.Report) string {
 	}
 	if r.Proof {
 		b.WriteString(" proven")
+	}
+	if r.Tick > 0 {
+		fmt.Fprintf(&b, " tick %d", r.Tick)
+	}
+	if r.Skipped > 0 {
+		fmt.Fprintf(&b, " skipped %d", r.Skipped)
+	}
+	if r.Revision > 0 {
+		fmt.Fprintf(&b, " revision %d", r.Revision)
 	}
 	if r.Wait > 0 {
 		fmt.Fprintf(&b, " %v", r.Wait.Round(time.Millisecond))
@@ -222,11 +244,27 @@ func msgText(m wire.Msg) string {
 	case *wire.Sync:
 		return fmt.Sprintf("sync rank %v down %v", m.Rank, m.Down)
 	case *wire.Particle:
-		return fmt.Sprintf("particle %s lap %d", epochText(m.Epoch), m.Lap)
+		return fmt.Sprintf("particle %s lap %d anchored %v %v", epochText(m.Epoch), m.Lap, m.Anchored,
+			m.Stamps[:m.Voters])
 	case *wire.Relay:
 		return fmt.Sprintf("relay s%d→s%d relayed %v, %d bytes", m.From, m.To, m.Relayed, len(m.Frame))
 	case *wire.Bye:
 		return "bye: " + m.Text
+	case *wire.Raft:
+		var r raftpb.Message
+		if proto.Unmarshal(m.Payload, &r) == nil {
+			return fmt.Sprintf("raft %v term %d index %d/%d commit %d, %d entries, reject %v", r.GetType(),
+				r.GetTerm(), r.GetIndex(), r.GetLogTerm(), r.GetCommit(), len(r.GetEntries()), r.GetReject())
+		}
+	case *wire.Status:
+		return fmt.Sprintf("status %x era %d applied %d log %d yours %d leader %d blank %v",
+			m.History[:4], m.Era, m.Applied, m.Log, m.Yours, int(m.Leader)-1, m.Blank)
+	case *wire.Entries:
+		return fmt.Sprintf("entries from %d, %d of them", m.First, len(m.Entries))
+	case *wire.Pull:
+		return fmt.Sprintf("pull from %d state %v want %d at %d", m.From, m.State, m.Want, m.Offset)
+	case *wire.Chunk:
+		return fmt.Sprintf("chunk of %d: %d of %d", m.Index, m.Offset, m.Total)
 	}
 	return fmt.Sprintf("%T", m)
 }

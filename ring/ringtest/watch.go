@@ -1,6 +1,7 @@
 package ringtest
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"ringofservers.dev/ring/internal/core"
@@ -12,6 +13,11 @@ type ears struct {
 	passed  bool
 	epoch   wire.Epoch
 	lap     uint64
+	number  uint64 // of the bus's particles, the newest that passed
+	buslap  uint64
+	det     wire.Epoch // of the others, since then
+	detlap  uint64
+	counts  bool // the newest pass was counted
 	passes  uint64
 	latest  int64
 	born    int64
@@ -47,6 +53,23 @@ type watch struct {
 	found     []Detection
 	forming   int64 // actions before this time are in the formation
 	victims   []int // of the newest action: who ran until then, and was in the ring
+
+	ticks    map[tickOf]lapOf                 // which lap each tick names
+	chains   map[revisionOf][sha256.Size]byte // what each revision is
+	counting uint64                           // ticks counted in all
+}
+
+// tickOf and lapOf: a tick names one lap of one history.
+type tickOf struct {
+	history wire.History
+	tick    uint64
+}
+
+type lapOf struct{ number, lap uint64 }
+
+type revisionOf struct {
+	history wire.History
+	index   uint64
 }
 
 // expectation is a look at the world at a planned time.
@@ -67,13 +90,22 @@ func (c *watch) check(w *World, i int) {
 // let pass before.
 func (w *World) onPassed(h *host, t core.Tick) {
 	w.hash.word(t.Lap)
-	if h.passed {
-		c := t.Epoch.Compare(h.epoch)
-		if c < 0 || c == 0 && t.Lap <= h.lap {
+	if t.Epoch.Detached() {
+		if c := t.Epoch.Counter - h.det.Counter; h.det.Detached() && (int64(c) < 0 || c == 0 &&
+			(t.Epoch.Dropper < h.det.Dropper ||
+				t.Epoch.Dropper == h.det.Dropper && t.Lap <= h.detlap)) {
 			w.fail("P1", "s%d let pass epoch %s lap %d after epoch %s lap %d", h.index,
-				epochText(t.Epoch), t.Lap, epochText(h.epoch), h.lap)
+				epochText(t.Epoch), t.Lap, epochText(h.det), h.detlap)
 		}
+		h.det, h.detlap = t.Epoch, t.Lap
+	} else {
+		if t.Epoch.Number < h.number || t.Epoch.Number == h.number && t.Lap <= h.buslap {
+			w.fail("P1", "s%d let pass epoch %s lap %d after epoch %d lap %d", h.index,
+				epochText(t.Epoch), t.Lap, h.number, h.buslap)
+		}
+		h.number, h.buslap, h.det = t.Epoch.Number, t.Lap, wire.Epoch{}
 	}
+	w.checkTick(h, &t)
 	h.passed, h.epoch, h.lap = true, t.Epoch, t.Lap
 	h.passes++
 	h.latest = w.now
@@ -81,6 +113,41 @@ func (w *World) onPassed(h *host, t core.Tick) {
 	if w.watch.recording {
 		w.watch.passes = append(w.watch.passes, pass{w.now, h.index, t.Epoch, t.Lap})
 	}
+}
+
+// checkTick is P3: a tick names one lap, is used once, and goes back nowhere, not
+// even at a process that was started again.
+func (w *World) checkTick(h *host, t *core.Tick) {
+	h.counts = t.Anchored
+	if !t.Anchored {
+		return
+	}
+	w.watch.counting++
+	history, _, _ := h.core.Revision()
+	lap := lapOf{t.Epoch.Number, t.Lap}
+	if was, ok := w.watch.ticks[tickOf{history, t.Tick}]; ok && was != lap {
+		w.fail("P3", "tick %d names lap %d of epoch %d, and lap %d of epoch %d", t.Tick, was.lap,
+			was.number, lap.lap, lap.number)
+	}
+	w.watch.ticks[tickOf{history, t.Tick}] = lap
+	if t.Tick <= h.tick {
+		w.fail("P3", "s%d counts tick %d after tick %d", h.index, t.Tick, h.tick)
+	}
+	h.tick = t.Tick
+}
+
+// checkAgreed is S1 for what each instance has applied: a revision is the same
+// wherever it is.
+func (w *World) checkAgreed(h *host) {
+	history, index, chain := h.core.Revision()
+	if index == 0 || history == h.agreed.history && index == h.agreed.index {
+		return
+	}
+	h.agreed = revisionOf{history, index}
+	if was, ok := w.watch.chains[h.agreed]; ok && was != chain {
+		w.fail("S1", "s%d has applied something else as revision %d than another has", h.index, index)
+	}
+	w.watch.chains[h.agreed] = chain
 }
 
 // onTell hears what an instance says of the others and of itself.

@@ -1,6 +1,7 @@
 package ringtest
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"ringofservers.dev/ring/internal/core"
@@ -85,6 +86,8 @@ func newWorld(opt Options) (*World, error) {
 		h.ppm = d.below(401) - 200
 		h.dice = dice(mix(w.seed, forHost, uint64(i)))
 	}
+	w.watch.ticks = map[tickOf]lapOf{}
+	w.watch.chains = map[revisionOf][sha256.Size]byte{}
 	w.script = opt.script(w)
 	w.active = make([]bool, len(w.script))
 	return w, nil
@@ -156,6 +159,10 @@ func (w *World) dispatch(m moment) {
 		w.flap(int(m.ref))
 	case atCheck:
 		w.watch.check(w, int(m.ref))
+	case atSynced:
+		if w.alive(m.ref, m.gen) {
+			w.onSynced(&w.hosts[m.ref])
+		}
 	default:
 		w.dispatchNet(m)
 	}

@@ -19,7 +19,7 @@ func (s *State) Encode() []byte {
 	u(s.applied, s.term)
 	b = append(b, s.chain[:]...)
 	e := &s.epoch
-	u(s.fence, e.Number, uint64(e.Dropper), e.Term, e.Lap, e.Base, e.Limit, s.viewRev)
+	u(s.fence, e.Number, uint64(e.Dropper), e.Term, e.Lap, e.Base, e.Limit, s.viewRev, s.votersAt)
 
 	u(uint64(len(s.keys)))
 	for _, k := range slices.Sorted(maps.Keys(s.keys)) {
@@ -70,7 +70,7 @@ func Restore(b []byte) (*State, error) {
 		Number: r.uint(), Dropper: r.u32(), Term: r.uint(), Lap: r.uint(), Base: r.uint(),
 		Limit: r.uint(),
 	}
-	s.viewRev = r.uint()
+	s.viewRev, s.votersAt = r.uint(), r.uint()
 	for range r.count(StateMax, 4) {
 		k, v := string(r.bytes(KeyMax)), append([]byte(nil), r.bytes(ValueMax)...)
 		s.keys[k] = Entry{Value: v, Created: r.uint(), Modified: r.uint()}

@@ -100,6 +100,7 @@ type State struct {
 	epoch    Epoch
 	members  map[uint32]Member
 	viewRev  uint64
+	votersAt uint64
 	logs     map[uint32]Log
 	sessions map[uint32]*session
 }
@@ -129,6 +130,12 @@ func (s *State) Fence() uint64 { return s.fence }
 
 // ViewRevision is the entry that changed the view last.
 func (s *State) ViewRevision() uint64 { return s.viewRev }
+
+// VotersAt is the entry that changed the voters last.
+func (s *State) VotersAt() uint64 { return s.votersAt }
+
+// VotersChanged says that the entry applied last changed the voters.
+func (s *State) VotersChanged() { s.votersAt = s.applied }
 
 // Member is what the numbered view says of instance i; the zero Member before
 // it was first seen.
@@ -415,3 +422,6 @@ func (s *State) Above(other *State) {
 		}
 	}
 }
+
+// Len is how many keys there are.
+func (s *State) Len() int { return len(s.keys) }

@@ -13,7 +13,6 @@ import (
 // asking is what this process has asked for and not been answered.
 type asking struct {
 	life    uint32
-	lastSeq uint64
 	wishes  map[uint64]*wish     // by Seq of the request
 	tries   map[uint64]*question // by try
 	lastTry uint64
@@ -36,24 +35,22 @@ func newAsking() asking {
 	return asking{wishes: map[uint64]*wish{}, tries: map[uint64]*question{}}
 }
 
-// Propose asks for a command to be agreed on: life is the incarnation of this
-// process, the first time it is known. Settled or Refused follows with the Seq
-// that it returns, unless Cancel comes before. Sent again as often as it may
-// be, it is done once.
-func (c *Core) Propose(now time.Time, life uint32, cmd bus.Command) uint64 {
+// Propose asks for a command to be agreed on. life is the incarnation of this
+// process, at the first call; seq is its own, from 1, and greater each time.
+// Settled or Refused follows, unless Cancel comes before. However often it has
+// to be sent, it is done once.
+func (c *Core) Propose(now time.Time, life uint32, seq uint64, cmd bus.Command) {
 	c.now = now
 	if c.life == 0 {
 		c.life = life
 	}
-	c.lastSeq++
-	seq := c.lastSeq
 	switch {
-	case !c.Quorum():
+	case !c.Quorum() || c.life == 0:
 		c.effect(Effect{Kind: Refused, Seq: seq, Why: NoQuorum})
-		return seq
+		return
 	case len(c.wishes) >= bus.PendMax:
 		c.effect(Effect{Kind: Refused, Seq: seq, Why: Busy})
-		return seq
+		return
 	}
 	low := seq
 	for s := range c.wishes {
@@ -64,7 +61,6 @@ func (c *Core) Propose(now time.Time, life uint32, cmd bus.Command) uint64 {
 	c.wishes[seq] = w
 	c.send(w)
 	c.pump()
-	return seq
 }
 
 // Cancel gives up a request; it may still be done.
@@ -78,18 +74,16 @@ func (c *Core) Cancel(seq uint64) {
 }
 
 // Read asks for a moment from which on State holds everything that was
-// acknowledged to anybody before now. Readable or Refused follows.
-func (c *Core) Read(now time.Time) uint64 {
+// acknowledged to anybody before now. Readable or Refused follows. seq is one of
+// the same row as Propose's.
+func (c *Core) Read(now time.Time, seq uint64) {
 	c.now = now
-	c.lastSeq++
-	seq := c.lastSeq
 	if !c.Quorum() {
 		c.effect(Effect{Kind: Refused, Seq: seq, Why: NoQuorum})
-		return seq
+		return
 	}
 	c.question(&question{seq: seq})
 	c.pump()
-	return seq
 }
 
 // send puts a wish on its way: to our own engine, or to a voter's.

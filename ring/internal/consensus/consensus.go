@@ -168,10 +168,11 @@ type Core struct {
 	now time.Time
 	fx  []Effect
 
-	ident  Identity
-	state  *bus.State
-	conf   *raftpb.ConfState // who votes, by the newest entry applied
-	confAt uint64            // that entry's index
+	firstIDs []uint64 // voters of a history that begins, at generation 0
+
+	ident Identity
+	state *bus.State
+	conf  *raftpb.ConfState // who votes, by the newest entry applied
 
 	// The log, of a voter or of one who is to be.
 	rn       *raft.RawNode
@@ -214,6 +215,9 @@ func New(cfg Config) (*Core, error) {
 		cfg: cfg, state: bus.New(), conf: &raftpb.ConfState{}, lead: -1, wasLead: -1,
 		followState: newFollowState(), asking: newAsking(),
 	}
+	for _, i := range FirstVoters(cfg.N) {
+		c.firstIDs = append(c.firstIDs, uint64(NewRaftID(i, 0)))
+	}
 	if cfg.Saved == nil {
 		return c, nil
 	}
@@ -224,7 +228,6 @@ func New(cfg Config) (*Core, error) {
 			return nil, err
 		}
 		c.state, c.conf = state, s.GetMetadata().GetConfState()
-		c.confAt = s.GetMetadata().GetIndex()
 	}
 	if c.ident.ID == 0 {
 		return c, nil
@@ -239,6 +242,9 @@ func (c *Core) Start(now time.Time) {
 	c.heard = now
 	c.pump()
 }
+
+// Pending reports whether Effects would return anything.
+func (c *Core) Pending() bool { return len(c.fx) > 0 || c.news && len(c.feeds) > 0 }
 
 // Effects returns what is to be done since the last call, in order. The slice is
 // valid until the next call of any method.
@@ -341,9 +347,7 @@ func (c *Core) Voters() []Voter {
 	add(c.conf.GetLearners(), func(v *Voter) { v.Learner = true })
 	add(c.conf.GetLearnersNext(), func(v *Voter) { v.Learner = true })
 	if len(out) == 0 {
-		for _, i := range FirstVoters(c.cfg.N) {
-			out = append(out, Voter{ID: NewRaftID(i, 0), Votes: true})
-		}
+		add(c.firstIDs, func(v *Voter) { v.Votes = true })
 	}
 	slices.SortFunc(out, func(a, b Voter) int {
 		if a.ID < b.ID {
@@ -355,7 +359,7 @@ func (c *Core) Voters() []Voter {
 }
 
 // VotersAt is the entry that made them the voters.
-func (c *Core) VotersAt() uint64 { return c.confAt }
+func (c *Core) VotersAt() uint64 { return c.state.VotersAt() }
 
 // Quorum reports whether more than half of the voters live, in both sets while
 // they change. Those who have said goodbye do not count, as long as one is left.
@@ -364,11 +368,7 @@ func (c *Core) Quorum() bool { return c.QuorumWithout(nil) }
 // QuorumWithout is Quorum after the instances of gone have died.
 func (c *Core) QuorumWithout(gone []int) bool {
 	if len(c.conf.GetVoters()) == 0 {
-		ids := make([]uint64, 0, VotersMax)
-		for _, i := range FirstVoters(c.cfg.N) {
-			ids = append(ids, uint64(NewRaftID(i, 0)))
-		}
-		return c.most(ids, gone)
+		return c.most(c.firstIDs, gone)
 	}
 	return c.most(c.conf.GetVoters(), gone) &&
 		(len(c.conf.GetVotersOutgoing()) == 0 || c.most(c.conf.GetVotersOutgoing(), gone))
@@ -419,4 +419,29 @@ func (c *Core) generation(i int) uint32 {
 		}
 	}
 	return 0
+}
+
+// VoterView is one voter, and how far it is.
+type VoterView struct {
+	Voter
+	Applied uint64 // what it said last it has applied, 0 unknown
+	Matched uint64 // at the leader: what it has for sure
+}
+
+// VoterViews lists the voters with what is known of their progress.
+func (c *Core) VoterViews() []VoterView {
+	var out []VoterView
+	for _, v := range c.Voters() {
+		w := VoterView{Voter: v}
+		if v.ID == c.ident.ID {
+			w.Applied = c.state.Applied()
+		} else if s := c.peers[v.ID.Index()]; s != nil && s.History == c.ident.History {
+			w.Applied = s.Applied
+		}
+		if c.leading {
+			w.Matched = c.rn.Status().Progress[uint64(v.ID)].Match
+		}
+		out = append(out, w)
+	}
+	return out
 }

@@ -38,6 +38,14 @@ type node struct {
 	ready   map[uint64]bool
 	dropped []bus.Epoch
 	told    []Tell
+	seq     uint64
+}
+
+func (n *node) propose(cmd bus.Command) uint64 {
+	n.seq++
+	n.core.Propose(n.f.now, n.boot, n.seq, cmd)
+	n.f.carry(n)
+	return n.seq
 }
 
 func (n *node) Alive(i int) bool      { return !n.f.nodes[i].down }
@@ -73,6 +81,7 @@ func (f *fleet) start(i int) {
 	n := f.nodes[i]
 	n.down, n.downAt = false, time.Time{}
 	n.boot++
+	n.seq = 0
 	n.settled, n.refused, n.ready = map[uint64]bus.Result{}, map[uint64]Why{}, map[uint64]bool{}
 	var saved *Saved
 	if n.has {
@@ -217,8 +226,7 @@ func (f *fleet) leader() int {
 func (f *fleet) put(i int, key, value string) bus.Result {
 	f.t.Helper()
 	n := f.nodes[i]
-	seq := n.core.Propose(f.now, n.boot, bus.Command{Kind: bus.Put, Key: key, Value: []byte(value)})
-	f.carry(n)
+	seq := n.propose(bus.Command{Kind: bus.Put, Key: key, Value: []byte(value)})
 	f.run(3 * time.Second)
 	r, ok := n.settled[seq]
 	if !ok {
@@ -266,7 +274,9 @@ func TestFleetAgrees(t *testing.T) {
 				t.Errorf("b = %q, %v", e.Value, ok)
 			}
 			node := f.nodes[n-1]
-			seq := node.core.Read(f.now)
+			node.seq++
+			seq := node.seq
+			node.core.Read(f.now, seq)
 			f.carry(node)
 			f.run(time.Second)
 			if !node.ready[seq] {
@@ -362,8 +372,7 @@ func TestLargeState(t *testing.T) {
 	big := make([]byte, bus.ValueMax)
 	for k := range 400 { // over the limit of a snapshot
 		n := f.nodes[0]
-		n.core.Propose(f.now, n.boot, bus.Command{Kind: bus.Put, Key: fmt.Sprint(k), Value: big})
-		f.carry(n)
+		n.propose(bus.Command{Kind: bus.Put, Key: fmt.Sprint(k), Value: big})
 		f.run(10 * time.Millisecond)
 	}
 	f.run(3 * time.Second)
@@ -409,8 +418,7 @@ func TestLease(t *testing.T) {
 	f.run(3 * time.Second)
 	n := f.nodes[1]
 	ask := func(cmd bus.Command) bus.Result {
-		seq := n.core.Propose(f.now, n.boot, cmd)
-		f.carry(n)
+		seq := n.propose(cmd)
 		f.run(50 * time.Millisecond)
 		return n.settled[seq]
 	}

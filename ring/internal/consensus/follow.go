@@ -225,7 +225,7 @@ func (c *Core) adopt(s *wire.Status) {
 
 // forget empties the state, which will come from others.
 func (c *Core) forget() {
-	c.state, c.conf, c.confAt = bus.New(), &raftpb.ConfState{}, 0
+	c.state, c.conf = bus.New(), &raftpb.ConfState{}
 	c.tail, c.tailBytes, c.pieces, c.cache, c.cacheAt = nil, 0, nil, nil, 0
 	c.feeder = -1
 	clear(c.feeds)
@@ -600,7 +600,8 @@ func (c *Core) found() {
 		cs.Voters = append(cs.Voters, uint64(NewRaftID(i, 1)))
 	}
 	c.tell(Tell{Kind: Begun, Subject: c.cfg.Self, Rev: 1, Text: "history " + short(h)})
-	c.setConf(cs, 1)
+	c.state.VotersChanged()
+	c.setConf(cs)
 	c.caughtUp()
 }
 

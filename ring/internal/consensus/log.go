@@ -186,7 +186,7 @@ func (c *Core) install(s *raftpb.Snapshot) {
 	}
 	c.state = state
 	c.tail, c.tailBytes = nil, 0
-	c.setConf(s.GetMetadata().GetConfState(), s.GetMetadata().GetIndex())
+	c.setConf(s.GetMetadata().GetConfState())
 	c.caughtUp()
 }
 

@@ -83,6 +83,7 @@ func (c *Core) fork(state *bus.State) {
 	c.state = state
 	c.ident = Identity{History: h, Era: era}
 	c.tell(Tell{Kind: Begun, Subject: c.cfg.Self, Rev: state.Applied(), Text: "history " + short(h)})
-	c.setConf(&raftpb.ConfState{Voters: []uint64{uint64(NewRaftID(c.cfg.Self, g))}}, index+1)
+	c.state.VotersChanged()
+	c.setConf(&raftpb.ConfState{Voters: []uint64{uint64(NewRaftID(c.cfg.Self, g))}})
 	c.caughtUp()
 }

@@ -31,7 +31,8 @@ func (c *Core) applyConf(e *raftpb.Entry) {
 	} else {
 		panic("BUG: consensus: " + err.Error())
 	}
-	c.setConf(cs, e.GetIndex())
+	c.state.VotersChanged()
+	c.setConf(cs)
 	c.leader.changing = false
 	c.leader.look = true
 	if c.rn != nil && !c.listed(c.ident.ID) {
@@ -63,9 +64,9 @@ func changed(cs *raftpb.ConfState, cc *raftpb.ConfChangeV2, last uint64) (*raftp
 }
 
 // setConf notes who votes from now on.
-func (c *Core) setConf(cs *raftpb.ConfState, index uint64) {
+func (c *Core) setConf(cs *raftpb.ConfState) {
 	voted := c.rn != nil && c.votes(c.ident.ID)
-	c.conf, c.confAt = cs, index
+	c.conf = cs
 	c.effect(Effect{Kind: Moved})
 	if c.rn == nil {
 		return
@@ -75,7 +76,7 @@ func (c *Core) setConf(cs *raftpb.ConfState, index uint64) {
 		if votes {
 			text = "it votes"
 		}
-		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: index, Text: text})
+		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.state.Applied(), Text: text})
 	}
 	c.schedule()
 }
@@ -132,7 +133,7 @@ func (c *Core) begun() {
 	c.must(c.open(first))
 	c.feeder = -1
 	if c.votes(c.ident.ID) {
-		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.confAt, Text: "it votes"})
+		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.state.VotersAt(), Text: "it votes"})
 	}
 	c.schedule()
 	c.effect(Effect{Kind: Moved})

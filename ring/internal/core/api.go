@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
@@ -17,7 +19,9 @@ type Config struct {
 	Boot    uint32 // random per process, not 0
 	PID     uint32
 	Build   string
-	Saved   Saved // what the disk held, zero without one
+	Saved   Saved            // what the disk held, zero without one
+	Bus     *consensus.Saved // the log the disk held, nil for none
+	Memory  bool             // nothing of the log is kept: no Persist comes
 	Timing  Timing
 	Hold    time.Duration // rest at this stop; 0: an even share of Timing.Lap
 	Fast    bool          // no rest at all
@@ -59,6 +63,11 @@ const (
 	Broken                          // Conn: closed by the other side or by an error
 	Leave                           // say goodbye to everybody; Effect Gone follows
 	SetPace                         // Hold, Fast
+	Persisted                       // Seq: the Persist of that number, and all before it, is on disk
+	Propose                         // Seq, Command: Settled or Denied follows
+	Read                            // Seq: Readable or Denied follows
+	Cancel                          // Seq: neither need follow any more
+	Recover                         // Seq, Force, Backup (or nil): Recovered follows
 )
 
 // Cause is why a dial failed.
@@ -80,20 +89,30 @@ type Event struct {
 	Msg   wire.Msg
 	Hold  time.Duration
 	Fast  bool
+
+	Seq     uint64 // of Propose, Read and Recover: chosen by the driver, growing
+	Command bus.Command
+	Force   bool
+	Backup  []byte
 }
 
 // EffectKind says which fields of an Effect count.
 type EffectKind uint8
 
 const (
-	Send   EffectKind = iota + 1 // Conn, Msg; encode before the next Step: Msg may be reused
-	Dial                         // Peer: connected within Timeout, Dialed or DialFailed within Within
-	Close                        // Conn, after what was sent to it is out; no Broken follows
-	Save                         // Saved: on disk before any effect behind it is carried out
-	Passed                       // Tick: the particle passed this stop
-	Tell                         // Report: something a person may want to know
-	Gone                         // the goodbye is said; close everything
-	Fatal                        // Report.Text says why this process must not go on
+	Send      EffectKind = iota + 1 // Conn, Msg; encode before the next Step: Msg may be reused
+	Dial                            // Peer: connected within Timeout, Dialed or DialFailed within Within
+	Close                           // Conn, after what was sent to it is out; no Broken follows
+	Save                            // Saved: on disk before any effect behind it is carried out
+	Passed                          // Tick: the particle passed this stop
+	Tell                            // Report: something a person may want to know
+	Gone                            // the goodbye is said; close everything
+	Fatal                           // Report.Text says why this process must not go on
+	Persist                         // Write: when it is on disk, Persisted with Seq; nothing waits for it here
+	Settled                         // Seq: Result
+	Readable                        // Seq: what is read now is no older than its Read
+	Denied                          // Seq: Why
+	Recovered                       // Seq: Text is empty, or why not
 )
 
 // Effect is one thing to be done, in order.
@@ -107,6 +126,11 @@ type Effect struct {
 	Saved   Saved
 	Tick    Tick
 	Report  Report
+	Seq     uint64
+	Write   *consensus.Write
+	Result  bus.Result
+	Why     consensus.Why
+	Text    string
 }
 
 // Tick is one pass of the particle.
@@ -115,6 +139,10 @@ type Tick struct {
 	Lap   uint64
 	Took  time.Duration // since the pass before at this stop, 0 for the first of an epoch
 	Held  time.Duration // of that, the rests all stops reported
+
+	Tick     uint64        // the newest counted here
+	Anchored bool          // it is this lap's
+	Skew     time.Duration // since the lap began
 }
 
 // ReportKind names what happened, for logs and `ring events`.
@@ -145,6 +173,16 @@ const (
 	Whole       ReportKind = "whole"        // it sees one again
 	Damped      ReportKind = "damped"       // Subject's return waits; Wait
 	Starved     ReportKind = "starved"      // this process did not run for Wait
+
+	Anchored        ReportKind = "anchored"         // laps count from Tick on
+	Unanchored      ReportKind = "unanchored"       // laps do not count: Text says why
+	TicksSkipped    ReportKind = "ticks_skipped"    // the Skipped numbers before Tick name no lap
+	Elected         ReportKind = "elected"          // Subject leads the voters, in term Lap
+	ViewNumbered    ReportKind = "view_numbered"    // Subject is in State, agreed as Revision; By accused it
+	Voting          ReportKind = "voting"           // of this instance: Text
+	HistoryBegun    ReportKind = "history_begun"    // here: Text
+	HistoryChanged  ReportKind = "history_changed"  // of this instance: Text
+	HistoryConflict ReportKind = "history_conflict" // with Subject: Text says what to do
 )
 
 // Report is one line of the instance's story.
@@ -158,6 +196,10 @@ type Report struct {
 	Proof       bool
 	Wait        time.Duration
 	Text        string
+
+	Tick, Skipped, Revision uint64
+	State                   wire.State
+	Leader                  int // who proposed it, or -1
 }
 
 // InstanceView is one row of the view.

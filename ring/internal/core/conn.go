@@ -54,6 +54,9 @@ func (c *Core) remove(cn *conn) {
 		if p.accepted == cn {
 			p.accepted = nil
 		}
+		if cn.up && p.dialed == nil && p.accepted == nil {
+			c.bus.Closed(c.now, p.i)
+		}
 	}
 }
 
@@ -133,6 +136,8 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 	case *wire.Bye:
 		c.remove(cn)
 		c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
+	default:
+		c.bus.Receive(c.now, cn.peer.i, m)
 	}
 }
 
@@ -301,6 +306,7 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		c.shut(d, "two links are one too many")
 	}
 	c.look = true
+	c.bus.Opened(c.now, p.i)
 	if c.next == p.i && wasLost && c.token.Sent() {
 		c.resend("its link is new")
 	}
@@ -461,7 +467,7 @@ func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
 		c.version++
 	}
 	if cn.twoWay && !cn.doubted {
-		if b.View == uint32(c.viewID) && c.quorumOf(c.alive) {
+		if b.View == uint32(c.viewID) && c.bus.Quorum() {
 			c.minority = false // those around us see it as we do
 		}
 		if i := cn.peer.i; c.table.Boot(i) == cn.boot && c.table.Incarnation(i) > cn.out {

@@ -11,6 +11,7 @@
 //	          │ view.go    who lives, by this view   │
 //	          │ member.go  join, sync, rejoin        │
 //	          │ token.go   particle, detour          │
+//	          │ bus.go     what the fleet agrees on  │
 //	          └──────────────────────────────────────┘
 //
 // A Core is not safe for concurrent use: it has one owner at a time. It starts
@@ -21,6 +22,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/particle"
@@ -119,7 +121,7 @@ type Core struct {
 	edges    []detect.Edge
 	fresh    time.Time // newest accusation
 	over     time.Time // since when somebody is to be cut, zero if nobody
-	overs    int       // how many are
+	overs    []int     // who
 	between  map[int]time.Time
 	cleared  map[int]bool
 	flaps    map[int]flap
@@ -141,10 +143,18 @@ type Core struct {
 	outP    wire.Particle
 	outR    wire.Relay
 	dec     wire.Decoder
+
+	bus      *consensus.Core
+	busPeers []int             // whom to be linked with for its sake
+	moved    bool              // what the token knows of it is not up to date
+	anchored bool              // as told
+	downAt   map[int]time.Time // since when who is not alive
+	said     map[int]said      // who accused whom was cut last
 }
 
-// New returns the core of one instance. Its first event must be Start.
-func New(cfg Config) *Core {
+// New returns the core of one instance. Its first event must be Start. An error
+// says that what the disk held does not make sense.
+func New(cfg Config) (*Core, error) {
 	c := &Core{
 		cfg: cfg, self: cfg.Self, n: cfg.Roster.Len(), rng: cfg.Rand,
 		conns: map[ConnID]*conn{}, byIdx: map[int]*peer{},
@@ -159,8 +169,14 @@ func New(cfg Config) *Core {
 			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
 		}, cfg.Saved.Epoch),
 		saved: cfg.Saved, next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
+		downAt: map[int]time.Time{}, said: map[int]said{},
 	}
-	return c
+	var err error
+	c.bus, err = consensus.New(consensus.Config{
+		Self: cfg.Self, N: c.n, Fleet: fleet{c}, Boot: cfg.Boot, Memory: cfg.Memory, Saved: cfg.Bus,
+		Timing: busTiming(cfg.Timing), Rand: cfg.Rand,
+	})
+	return c, err
 }
 
 // Step feeds one event to the instance at the time now, which must not go
@@ -187,7 +203,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		if cn := c.conns[ev.Conn]; cn != nil && cn.up {
 			c.onParticle(p)
 		}
-		if c.relays == relays && !c.look {
+		if c.relays == relays && !c.look && !c.bus.Pending() && !c.moved {
 			c.schedule()
 			return c.fx
 		}
@@ -230,6 +246,16 @@ func (c *Core) handle(ev Event) {
 		c.leave()
 	case SetPace:
 		c.token.SetPace(ev.Hold, ev.Fast)
+	case Persisted:
+		c.bus.Persisted(c.now, ev.Seq)
+	case Propose:
+		c.propose(&ev)
+	case Read:
+		c.bus.Read(c.now, ev.Seq)
+	case Cancel:
+		c.bus.Cancel(ev.Seq)
+	case Recover:
+		c.recover(&ev)
 	case Timer:
 	}
 }
@@ -245,9 +271,14 @@ func (c *Core) settle() {
 	if c.look {
 		c.lookRound()
 	}
-	c.dials()
 	c.tellView()
+	c.turnBus()
+	if c.look {
+		c.lookRound()
+	}
+	c.dials()
 	c.turnToken()
+	c.busEffects()
 	c.spread()
 }
 
@@ -277,6 +308,7 @@ func (c *Core) starve(late, away time.Duration) {
 		c.over = c.over.Add(late)
 	}
 	c.token.Shift(late)
+	c.bus.Shift(late)
 	if away > c.cfg.Timing.Patience+c.cfg.Timing.Answer { // long enough to have been cut
 		c.stale = c.now.Add(c.detection())
 	}
@@ -356,6 +388,7 @@ func (c *Core) idleDeadline() time.Time {
 	if c.weigh {
 		d = earlier(d, c.weighAt)
 	}
+	d = earlier(d, c.bus.Deadline())
 	return earlier(d, c.out.Deadline())
 }
 

@@ -83,10 +83,14 @@ func newLAN(t *testing.T, n int) *lan {
 	o := overlay.Build(names, "test", 0)
 	l := &lan{t: t, now: time.Unix(1000, 0), peers: map[ConnID]far{}}
 	for i := range n {
-		l.hosts = append(l.hosts, &host{i: i, up: true, core: New(Config{
+		c, err := New(Config{
 			Roster: r, Overlay: o, Self: i, Boot: uint32(i + 1), PID: uint32(100 + i), Build: "v1",
-			Timing: lanTiming, Rand: rand.New(rand.NewPCG(1, uint64(i))),
-		})})
+			Memory: true, Timing: lanTiming, Rand: rand.New(rand.NewPCG(1, uint64(i))),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.hosts = append(l.hosts, &host{i: i, up: true, core: c})
 	}
 	for _, h := range l.hosts {
 		l.step(h, Event{Kind: Start})

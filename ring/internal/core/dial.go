@@ -28,6 +28,7 @@ type peer struct {
 
 	neighbour bool // on some ring of the whole roster
 	watched   bool // on some ring of the living
+	bus       bool // consensus needs it
 	lost      bool // the link broke and was not renewed yet
 	lostAt    time.Time
 	accused   bool // by us
@@ -87,6 +88,8 @@ func (c *Core) start() {
 	c.beatAt = c.now.Add(t.Beat/2 + time.Duration(c.rng.Int64N(int64(t.Beat)/2+1)))
 	c.strangerAt = c.now.Add(strangerEvery)
 	c.gatherBy = c.now.Add(t.Gather)
+	c.bus.Start(c.now)
+	c.moved = true
 	for _, i := range c.cfg.Overlay.Neighbours(c.self) {
 		p := c.peer(i)
 		p.neighbour = true
@@ -99,7 +102,10 @@ func (c *Core) start() {
 func (c *Core) lookRound() {
 	c.look = false
 	for _, p := range c.peers {
-		p.watched = false
+		p.watched, p.bus = false, false
+	}
+	for _, i := range c.busPeers {
+		c.peer(i).bus = true
 	}
 	c.watched = detect.Watched(c.cfg.Overlay, c.watched[:0], c.self, c.isAlive, c.verdict)
 	for _, i := range c.watched {
@@ -119,7 +125,7 @@ func (c *Core) isAlive(i int) bool { return c.table.State(i) == wire.Alive }
 
 // needs reports whether we want a link with p.
 func (c *Core) needs(p *peer) bool {
-	return p.watched || p.i == c.relays || p.neighbour && c.table.State(p.i) != wire.Left
+	return p.watched || p.i == c.relays || p.bus && c.isAlive(p.i) || p.neighbour && c.table.State(p.i) != wire.Left
 }
 
 // dials opens the links that are missing and due.
@@ -145,7 +151,7 @@ func (c *Core) dialAt(p *peer) time.Time {
 	at := p.nextDial
 	// A live neighbour whose part it is gets a moment to dial us; where something
 	// is wrong, or nobody is there, both ends dial.
-	if p.watched && !c.designated(p.i) && !p.lost && !p.accused && p.accepted == nil {
+	if (p.watched || p.bus) && !c.designated(p.i) && !p.lost && !p.accused && p.accepted == nil {
 		if p.graceTill.IsZero() {
 			p.graceTill = c.now.Add(c.cfg.Timing.Answer / 2)
 		}

@@ -13,7 +13,7 @@ const tenth = 100 * time.Millisecond
 // you is what we know of i, for i to learn from.
 func (c *Core) you(i int) wire.You {
 	y := wire.You{Incarnation: c.table.Incarnation(i), State: c.table.State(i), Boot: c.table.Boot(i)}
-	if y.State != wire.Alive && c.quorate(c.alive) {
+	if y.State != wire.Alive && c.quorate() {
 		tenths := (c.dampedFor(i) + tenth - 1) / tenth
 		y.Damped = uint16(min(tenths, 1<<16-1))
 	}
@@ -249,9 +249,9 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 		// We are alive in its view, it is not in ours, and its view is the greater.
 		c.adopt(down, true, s.Rank.Quorum)
 	case !inRing:
-	case s.Rank.Quorum && !c.quorate(c.alive):
+	case s.Rank.Quorum && !c.quorate():
 		c.adopt(down, true, true)
-	case c.quorate(c.alive) && !s.Rank.Quorum:
+	case c.quorate() && !s.Rank.Quorum:
 	default:
 		c.adopt(down, false, s.Rank.Quorum)
 	}
@@ -284,6 +284,7 @@ func (c *Core) leave() {
 	if c.leaving {
 		return
 	}
+	c.bus.Depart(c.now)
 	c.leaving = true
 	c.goneAt = c.now
 	if c.joined {

@@ -21,7 +21,7 @@ func (c *Core) ViewVersion() uint64 { return c.version }
 // View returns a picture of who is alive. It allocates.
 func (c *Core) View() *View {
 	v := &View{
-		ID: c.viewID, Changes: c.changes, Quorum: c.quorumOf(c.alive), CutOff: c.cutOff,
+		ID: c.viewID, Changes: c.changes, Quorum: c.bus.Quorum(), CutOff: c.cutOff,
 		Joined: c.joined, Self: c.self, Next: c.next, Detour: c.detour,
 		Instances: make([]InstanceView, c.n), BadLinks: c.bad,
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/particle"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -17,18 +18,38 @@ func (c *Core) onParticle(p *wire.Particle) {
 	if !ok {
 		return
 	}
-	c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held})
+	c.passed(p, pass)
 	c.forward()
 }
 
 // passed has the epoch on disk before anything follows from it.
-func (c *Core) passed(e wire.Epoch, t Tick) {
-	if e.Compare(c.saved.Epoch) > 0 {
-		c.saved.Epoch = e
-		c.save()
-		c.version++
+func (c *Core) passed(p *wire.Particle, pass particle.Pass) {
+	c.keepEpoch(p.Epoch)
+	c.fx = append(c.fx, Effect{Kind: Passed, Tick: Tick{
+		Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held,
+		Tick: pass.Tick, Anchored: pass.Anchored, Skew: pass.Skew,
+	}})
+	if pass.Skipped > 0 {
+		c.tell(Report{Kind: TicksSkipped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap,
+			Tick: pass.Tick, Skipped: pass.Skipped})
 	}
-	c.fx = append(c.fx, Effect{Kind: Passed, Tick: t})
+	if pass.Anchored != c.anchored {
+		c.tellAnchor()
+	}
+	if c.bus.Leading() && !p.Epoch.Detached() {
+		c.bus.Passed(c.now, p.Base+p.Lap, c.token.LapTime())
+	}
+}
+
+// keepEpoch has the highest epoch on disk.
+func (c *Core) keepEpoch(e wire.Epoch) {
+	if e.Number <= c.saved.Epoch.Number && e.Counter <= c.saved.Epoch.Counter {
+		return
+	}
+	c.saved.Epoch = wire.Epoch{Number: max(e.Number, c.saved.Epoch.Number),
+		Counter: max(e.Counter, c.saved.Epoch.Counter), Dropper: e.Dropper}
+	c.save()
+	c.version++
 }
 
 // turnToken does what is due for the particle.
@@ -48,10 +69,7 @@ func (c *Core) turnToken() {
 		}
 	}
 	if c.token.Lost(c.now) && !c.now.Before(c.stale) {
-		p := c.token.Drop(c.now)
-		c.tell(Report{Kind: Dropped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap})
-		c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: p.Lap})
-		c.forward()
+		c.lostToken()
 	}
 }
 
@@ -64,7 +82,7 @@ func (c *Core) tokenDeadline() time.Time {
 		return time.Time{}
 	}
 	d := c.token.Deadline()
-	if d.Before(c.stale) && !c.token.Resting() && c.token.Lost(c.now) {
+	if d.Before(c.stale) && c.token.Lost(c.now) {
 		return c.stale
 	}
 	return d
@@ -81,7 +99,7 @@ func (c *Core) forward() {
 		}
 		p := c.token.Depart(c.now, c.self, 0)
 		if pass, ok := c.token.Arrive(c.now, &p); ok {
-			c.passed(p.Epoch, Tick{Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held})
+			c.passed(&p, pass)
 		}
 		return
 	}
@@ -90,10 +108,7 @@ func (c *Core) forward() {
 		return
 	}
 	c.outP = c.token.Depart(c.now, c.next, cn.pulse.RTT()/2)
-	if e := c.outP.Epoch; e.Compare(c.saved.Epoch) > 0 {
-		c.saved.Epoch = e
-		c.save()
-	}
+	c.keepEpoch(c.outP.Epoch)
 	c.sentTo, c.sentInc = c.next, c.table.Incarnation(c.next)
 	c.put(cn, relay)
 }
@@ -222,8 +237,11 @@ func (c *Core) onRelay(cn *conn, m *wire.Relay) {
 			return
 		}
 		if p, err := c.dec.Decode(m.Frame); err == nil {
-			if p, ok := p.(*wire.Particle); ok {
+			switch p := p.(type) {
+			case *wire.Particle:
 				c.onParticle(p)
+			case *wire.Raft:
+				c.bus.Receive(c.now, int(m.From), p)
 			}
 		}
 		return
@@ -257,10 +275,9 @@ func (c *Core) findNext() {
 		return
 	}
 	if next == c.self { // the others are gone: what they held is ours again
-		last, _ := c.token.Last()
-		last.Lap++
-		if pass, ok := c.token.Arrive(c.now, &last); ok {
-			c.passed(last.Epoch, Tick{Epoch: last.Epoch, Lap: pass.Lap})
+		p := c.token.Depart(c.now, c.self, 0)
+		if pass, ok := c.token.Arrive(c.now, &p); ok {
+			c.passed(&p, pass)
 		}
 		c.sentTo = -1
 		return

@@ -77,12 +77,12 @@ func (c *Core) credible(o int) bool {
 // noteMarks keeps who is over the high mark, and who since when between the two.
 func (c *Core) noteMarks() {
 	between := map[int]time.Time{}
-	c.overs = 0
+	c.overs = c.overs[:0]
 	for _, f := range c.verdict.Findings {
 		switch {
 		case f.Subject == c.self:
 		case f.Over():
-			c.overs++
+			c.overs = append(c.overs, f.Subject)
 		case f.Between():
 			since, ok := c.between[f.Subject]
 			if !ok {
@@ -98,7 +98,7 @@ func (c *Core) noteMarks() {
 		}
 	}
 	switch {
-	case c.overs == 0:
+	case len(c.overs) == 0:
 		c.over = time.Time{}
 	case c.over.IsZero():
 		c.over = c.now
@@ -149,7 +149,7 @@ func (c *Core) cutAt() time.Time {
 		return time.Time{}
 	}
 	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
-	if c.quorate(c.alive-c.overs) && c.odd() {
+	if c.quorate(c.overs...) && c.odd() {
 		return time.Time{} // the others' word, or our own recovery, comes by itself
 	}
 	if at.Before(c.stale) { // back from an absence, we are no judge yet
@@ -190,7 +190,11 @@ func (c *Core) cut() {
 				Subject: uint32(f.Subject), Incarnation: c.table.Incarnation(f.Subject)})
 		}
 	}
-	quorum := c.quorate(c.alive - len(marks))
+	gone := make([]int, len(marks))
+	for i, m := range marks {
+		gone[i] = int(m.Subject)
+	}
+	quorum := c.quorate(gone...)
 	for _, m := range marks {
 		c.bury(m, quorum)
 	}
@@ -231,6 +235,7 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 	default:
 		c.addFlap(i, flapSilent)
 	}
+	c.noteSaid(&r)
 	c.setState(i, wire.Down)
 	delete(c.between, i)
 	if p := c.byIdx[i]; p != nil {

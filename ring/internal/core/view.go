@@ -49,6 +49,7 @@ func (c *Core) setState(i int, s wire.State) {
 		c.left++
 	}
 	c.table.SetState(i, s)
+	c.noteDown(i, was, s)
 	c.news()
 }
 
@@ -63,8 +64,9 @@ func (c *Core) tellView() {
 	if c.viewNews {
 		c.viewNews = false
 		c.changes++
+		c.bus.ViewChanged(c.now)
 		c.token.SetRing(max(c.alive, 1), c.rankOfSelf())
-		if c.minority && c.quorumOf(c.alive) {
+		if c.minority && c.bus.Quorum() {
 			c.askSoon()
 		}
 		if c.joined {
@@ -73,14 +75,14 @@ func (c *Core) tellView() {
 		}
 		c.findBadLinks()
 	}
-	off := c.joined && (c.selfCut || c.doomed || !c.quorumOf(c.alive) || c.alone())
+	off := c.joined && (c.selfCut || c.doomed || !c.bus.Quorum() || c.alone())
 	if off == c.cutOff {
 		c.wasWhole = c.wasWhole || c.joined && !off
 		return
 	}
 	c.cutOff = off
 	c.version++
-	text := fmt.Sprintf("%d of %d in reach", c.alive, c.n-c.left)
+	text := quorumText(c.alive, c.n-c.left)
 	c.minority = c.minority || off
 	switch {
 	case off && c.wasWhole:
@@ -107,20 +109,16 @@ func (c *Core) askSoon() {
 	c.beatAt = earlier(c.beatAt, at)
 }
 
-// quorumOf reports whether n instances are more than half of those that have
-// not left.
-func (c *Core) quorumOf(n int) bool { return 2*n > c.n-c.left }
-
-// quorate reports whether a view with n alive may speak for the ring: it has a
-// quorum, and is not that of a minority which those it met again have filled up
-// without having told it theirs.
-func (c *Core) quorate(n int) bool { return c.quorumOf(n) && !c.minority }
+// quorate reports whether our view, without those who are gone, may speak for
+// the ring: most of those who vote live in it, and it is not that of a minority
+// which those it met again have filled up without having told it theirs.
+func (c *Core) quorate(gone ...int) bool { return c.bus.QuorumWithout(gone) && !c.minority }
 
 func (c *Core) rank() wire.Rank {
 	if c.now.Before(c.stale) || !c.joined { // no view to go by
 		return wire.Rank{Min: uint16(c.self)}
 	}
-	r := wire.Rank{Quorum: c.quorate(c.alive), Alive: uint16(c.alive), Min: uint16(c.self)}
+	r := wire.Rank{Quorum: c.quorate(), Alive: uint16(c.alive), Min: uint16(c.self)}
 	for i := range c.n {
 		if c.isAlive(i) {
 			r.Min = uint16(i)

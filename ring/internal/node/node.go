@@ -3,7 +3,8 @@
 //
 //	reader of link 1 ─┐                       ┌─► links: corked, one write a Step
 //	reader of link 2 ─┤   baton    ┌──────┐   ├─► dials, in goroutines
-//	timer            ─┼──────────► │ core │ ──┤   disk: before what follows it
+//	timer            ─┼──────────► │ core │ ──┤   state file: before what follows it
+//	disk             ─┤            │      │   ├─► journal: a goroutine, one sync for many
 //	dials, accepts   ─┘ one holder └──────┘   ├─► rings of ticks and reports ─► followers
 //	                                          └─► histograms
 //
@@ -24,6 +25,8 @@ import (
 	"sync"
 	"time"
 
+	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/wire"
@@ -37,6 +40,17 @@ type Machine interface {
 	ViewVersion() uint64
 	Links() []core.LinkView
 	Particle() (e wire.Epoch, lap uint64, slow int, half time.Duration, ok bool)
+	BusView() *core.BusView
+	Get(key string) (bus.Entry, bool)
+	Keys(prefix string) []string
+	Backup() []byte
+}
+
+// Journal keeps the log of what the fleet agrees on.
+type Journal interface {
+	// Append returns when all of ws is on disk. After an error nothing more may
+	// be appended.
+	Append(ws []consensus.Write) error
 }
 
 // Config is what a Node needs. All fields but Save and Handler are required.
@@ -48,6 +62,7 @@ type Config struct {
 	Degree   int                      // links this instance keeps; bounds derive from it
 	Link     link.Options             // times of every link
 	Save     func(v core.Saved) error // returns when v is on disk; nil: nothing is kept
+	Journal  Journal                  // nil: Core keeps its log in memory, and asks for nothing
 }
 
 // ErrSave is the end of an instance that could not keep what it must.
@@ -89,6 +104,11 @@ type Node struct {
 	told    bool       // a report was
 	closed  bool
 	err     error
+
+	asks    asks
+	writes  []consensus.Write // to be appended to the journal
+	written uint64            // the number of the newest of them
+	write   chan struct{}     // one token while there are any
 }
 
 // Start begins to serve cfg.Listener and feeds the core its first event.
@@ -98,11 +118,13 @@ func Start(cfg Config) *Node {
 		timer: time.NewTimer(time.Hour), done: make(chan struct{}),
 		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
 		news: newFeed[struct{}](1), stats: newStats(),
+		asks: newAsks(), write: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.server = newServer(n)
 	n.wg.Go(func() { n.serve() })
 	n.wg.Go(func() { n.watch() })
+	n.wg.Go(func() { n.keep() })
 	n.do(core.Event{Kind: core.Start})
 	go n.finish()
 	return n
@@ -175,6 +197,14 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	case core.Gone:
 		n.flush()
 		n.end(nil, true)
+	case core.Persist:
+		n.writes, n.written = append(n.writes, *fx.Write), fx.Seq
+		select {
+		case n.write <- struct{}{}:
+		default:
+		}
+	case core.Settled, core.Readable, core.Denied, core.Recovered:
+		n.asks.answer(fx)
 	case core.Fatal:
 		n.flush()
 		r := fx.Report
@@ -316,6 +346,7 @@ func (n *Node) end(err error, graceful bool) {
 	}
 	clear(n.conns)
 	n.opening = nil
+	n.asks.end()
 	n.wg.Go(func() { n.closeServer(graceful) })
 	n.cancel()
 }

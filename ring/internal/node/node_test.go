@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/wire"
@@ -21,8 +22,17 @@ const patience = 20 * time.Second
 
 var calm = link.Options{First: patience, Idle: patience, Write: patience}
 
+// noBus is a Machine that agrees on nothing.
+type noBus struct{}
+
+func (noBus) BusView() *core.BusView       { return &core.BusView{} }
+func (noBus) Get(string) (bus.Entry, bool) { return bus.Entry{}, false }
+func (noBus) Keys(string) []string         { return nil }
+func (noBus) Backup() []byte               { return nil }
+
 // script is a Machine that answers events as a test says.
 type script struct {
+	noBus
 	step     func(ev core.Event) []core.Effect
 	deadline time.Time
 	steps    int
@@ -79,6 +89,7 @@ func ended(t testing.TB, n *Node) error {
 
 // echo sends every particle back, one lap on, and counts.
 type echo struct {
+	noBus
 	script
 	p      wire.Particle
 	fx     [2]core.Effect

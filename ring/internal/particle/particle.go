@@ -1,17 +1,23 @@
-// Package particle is the token's life at one stop: what is let pass, how long
-// it rests, when a copy is sent again, when a lost one is replaced.
+// Package particle is the token's life at one stop: what is let pass, whether
+// its lap counts, how long it rests, when a copy is sent again, when a lost one
+// is replaced.
 //
-//	arrive ──► guard ──► rest ──► leave ──► next stop
-//	             │                  │
-//	         destroyed          a copy stays: if the next stop dies with the
-//	    (a later one passed)    particle, the copy goes to the one after it
+//	arrive ──► guard ──► stamp ──► rest ──► leave ──► next stop
+//	             │                            │
+//	         destroyed                    a copy stays: if the next stop dies
+//	    (a later one passed)              with the particle, the copy goes on
+//
+// There are two kinds. One that the bus dropped (its epoch is a Number) is alone
+// of its epoch in the whole fleet, wherever it is; voters stamp it as it passes,
+// and a lap after one that a quorum stamped is a tick. One that was dropped where
+// no quorum could agree (its epoch has a Counter) spins as well, and counts
+// nothing. A stop is attached while the fleet can agree and a particle of the
+// bus has passed it since: then it destroys every other. So a part that was cut
+// off and comes back kills nobody's particle.
 //
 // Sending a copy is always safe: the stop that had let the particle pass
-// destroys the copy. So a death costs a re-send, and a new epoch is dropped
-// only when every copy was lost too.
-//
-// Here every stop is detached: no quorum stamps the laps, and of two particles
-// the one with the greater (counter, dropper, lap) survives.
+// destroys the copy. So a death costs a re-send, and a new epoch is dropped only
+// when every copy was lost too.
 package particle
 
 import (
@@ -33,15 +39,39 @@ type Config struct {
 	Loss time.Duration // floor of the time after which a lost one is replaced
 }
 
+// Bus is what a stop knows of what the fleet has agreed on. The zero Bus knows
+// nothing.
+type Bus struct {
+	Anchorable bool   // somebody leads and most voters live
+	Leading    bool   // this instance does
+	Number     uint64 // the newest epoch
+	Limit      uint64 // the first tick not reserved for it
+	Conf       uint64 // the entry that made Voters the voters
+	Voters     []wire.Stamp
+	Stamps     bool   // this instance is one of them
+	Refuses    uint64 // it does not stamp epochs below this one
+}
+
 // Core is the particle as one stop sees it. It is not safe for concurrent use.
 type Core struct {
 	cfg   Config
+	bus   Bus
 	last  wire.Particle // the newest let pass
 	has   bool
 	at    time.Time     // when it came, or when waiting for one began
+	busAt time.Time     // the same for one of the bus
+	asked time.Time     // when the bus was asked for one
 	lap   time.Duration // smoothed lap time with rests, 0 unknown
 	drops int           // particles dropped here since one last came round
 	held  uint64        // HeldUS at the pass before
+	tick  uint64        // the newest that was counted here
+
+	// The guard. Of a particle of the bus (number, buslap) is the newest let
+	// pass; of the others det is, if it is the newer of the two.
+	number, buslap uint64
+	det            wire.Particle
+	hasDet         bool
+	attached       bool
 
 	resting bool
 	release time.Time
@@ -49,25 +79,30 @@ type Core struct {
 	resends int
 	resend  time.Time
 
-	top   wire.Epoch // highest epoch heard of, passed or not
+	top   wire.Epoch // highest Number and highest Counter heard of, passed or not
 	alive int
 	rank  int // instances alive with a smaller index: they replace a lost one first
 }
 
-// New returns the particle core of a stop that has seen none.
+// New returns the particle core of a stop that has seen none since, and no epoch
+// above top ever.
 func New(cfg Config, top wire.Epoch) *Core {
-	return &Core{cfg: cfg, top: top, alive: 1}
+	return &Core{cfg: cfg, top: top, number: top.Number, alive: 1}
 }
 
 // Pass is what Arrive tells of a particle that was let pass.
 type Pass struct {
-	Lap  uint64
-	Took time.Duration // since the pass before, 0 for the first of an epoch
-	Held time.Duration
+	Lap      uint64
+	Took     time.Duration // since the pass before, 0 for the first of an epoch
+	Held     time.Duration
+	Skew     time.Duration // since this lap began
+	Tick     uint64        // newest counted here: of this lap if Anchored
+	Anchored bool
+	Skipped  uint64 // ticks between the newest counted before and this one
 }
 
 // Begin starts the wait for a particle; before it none is replaced.
-func (c *Core) Begin(now time.Time) { c.at = now }
+func (c *Core) Begin(now time.Time) { c.at, c.busAt = now, now }
 
 // SetPace changes the rest at this stop from the next arrival on.
 func (c *Core) SetPace(hold time.Duration, fast bool) { c.cfg.Hold, c.cfg.Fast = hold, fast }
@@ -76,18 +111,41 @@ func (c *Core) SetPace(hold time.Duration, fast bool) { c.cfg.Hold, c.cfg.Fast =
 // one in the roster.
 func (c *Core) SetRing(alive, rank int) { c.alive, c.rank = alive, rank }
 
+// SetBus tells what is agreed on. It keeps b.Voters.
+func (c *Core) SetBus(now time.Time, b Bus) {
+	if b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable {
+		c.busAt = now // it may be on its way
+	}
+	if !b.Anchorable {
+		c.attached = false
+	}
+	c.bus = b
+	if c.has && !c.last.Epoch.Detached() && c.last.Epoch.Number == b.Number {
+		c.last.Limit = max(c.last.Limit, b.Limit)
+	}
+	c.Heard(wire.Epoch{Number: b.Number})
+}
+
 // Heard notes an epoch that somebody has seen.
 func (c *Core) Heard(e wire.Epoch) {
-	if e.Compare(c.top) > 0 {
-		c.top = e
-	}
+	c.top.Number = max(c.top.Number, e.Number)
+	c.top.Counter = max(c.top.Counter, e.Counter)
 }
 
 // Last is the newest particle let pass; ok is false before the first.
 func (c *Core) Last() (p wire.Particle, ok bool) { return c.last, c.has }
 
-// Top is the highest epoch heard of.
+// Top is the highest Number and the highest Counter heard of.
 func (c *Core) Top() wire.Epoch { return c.top }
+
+// Tick is the newest tick counted at this stop, and whether the lap that is
+// running counts.
+func (c *Core) Tick() (tick uint64, anchored bool) {
+	return c.tick, c.has && c.last.Anchored && c.bus.Anchorable
+}
+
+// LapTime is that of late, rests included; 0 while unknown.
+func (c *Core) LapTime() time.Duration { return c.lap }
 
 // Resting reports whether the particle is here.
 func (c *Core) Resting() bool { return c.resting }
@@ -95,16 +153,41 @@ func (c *Core) Resting() bool { return c.resting }
 // Sent reports whether the newest particle has left for the next stop.
 func (c *Core) Sent() bool { return c.sent }
 
-// Arrive offers p to the guard: it passes only if its (epoch, lap) is strictly
-// greater than the last that passed.
-func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
-	if c.has {
-		switch d := p.Epoch.Compare(c.last.Epoch); {
-		case d < 0, d == 0 && p.Lap <= c.last.Lap:
-			return Pass{}, false
+// lets is the guard: p is newer than all of its kind that passed, and of the
+// kind that goes before.
+func (c *Core) lets(p *wire.Particle) bool {
+	if p.Epoch.Detached() {
+		if c.attached && c.bus.Anchorable {
+			return false
 		}
+		return !c.hasDet || newer(p, &c.det)
 	}
-	pass := Pass{Lap: p.Lap}
+	if p.Epoch.Number < c.number || p.Epoch.Number == c.number && p.Lap <= c.buslap {
+		return false
+	}
+	// Where nothing can be agreed on, one of the bus that nobody counts is no
+	// better than one that was dropped here in its place.
+	return !c.hasDet || p.Anchored || c.bus.Anchorable && p.Epoch.Number >= c.bus.Number
+}
+
+// newer orders particles that no quorum stands behind.
+func newer(p, q *wire.Particle) bool {
+	switch {
+	case p.Epoch.Counter != q.Epoch.Counter:
+		return p.Epoch.Counter > q.Epoch.Counter
+	case p.Epoch.Dropper != q.Epoch.Dropper:
+		return p.Epoch.Dropper > q.Epoch.Dropper
+	}
+	return p.Lap > q.Lap
+}
+
+// Arrive offers p to the guard: it passes only if it is strictly newer than the
+// last of its kind that passed.
+func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
+	if !c.lets(p) {
+		return Pass{}, false
+	}
+	pass := Pass{Lap: p.Lap, Skew: time.Duration(p.AgeUS) * time.Microsecond}
 	if c.has && p.Lap == c.last.Lap+1 && p.Epoch == c.last.Epoch {
 		pass.Took = now.Sub(c.at)
 		pass.Held = time.Duration(p.HeldUS-c.held) * time.Microsecond
@@ -116,6 +199,13 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
+	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick {
+		if c.tick > 0 {
+			pass.Skipped = t - c.tick - 1
+		}
+		c.tick, pass.Anchored = t, true
+	}
+	pass.Tick = c.tick
 	return pass, true
 }
 
@@ -123,10 +213,38 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 func (c *Core) take(now time.Time, p *wire.Particle) {
 	c.last, c.has, c.at = *p, true, now
 	c.Heard(p.Epoch)
+	if p.Epoch.Detached() {
+		c.det, c.hasDet = *p, true
+	} else {
+		c.number, c.buslap, c.busAt = p.Epoch.Number, p.Lap, now
+		c.hasDet, c.attached = false, true
+		c.stamp()
+	}
 	c.sent, c.resends = false, 0
 	c.resting = true
 	c.release = now.Add(c.rest())
 	c.resend = now.Add(c.rest() + c.expect() + c.expect()/2 + 50*time.Millisecond)
+}
+
+// stamp puts on the particle what this stop knows, and its mark, if it votes and
+// has not heard of a later epoch.
+func (c *Core) stamp() {
+	p := &c.last
+	if p.Epoch.Number == c.bus.Number {
+		p.Limit = max(p.Limit, c.bus.Limit)
+	}
+	if c.bus.Conf > p.Conf {
+		p.Conf, p.Voters = c.bus.Conf, uint8(copy(p.Stamps[:], c.bus.Voters))
+		clear(p.Stamps[p.Voters:])
+	}
+	if !c.bus.Stamps || p.Conf != c.bus.Conf || p.Epoch.Number < c.bus.Refuses {
+		return
+	}
+	for i := range p.Stamps[:p.Voters] {
+		if s := &p.Stamps[i]; int(s.Voter) == c.cfg.Self {
+			s.Role |= wire.Stamped
+		}
+	}
 }
 
 // rest is how long a particle stays here.
@@ -157,27 +275,38 @@ func (c *Core) expect() time.Duration {
 func (c *Core) Due(now time.Time) bool { return c.resting && !now.Before(c.release) }
 
 // Depart returns the particle for the stop next and keeps a copy. The lap rises
-// if the hop wraps round the roster. half is half the round trip to next,
-// 0 while unknown. The caller has made sure that it is Due, or lets it go early.
+// if the hop wraps round the roster, and counts if a quorum stamped the one that
+// ends. half is half the round trip to next, 0 while unknown. The caller has
+// made sure that it is Due, or lets it go early.
 func (c *Core) Depart(now time.Time, next int, half time.Duration) wire.Particle {
+	us := min(half/time.Microsecond, 1<<31)
 	if c.resting {
 		c.resting, c.sent = false, true
 		c.last.HeldUS += uint64(c.rest() / time.Microsecond)
-		if c.top.Compare(c.last.Epoch) > 0 {
+		if c.last.Epoch.Detached() && c.top.Counter > c.last.Epoch.Counter {
 			// Somebody who joined has seen a higher one: the circulating
 			// particle takes its place and keeps counting.
-			c.last.Epoch = wire.Epoch{Counter: c.top.Counter + 1, Dropper: uint32(c.cfg.Self)}
+			c.last.Epoch = wire.Epoch{Number: c.top.Number, Counter: c.top.Counter + 1,
+				Dropper: uint32(c.cfg.Self)}
 			c.Heard(c.last.Epoch)
+			c.det = c.last
 		}
-		if us := uint32(min(half/time.Microsecond, 1<<32-1)); us > c.last.SlowUS {
-			c.last.SlowUS, c.last.SlowStop = us, uint32(c.cfg.Self)
+		if uint32(us) > c.last.SlowUS {
+			c.last.SlowUS, c.last.SlowStop = uint32(us), uint32(c.cfg.Self)
 		}
 	}
 	p := c.last
-	if next <= c.cfg.Self {
-		p.Lap++
-		p.WasUS, p.WasStop = p.SlowUS, p.SlowStop
-		p.SlowUS, p.SlowStop = 0, 0
+	p.AgeUS = uint32(min(time.Duration(p.AgeUS)+now.Sub(c.at)/time.Microsecond+us, 1<<32-1))
+	if next > c.cfg.Self {
+		return p
+	}
+	p.Lap++
+	p.AgeUS = uint32(us)
+	p.WasUS, p.WasStop = p.SlowUS, p.SlowStop
+	p.SlowUS, p.SlowStop = 0, 0
+	p.Anchored = !p.Epoch.Detached() && p.Voters > 0 && p.Quorum() && p.Base+p.Lap < p.Limit
+	for i := range p.Stamps[:p.Voters] {
+		p.Stamps[i].Role &^= wire.Stamped
 	}
 	return p
 }
@@ -195,10 +324,27 @@ func (c *Core) Resent(now time.Time) {
 // Resends is how often the copy was sent again on time-out since the particle left.
 func (c *Core) Resends() int { return c.resends }
 
-// lossAt is when this stop replaces the particle. Smaller indexes go first, a
-// quarter of the floor apart, so that as a rule one does it.
+// lossAt is when this stop has the particle replaced; zero for never. Where the
+// fleet can agree the leader asks for it, and nobody else. Elsewhere smaller
+// indexes go first, a quarter of the floor apart, so that as a rule one does it.
 func (c *Core) lossAt() time.Time {
 	wait, turn := c.cfg.Loss, c.cfg.Loss/4
+	if c.bus.Anchorable {
+		switch {
+		case !c.bus.Leading:
+			return time.Time{}
+		case c.bus.Number == 0 || c.top.Number > c.bus.Number:
+			// There was none yet, or somebody has seen a later one elsewhere and
+			// lets none of ours pass.
+			wait = 0
+		default:
+			wait = (wait + 3*c.expect()) << min(c.drops, 8)
+		}
+		if at := c.asked.Add(c.cfg.Loss); at.After(c.busAt.Add(wait)) {
+			return at
+		}
+		return c.busAt.Add(wait)
+	}
 	if c.has {
 		// Twice as long after each one that did not come round: others may rest
 		// for longer than we know, and must not lose every particle to us.
@@ -209,15 +355,24 @@ func (c *Core) lossAt() time.Time {
 	return c.at.Add(wait + time.Duration(c.rank)*turn)
 }
 
-// Lost reports whether no particle passed for so long that this stop must drop
-// a new one.
-func (c *Core) Lost(now time.Time) bool { return !c.resting && !now.Before(c.lossAt()) }
+// Lost reports whether no particle passed for so long that this stop must see to
+// a new one: with Drop, or by the bus where that can agree.
+func (c *Core) Lost(now time.Time) bool {
+	at := c.lossAt()
+	return !at.IsZero() && !now.Before(at) && !c.here()
+}
 
-// Drop replaces a lost particle: a new epoch above all heard of, and the lap
-// after the last one that passed here.
+// here reports whether the particle is here, of the kind that is waited for.
+func (c *Core) here() bool {
+	return c.resting && !(c.bus.Anchorable && c.last.Epoch.Detached())
+}
+
+// Drop replaces a lost particle where no quorum can: a counter above all heard
+// of, and the lap after the last one that passed here.
 func (c *Core) Drop(now time.Time) wire.Particle {
 	p := wire.Particle{
-		Epoch:  wire.Epoch{Counter: c.top.Counter + 1, Dropper: uint32(c.cfg.Self)},
+		Epoch: wire.Epoch{Number: c.top.Number, Counter: c.top.Counter + 1,
+			Dropper: uint32(c.cfg.Self)},
 		Lap:    c.last.Lap + 1,
 		HeldUS: c.last.HeldUS,
 	}
@@ -226,19 +381,38 @@ func (c *Core) Drop(now time.Time) wire.Particle {
 	return p
 }
 
+// Asked says that the bus was asked for a new particle; it is given time.
+func (c *Core) Asked(now time.Time) { c.asked = now }
+
+// Let lets go the particle that the bus has dropped here. That a quorum has the
+// entry, and none had a later one, is as good as its stamps.
+func (c *Core) Let(now time.Time, number uint64, lap, base, limit uint64) (wire.Particle, Pass) {
+	p := wire.Particle{
+		Epoch: wire.Epoch{Number: number, Dropper: uint32(c.cfg.Self)},
+		Lap:   lap, Base: base, Limit: limit, HeldUS: c.last.HeldUS, Anchored: base+lap < limit,
+	}
+	pass, _ := c.Arrive(now, &p)
+	c.drops++
+	return p, pass
+}
+
 // Shift moves every deadline: time in which this process did not run does not
 // count.
 func (c *Core) Shift(d time.Duration) {
-	c.at, c.resend = c.at.Add(d), c.resend.Add(d)
+	c.at, c.busAt, c.resend = c.at.Add(d), c.busAt.Add(d), c.resend.Add(d)
 }
 
-// Deadline is when Due, ResendDue or Lost may next become true.
+// Deadline is when Due, ResendDue or Lost may next become true; zero for never.
 func (c *Core) Deadline() time.Time {
-	if c.resting {
-		return c.release
+	var d time.Time
+	switch {
+	case c.resting:
+		d = c.release
+	case c.sent:
+		d = c.resend
 	}
-	if d := c.lossAt(); !c.sent || d.Before(c.resend) {
-		return d
+	if loss := c.lossAt(); !loss.IsZero() && !c.here() && (d.IsZero() || loss.Before(d)) {
+		d = loss
 	}
-	return c.resend
+	return d
 }

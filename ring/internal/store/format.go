@@ -13,16 +13,18 @@ import (
 // told from a damaged one.
 //
 //	8 magic · 2 version · 4 payload length · payload · 4 CRC32C of all before
-//	payload of version 1:
+//	payload of version 2 (version 1 has no number):
 //	1 length, ring · 1 length, instance · 32 roster hash · 4 incarnation ·
-//	8 epoch counter · 4 epoch dropper
+//	8 epoch counter · 4 epoch dropper · 8 epoch number
 const (
 	magic         = "RINGDATA"
-	formatVersion = 1
+	formatVersion = 2
 	headLen       = len(magic) + 2 + 4
 	crcLen        = 4
-	payloadMax    = 2*(1+wire.NameMax) + 32 + 4 + 8 + 4
-	fileMax       = 64 << 10 // bytes read at most; a newer payload may be longer than ours
+	payloadMax    = 2*(1+wire.NameMax) + fixedLen
+	fixedLen      = 32 + 4 + 8 + 4 + 8
+	fixedLenOne   = 32 + 4 + 8 + 4 // of version 1
+	fileMax       = 64 << 10       // bytes read at most; a newer payload may be longer than ours
 )
 
 // state is the content of the file.
@@ -39,6 +41,7 @@ func (st state) encode() []byte {
 	p = binary.BigEndian.AppendUint32(p, st.saved.Incarnation)
 	p = binary.BigEndian.AppendUint64(p, st.saved.Epoch.Counter)
 	p = binary.BigEndian.AppendUint32(p, st.saved.Epoch.Dropper)
+	p = binary.BigEndian.AppendUint64(p, st.saved.Epoch.Number)
 	return envelope(formatVersion, p)
 }
 
@@ -93,20 +96,27 @@ func decode(b []byte) (state, error) {
 	if version == 0 {
 		return state{}, torn("format 0 never existed")
 	}
-	return decodePayload(body[headLen:])
+	return decodePayload(version, body[headLen:])
 }
 
-func decodePayload(p []byte) (st state, err error) {
+func decodePayload(version uint16, p []byte) (st state, err error) {
 	var ok1, ok2 bool
 	st.id.Ring, p, ok1 = cutString(p)
 	st.id.Instance, p, ok2 = cutString(p)
-	if !ok1 || !ok2 || len(p) != 32+4+8+4 {
+	want := fixedLen
+	if version == 1 {
+		want = fixedLenOne
+	}
+	if !ok1 || !ok2 || len(p) != want {
 		return state{}, torn("its fields do not fit its length")
 	}
 	copy(st.id.Roster[:], p)
 	st.saved.Incarnation = binary.BigEndian.Uint32(p[32:])
 	st.saved.Epoch.Counter = binary.BigEndian.Uint64(p[36:])
 	st.saved.Epoch.Dropper = binary.BigEndian.Uint32(p[44:])
+	if version > 1 {
+		st.saved.Epoch.Number = binary.BigEndian.Uint64(p[48:])
+	}
 	return st, nil
 }
 

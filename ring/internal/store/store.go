@@ -128,7 +128,7 @@ func (s *Store) load() (Saved, error) {
 	if st.id.Roster != s.id.Roster {
 		// The index of the epoch's dropper may name somebody else by now, or
 		// nobody: one step up is above every epoch of the old roster.
-		st.saved.Epoch = wire.Epoch{Counter: st.saved.Epoch.Counter + 1}
+		st.saved.Epoch = wire.Epoch{Number: st.saved.Epoch.Number, Counter: st.saved.Epoch.Counter + 1}
 	}
 	return st.saved, nil
 }
