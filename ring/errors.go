@@ -11,4 +11,9 @@ var (
 	ErrData     = errors.New("ring: data directory cannot be used")
 	ErrTaken    = errors.New("ring: another process has this name")
 	ErrClosed   = errors.New("ring: instance has ended")
+
+	ErrNoQuorum  = errors.New("ring: no quorum: most of those who vote are out of reach")
+	ErrUncertain = errors.New("ring: it may or may not have been done; read again to know")
+	ErrNotFound  = errors.New("ring: not found")
+	ErrRefused   = errors.New("ring: refused")
 )

@@ -22,13 +22,13 @@ func (r *Ring) epoch(e wire.Epoch) Epoch {
 	if e == (wire.Epoch{}) {
 		return Epoch{}
 	}
-	return Epoch{Counter: e.Counter, Dropper: r.name(int(e.Dropper))}
+	return Epoch{Number: e.Number, Counter: e.Counter, Dropper: r.name(int(e.Dropper))}
 }
 
 func (r *Ring) tick(t node.Tick) Tick {
 	return Tick{
-		At: t.At, Instance: r.cfg.Name, Epoch: r.epoch(t.Epoch), Lap: t.Lap, Tick: t.Lap,
-		Took: t.Took, Held: t.Held,
+		At: t.At, Instance: r.cfg.Name, Epoch: r.epoch(t.Epoch), Lap: t.Lap,
+		Tick: t.Tick.Tick, Anchored: t.Anchored, Skew: t.Skew, Took: t.Took, Held: t.Held,
 	}
 }
 
@@ -57,7 +57,7 @@ func (r *Ring) instances(s node.State) []Instance {
 		rows[i] = Instance{
 			Index: i, Name: r.name(i), Address: r.roster.Addr(i),
 			State:       stateOf(in, s.View.Quorum),
-			Incarnation: in.Incarnation, Tick: in.Lap,
+			Incarnation: in.Incarnation, Tick: in.Tick,
 			Version: in.Build, PID: in.PID,
 		}
 		if !in.Damped.IsZero() {
@@ -105,7 +105,8 @@ func (r *Ring) Status() Status {
 	return Status{
 		V: 1, Ring: r.cfg.Ring, RosterVersion: 1, RosterHash: hex.EncodeToString(hash[:]),
 		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure, BadLinks: v.BadLinks,
-		Epoch: r.epoch(s.Epoch), Tick: s.Lap,
+		Epoch: r.epoch(s.Epoch), Lap: s.Lap, Tick: s.Bus.Tick, Anchored: s.Bus.Anchored,
+		Leader: r.name(s.Bus.Leader), Revision: s.Bus.Applied, ViewRevision: s.Bus.ViewRev,
 		LapMS: LapMillis{P50: millis(s.P50), P99: millis(s.P99)},
 		Laps:  s.Passes, SlowestStop: r.name(s.Slow),
 		View: v.ID, Next: v.Next, Detour: v.Detour, Instances: v.Instances,

@@ -20,8 +20,11 @@ const (
 	Unreachable State = "unreachable"
 )
 
-// Epoch orders particles; it grows whenever a lost one is replaced.
+// Epoch names a particle; it grows whenever a lost one is replaced. Number is
+// that of the fleet's own, agreed on by a quorum. A Counter above 0 says that
+// this one was dropped where none could be reached: it spins, and counts nothing.
 type Epoch struct {
+	Number  uint64 `json:"number"`
 	Counter uint64 `json:"counter"`
 	Dropper Name   `json:"dropper"` // who dropped it, empty before the first
 }
@@ -34,9 +37,9 @@ type Instance struct {
 	State       State      `json:"state"`
 	Incarnation uint32     `json:"incarnation"`
 	Next        Name       `json:"next,omitempty"` // whose hand it holds, by this view
-	Tick        uint64     `json:"tick"`
-	RTTMillis   *float64   `json:"rtt_ms"`       // null where this instance has no link to it
-	DampedUntil *time.Time `json:"damped_until"` // null unless its return waits
+	Tick        uint64     `json:"tick"`           // the newest that this instance knows it has counted
+	RTTMillis   *float64   `json:"rtt_ms"`         // null where this instance has no link to it
+	DampedUntil *time.Time `json:"damped_until"`   // null unless its return waits
 	Version     string     `json:"version"`
 	PID         uint32     `json:"pid"`
 }
@@ -74,12 +77,16 @@ type Status struct {
 	RosterVersion uint64     `json:"roster_version"` // 1 until rosters change while running
 	RosterHash    string     `json:"roster_hash"`
 	Self          Name       `json:"self"`
-	Anchored      bool       `json:"anchored"`
+	Anchored      bool       `json:"anchored"` // a quorum stamps the laps: they count
 	CutOff        bool       `json:"cut_off"`
 	Insecure      bool       `json:"insecure"` // plain connections to other hosts are permitted
 	BadLinks      []BadLink  `json:"bad_links"`
 	Epoch         Epoch      `json:"epoch"`
-	Tick          uint64     `json:"tick"`
+	Tick          uint64     `json:"tick"` // the newest counted here
+	Lap           uint64     `json:"lap"`
+	Leader        Name       `json:"leader,omitempty"` // of those who vote
+	Revision      uint64     `json:"revision"`         // of the bus, applied here
+	ViewRevision  uint64     `json:"view_revision"`    // the number of the newest agreed view
 	LapMS         LapMillis  `json:"lap_ms"`
 	Laps          uint64     `json:"laps"` // passes counted since this process started
 	SlowestStop   Name       `json:"slowest_stop,omitempty"`
@@ -95,10 +102,11 @@ type Tick struct {
 	Instance Name          `json:"instance"`
 	Epoch    Epoch         `json:"epoch"`
 	Lap      uint64        `json:"lap"`
-	Tick     uint64        `json:"tick"` // the lap number, while no quorum anchors it
-	Anchored bool          `json:"anchored"`
-	Took     time.Duration `json:"took_ns"` // since the pass before, 0 for the first of an epoch
-	Held     time.Duration `json:"held_ns"` // of that, the rests that stops reported
+	Tick     uint64        `json:"tick"`     // the newest counted here: this lap's, if Anchored
+	Anchored bool          `json:"anchored"` // this lap counts; without, it goes by uncounted
+	Skew     time.Duration `json:"skew_ns"`  // how long after the lap began this stop saw it
+	Took     time.Duration `json:"took_ns"`  // since the pass before, 0 for the first of an epoch
+	Held     time.Duration `json:"held_ns"`  // of that, the rests that stops reported
 }
 
 // Event is one line of an instance's story: who saw whom die or come back, who
@@ -114,6 +122,11 @@ type Event struct {
 	Epoch       *Epoch    `json:"epoch,omitempty"`
 	Lap         uint64    `json:"lap,omitempty"`
 	Proof       bool      `json:"proof,omitempty"`
+	Tick        uint64    `json:"tick,omitempty"`
+	Skipped     uint64    `json:"skipped,omitempty"`   // ticks that name no lap
+	Revision    uint64    `json:"revision,omitempty"`  // of the bus
+	State       State     `json:"state,omitempty"`     // of Subject, by the agreed view
+	Confirmed   Name      `json:"confirmed,omitempty"` // the leader whose view came to the same
 	WaitMS      int64     `json:"wait_ms,omitempty"`
 	Text        string    `json:"text"` // the same in plain words
 }

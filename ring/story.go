@@ -9,6 +9,7 @@ import (
 
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/node"
+	"ringofservers.dev/ring/internal/wire"
 )
 
 // event is a report of the core as the public sees it.
@@ -17,6 +18,10 @@ func (r *Ring) event(seq uint64, t node.Report) Event {
 		Seq: seq, At: t.At, Instance: r.cfg.Name, Kind: string(t.Kind),
 		Subject: r.name(t.Subject), Incarnation: t.Incarnation, Lap: t.Lap, Proof: t.Proof,
 		WaitMS: t.Wait.Milliseconds(),
+		Tick:   t.Tick, Skipped: t.Skipped, Revision: t.Revision,
+	}
+	if t.Kind == core.ViewNumbered {
+		e.State, e.Confirmed = agreedState(t.State), r.name(t.Leader)
 	}
 	for _, i := range t.By {
 		e.By = append(e.By, r.name(i))
@@ -63,7 +68,62 @@ func (r *Ring) words(e Event, t node.Report) string {
 		return fmt.Sprintf("this process did not run for %v; it accuses nobody meanwhile",
 			t.Wait.Round(time.Millisecond))
 	}
+	if text := r.wordsOfBus(e, t, who, mine); text != "" {
+		return text
+	}
 	return r.wordsOfOthers(e, t, who, mine)
+}
+
+// wordsOfBus tells what the fleet agrees on, and whether it can.
+func (r *Ring) wordsOfBus(e Event, t node.Report, who string, mine bool) string {
+	switch t.Kind {
+	case core.Anchored:
+		return "laps count again: a quorum stamps the particle"
+	case core.Unanchored:
+		return fmt.Sprintf("laps no longer count, after tick %d: %s", t.Tick, t.Text)
+	case core.TicksSkipped:
+		return fmt.Sprintf("tick %d follows tick %d: the numbers between name no lap", t.Tick,
+			t.Tick-t.Skipped-1)
+	case core.Elected:
+		if mine {
+			return "I lead those who vote"
+		}
+		return who + " leads those who vote"
+	case core.ViewNumbered:
+		return r.wordsOfView(e, who)
+	case core.Voting:
+		return "my vote: " + t.Text
+	case core.HistoryBegun:
+		return "I have begun " + t.Text + ": there was none"
+	case core.HistoryChanged:
+		return fmt.Sprintf("I follow %s; what I had, up to revision %d, is given up", t.Text, t.Revision)
+	case core.HistoryConflict:
+		return fmt.Sprintf("I cannot agree with %s on anything: %s", who, t.Text)
+	}
+	return ""
+}
+
+// wordsOfView tells a change of the view that has its number.
+func (r *Ring) wordsOfView(e Event, who string) string {
+	s := fmt.Sprintf("revision %d: %s is %s, as incarnation %d", e.Revision, who, e.State, e.Incarnation)
+	if len(e.By) > 0 {
+		s += "; accused by " + r.people(e.By)
+	}
+	if e.Confirmed != "" {
+		s += "; confirmed by " + r.people([]Name{e.Confirmed}) + " and a quorum"
+	}
+	return s
+}
+
+// agreedState translates a state of the agreed view.
+func agreedState(s wire.State) State {
+	switch s {
+	case wire.Alive:
+		return Alive
+	case wire.Left:
+		return Left
+	}
+	return Dead
 }
 
 // wordsOfOthers tells what became of somebody, and of the particle.
@@ -173,7 +233,10 @@ func (e *Epoch) String() string {
 	if e == nil || *e == (Epoch{}) {
 		return "none"
 	}
-	return fmt.Sprintf("%d by %s", e.Counter, e.Dropper)
+	if e.Counter > 0 {
+		return fmt.Sprintf("%d, detached %d by %s", e.Number, e.Counter, e.Dropper)
+	}
+	return fmt.Sprintf("%d by %s", e.Number, e.Dropper)
 }
 
 // log writes one report, and opens Joined's door. It has a goroutine of its
@@ -205,9 +268,11 @@ func (r *Ring) log(seq uint64, t node.Report) {
 // levelOf says what is worth telling a colleague.
 func levelOf(k core.ReportKind) slog.Level {
 	switch k {
-	case core.Refusing, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved:
+	case core.Refusing, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved,
+		core.Unanchored, core.HistoryChanged, core.HistoryConflict:
 		return slog.LevelWarn
-	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent:
+	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent,
+		core.ViewNumbered:
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo

@@ -209,7 +209,7 @@ type InstanceView struct {
 	Incarnation uint32
 	PID         uint32
 	Build       string
-	Lap         uint64 // the newest this instance knows it passed, 0 for none
+	Tick        uint64 // the newest this instance knows it counted, 0 for none
 	Damped      time.Time
 }
 

@@ -291,11 +291,9 @@ func (c *Core) BusView() *BusView {
 	}
 }
 
-// Get returns a key as of the newest revision that this instance has applied.
-func (c *Core) Get(key string) (bus.Entry, bool) { return c.bus.State().Get(key) }
-
-// Keys lists the keys with that prefix, likewise.
-func (c *Core) Keys(prefix string) []string { return c.bus.State().Keys(prefix) }
+// State is all that this instance has applied. It must not be changed, and is
+// valid until the next Step.
+func (c *Core) State() *bus.State { return c.bus.State() }
 
 // Backup is the whole state, for Restore.
 func (c *Core) Backup() []byte { return c.bus.Backup() }

@@ -25,7 +25,7 @@ func (c *Core) View() *View {
 		Joined: c.joined, Self: c.self, Next: c.next, Detour: c.detour,
 		Instances: make([]InstanceView, c.n), BadLinks: c.bad,
 	}
-	last, _ := c.token.Last()
+	tick, anchored := c.token.Tick()
 	for i := range v.Instances {
 		w := &v.Instances[i]
 		w.State = c.table.State(i)
@@ -35,9 +35,9 @@ func (c *Core) View() *View {
 		if w.State == wire.Alive {
 			// Whoever comes before us on this lap has passed it, the others are
 			// at the lap before.
-			w.Lap = last.Lap
-			if i > c.self && w.Lap > 0 {
-				w.Lap--
+			w.Tick = tick
+			if i > c.self && w.Tick > 0 && anchored {
+				w.Tick--
 			}
 		}
 		if w.State == wire.Down {

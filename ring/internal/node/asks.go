@@ -106,14 +106,23 @@ func (n *Node) Recover(ctx context.Context, force bool, backup []byte) error {
 func (n *Node) Get(key string) (bus.Entry, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.core.Get(key)
+	return n.core.State().Get(key)
 }
 
 // Keys lists the keys with that prefix, as this instance has them.
 func (n *Node) Keys(prefix string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.core.Keys(prefix)
+	return n.core.State().Keys(prefix)
+}
+
+// Leased reports whether somebody holds the lease of that name, as this instance
+// has it.
+func (n *Node) Leased(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, held := n.core.State().Lease(name)
+	return held
 }
 
 // Bus is what this instance knows of what the fleet agrees on.

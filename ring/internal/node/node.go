@@ -41,8 +41,7 @@ type Machine interface {
 	Links() []core.LinkView
 	Particle() (e wire.Epoch, lap uint64, slow int, half time.Duration, ok bool)
 	BusView() *core.BusView
-	Get(key string) (bus.Entry, bool)
-	Keys(prefix string) []string
+	State() *bus.State
 	Backup() []byte
 }
 

@@ -25,10 +25,9 @@ var calm = link.Options{First: patience, Idle: patience, Write: patience}
 // noBus is a Machine that agrees on nothing.
 type noBus struct{}
 
-func (noBus) BusView() *core.BusView       { return &core.BusView{} }
-func (noBus) Get(string) (bus.Entry, bool) { return bus.Entry{}, false }
-func (noBus) Keys(string) []string         { return nil }
-func (noBus) Backup() []byte               { return nil }
+func (noBus) BusView() *core.BusView { return &core.BusView{} }
+func (noBus) State() *bus.State      { return bus.New() }
+func (noBus) Backup() []byte         { return nil }
 
 // script is a Machine that answers events as a test says.
 type script struct {

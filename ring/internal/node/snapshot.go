@@ -45,6 +45,7 @@ func (n *Node) viewNow() *core.View {
 // State is everything a status needs, of one moment.
 type State struct {
 	View   *core.View
+	Bus    *core.BusView
 	Links  []core.LinkView
 	Last   Tick // zero before the first pass
 	Epoch  wire.Epoch
@@ -61,7 +62,7 @@ func (n *Node) State() State {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := State{
-		View: n.viewNow(), Links: n.core.Links(), Last: n.last, Passes: n.stats.passes,
+		View: n.viewNow(), Bus: n.core.BusView(), Links: n.core.Links(), Last: n.last, Passes: n.stats.passes,
 	}
 	var ok bool
 	if s.Epoch, s.Lap, s.Slow, s.Half, ok = n.core.Particle(); !ok || s.Half == 0 {

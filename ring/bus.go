@@ -1,0 +1,254 @@
+package ring
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/node"
+	"ringofservers.dev/ring/internal/wire"
+)
+
+// Bus is what the fleet agrees on: a totally ordered log behind a small map of
+// keys. Decisions are consistent: without most of the voters in reach, what
+// writes or reads for sure fails with ErrNoQuorum. Its methods may be called by
+// several goroutines.
+type Bus struct{ r *Ring }
+
+// Bus returns the fleet's bus, as this instance has part in it.
+func (r *Ring) Bus() *Bus { return &Bus{r} }
+
+// Limits of the bus.
+const (
+	KeyMax   = bus.KeyMax   // bytes of a key, or of a lease's name
+	ValueMax = bus.ValueMax // bytes of a value
+)
+
+// Entry is a key of the bus, its value, and the revisions that made it and wrote
+// it last.
+type Entry struct {
+	Key      string `json:"key"`
+	Value    []byte `json:"value"`
+	Created  uint64 `json:"created"`
+	Revision uint64 `json:"revision"`
+}
+
+// Get returns a key. It is linearizable: it shows every write that was
+// acknowledged to anybody before the call. It fails with ErrNotFound.
+func (b *Bus) Get(ctx context.Context, key string) (Entry, error) {
+	if err := b.r.node.Sync(ctx); err != nil {
+		return Entry{}, busError("read "+key, err)
+	}
+	e, ok := b.Local(key)
+	if !ok {
+		return Entry{}, fmt.Errorf("%w: key %q", ErrNotFound, key)
+	}
+	return e, nil
+}
+
+// Local returns a key as this instance has it now, which may be behind. It asks
+// nobody and works without a quorum.
+func (b *Bus) Local(key string) (Entry, bool) {
+	e, ok := b.r.node.Get(key)
+	return Entry{Key: key, Value: e.Value, Created: e.Created, Revision: e.Modified}, ok
+}
+
+// List returns the keys that begin with prefix, in order, as Get would.
+func (b *Bus) List(ctx context.Context, prefix string) ([]Entry, error) {
+	if err := b.r.node.Sync(ctx); err != nil {
+		return nil, busError("list "+prefix, err)
+	}
+	var out []Entry
+	for _, k := range b.r.node.Keys(prefix) {
+		if e, ok := b.Local(k); ok {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// Set writes a key, whatever it was, and returns the revision of that.
+func (b *Bus) Set(ctx context.Context, key string, value []byte) (uint64, error) {
+	return b.write(ctx, bus.Command{Kind: bus.Put, Key: key, Value: value})
+}
+
+// Swap writes a key if it was last written at revision old, or, with old 0, if
+// it does not exist. Otherwise it fails with a *ConflictError.
+func (b *Bus) Swap(ctx context.Context, key string, value []byte, old uint64) (uint64, error) {
+	return b.write(ctx, when(bus.Command{Kind: bus.Put, Key: key, Value: value}, old))
+}
+
+// Delete removes a key; with old above 0, only if it was last written at that
+// revision. It fails with ErrNotFound or a *ConflictError.
+func (b *Bus) Delete(ctx context.Context, key string, old uint64) (uint64, error) {
+	c := bus.Command{Kind: bus.Delete, Key: key}
+	if old > 0 {
+		c = when(c, old)
+	}
+	return b.write(ctx, c)
+}
+
+func when(c bus.Command, old uint64) bus.Command {
+	c.If, c.Rev = bus.IfEqual, old
+	if old == 0 {
+		c.If = bus.IfAbsent
+	}
+	return c
+}
+
+func (b *Bus) write(ctx context.Context, c bus.Command) (uint64, error) {
+	if err := c.Check(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	res, err := b.r.node.Propose(ctx, c)
+	if err != nil {
+		return 0, busError("write "+c.Key, err)
+	}
+	switch res.Code {
+	case bus.Done:
+		return res.Rev, nil
+	case bus.Conflict:
+		return 0, &ConflictError{Key: c.Key, Revision: res.Rev}
+	case bus.Gone:
+		return 0, fmt.Errorf("%w: key %q", ErrNotFound, c.Key)
+	case bus.Full:
+		return 0, fmt.Errorf("%w: the bus is full; it holds %d MiB of keys and values: delete some, "+
+			"and keep what is large elsewhere", ErrRefused, bus.StateMax>>20)
+	}
+	return 0, fmt.Errorf("%w: not known to this version", ErrRefused)
+}
+
+// ConflictError says that a key was not what a write asked it to be.
+type ConflictError struct {
+	Key      string
+	Revision uint64 // at which it was last written, 0 if it does not exist
+}
+
+func (e *ConflictError) Error() string {
+	if e.Revision == 0 {
+		return fmt.Sprintf("ring: key %q does not exist", e.Key)
+	}
+	return fmt.Sprintf("ring: key %q was written at revision %d; read it again and decide anew",
+		e.Key, e.Revision)
+}
+
+// busError turns what the node says into this package's errors.
+func busError(what string, err error) error {
+	switch {
+	case errors.Is(err, node.ErrNoQuorum):
+		return fmt.Errorf("%w: %s", ErrNoQuorum, what)
+	case errors.Is(err, node.ErrUnknown):
+		return fmt.Errorf("%w: %s", ErrUncertain, what)
+	case errors.Is(err, node.ErrBusy):
+		return fmt.Errorf("%w: %s: %w", ErrRefused, what, err)
+	case errors.Is(err, node.ErrEnded):
+		return fmt.Errorf("%w: %s", ErrClosed, what)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %s: %w", ErrUncertain, what, err)
+	}
+	return fmt.Errorf("ring: %s: %w", what, err)
+}
+
+// BusStatus is what `ring bus status` shows.
+type BusStatus struct {
+	V            int          `json:"v"` // version of this object, 1
+	Self         Name         `json:"self"`
+	History      string       `json:"history"`  // empty before this instance has heard of one
+	Era          uint32       `json:"era"`      // raised by each recovery and restore
+	Leader       Name         `json:"leader"`   // empty while nobody leads, as far as is known here
+	Term         uint64       `json:"term"`     // 0 where this instance does not vote
+	Quorum       bool         `json:"quorum"`   // most voters are alive, by this instance's view
+	Revision     uint64       `json:"revision"` // newest entry applied here
+	ViewRevision uint64       `json:"view_revision"`
+	Epoch        uint64       `json:"epoch"`
+	TickLimit    uint64       `json:"tick_limit"` // first tick that is not reserved
+	Fence        uint64       `json:"fence"`      // highest given
+	Keys         int          `json:"keys"`
+	Voters       []BusVoter   `json:"voters"`
+	Leases       []LeaseState `json:"leases"`
+}
+
+// BusVoter is one whose vote counts, or will.
+type BusVoter struct {
+	Name     Name   `json:"name"`
+	ID       string `json:"id"`   // index and generation of its log
+	Role     string `json:"role"` // voter, learner, leaving
+	State    State  `json:"state"`
+	Revision uint64 `json:"revision"` // newest it has applied, as far as is known here
+	Lag      uint64 `json:"lag"`      // entries behind this instance
+}
+
+// LeaseState is a lease that somebody holds.
+type LeaseState struct {
+	Name   string  `json:"name"`
+	Holder Name    `json:"holder"`
+	Fence  uint64  `json:"fence"`
+	TTLMS  float64 `json:"ttl_ms"`
+}
+
+// Status returns it.
+func (b *Bus) Status() BusStatus {
+	v := b.r.node.Bus()
+	rows := b.r.View().Instances
+	s := BusStatus{
+		V: 1, Self: b.r.cfg.Name, Era: v.Era, Leader: b.r.name(v.Leader), Term: v.Term,
+		Quorum: v.Quorum, Revision: v.Applied, ViewRevision: v.ViewRev, Epoch: v.Epoch.Number,
+		TickLimit: v.Epoch.Limit, Fence: v.Fence, Keys: v.Keys,
+		Voters: []BusVoter{}, Leases: []LeaseState{},
+	}
+	if v.History != (wire.History{}) {
+		s.History = hex.EncodeToString(v.History[:])
+	}
+	for _, w := range v.Voters {
+		i := w.ID.Index()
+		row := BusVoter{Name: b.r.name(i), ID: w.ID.String(), Role: "learner", Revision: w.Applied}
+		switch {
+		case w.Votes:
+			row.Role = "voter"
+		case w.Leaves:
+			row.Role = "leaving"
+		}
+		if i < len(rows) {
+			row.State = rows[i].State
+		}
+		if w.Applied < v.Applied {
+			row.Lag = v.Applied - w.Applied
+		}
+		s.Voters = append(s.Voters, row)
+	}
+	for _, l := range v.Leases {
+		s.Leases = append(s.Leases, LeaseState{Name: l.Name, Holder: b.r.name(int(l.Holder)),
+			Fence: l.Fence, TTLMS: float64(l.TTL) / float64(time.Millisecond)})
+	}
+	return s
+}
+
+// Backup returns all that the bus holds, as this instance has it. It needs no
+// quorum, and may be behind where there is none.
+func (b *Bus) Backup() []byte { return b.r.node.Backup() }
+
+// Recover is for when most voters are lost for good: it begins a new history at
+// this instance, from what it has, with itself as the only voter; the others
+// follow when they hear of it, and vote again. What only the lost ones had is
+// given up; epochs, ticks and fences leap over all that they may have given, and
+// all leases end. It is refused while a quorum is there, unless force. Use it at
+// the instance with the newest revision, and at one only.
+func (b *Bus) Recover(ctx context.Context, force bool) error {
+	return b.renew("recover", b.r.node.Recover(ctx, force, nil))
+}
+
+// Restore begins a new history with what a Backup holds in place of what there
+// is. Everybody follows it.
+func (b *Bus) Restore(ctx context.Context, backup []byte) error {
+	return b.renew("restore", b.r.node.Recover(ctx, true, backup))
+}
+
+func (b *Bus) renew(what string, err error) error {
+	if err == nil || errors.Is(err, node.ErrEnded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", ErrRefused, what, err)
+}
