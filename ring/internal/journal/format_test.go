@@ -37,8 +37,11 @@ func filled(t testing.TB) (before, after, closed map[string][]byte, wants [2]*co
 		})
 	}
 	before, wants[0] = d.files(), j.state.Clone()
-	// A datum that is itself a record, of this very log, from another place.
-	stale := before[logFile][j.pen.at-commitLen : j.pen.at]
+	// A datum that is itself a record of this very log and of a later group, at
+	// every alignment, but made for another place.
+	p := pen{at: 1 << 20, generation: j.generation, group: j.pen.group + 1}
+	p.commit(0)
+	stale := append(p.buf, 0)
 	long := entry(15, 2, bytes.Repeat([]byte("x"), 1000))
 	record := entry(16, 2, slices.Repeat(stale, 20))
 	add(consensus.Write{Entries: []*raftpb.Entry{long}},
