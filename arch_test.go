@@ -30,6 +30,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"ring/internal/overlay", "net/...", "the overlay is computed from names alone"},
 	{"ring/internal/roster", "net/...", "addresses are resolved at each dial, by the driver"},
 	{"ring/internal/wire", "net/...", "the codec sees bytes, wherever they come from"},
+	{"ring/internal/journal", "net/...", "the log knows a disk and nobody else"},
+	{"ring/internal/journal", "sync/...", "the log has one owner, the goroutine that appends"},
 	{"ring/internal/...", module + "/ring", "rooms import downwards only"},
 	{"ring/internal/...", module + "/ring/ringtest/...", "the code does not know its tests"},
 	{"ring", module + "/ring/ringtest/...", "the code does not know its tests"},
