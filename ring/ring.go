@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/journal"
 	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/overlay"
@@ -37,7 +38,8 @@ type Ring struct {
 	addr    net.Addr
 	node    *node.Node
 	store   *store.Store // nil without Config.Data
-	metrics *collector   // nil without Config.Registerer
+	journal *journal.Journal
+	metrics *collector // nil without Config.Registerer
 	handler atomic.Pointer[http.Handler]
 	joined  chan struct{}
 	done    chan struct{}
@@ -64,6 +66,10 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
+	log, err := r.openJournal()
+	if err != nil {
+		return nil, errors.Join(err, r.closeStore())
+	}
 	l, err := cfg.listen(ctx)
 	if err != nil {
 		return nil, errors.Join(err, r.closeStore())
@@ -77,7 +83,7 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 		}
 		return nil, errors.Join(err, r.closeStore())
 	}
-	if err := r.start(l, ov, saved); err != nil {
+	if err := r.start(l, ov, saved, log); err != nil {
 		r.unregister()
 		if cfg.Listener == nil {
 			err = errors.Join(err, l.Close())
@@ -88,12 +94,13 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 }
 
 // start builds the core and sets it going.
-func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved) error {
+func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log savedLog) error {
 	t := r.cfg.Timing
 	machine, err := core.New(core.Config{
 		Roster: r.roster, Overlay: ov, Self: r.self,
 		Boot: 1 + rand.Uint32N(math.MaxUint32), PID: uint32(os.Getpid()), Build: r.cfg.Version,
-		Saved: saved, Memory: true, Timing: t.core(), Hold: r.cfg.Hold, Fast: r.cfg.MaxSpeed,
+		Saved: saved, Bus: log.saved, Lost: log.lost, Memory: r.journal == nil,
+		Timing: t.core(), Hold: r.cfg.Hold, Fast: r.cfg.MaxSpeed,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	})
 	if err != nil {
@@ -110,6 +117,7 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved) erro
 	}
 	if r.store != nil {
 		cfg.Save = func(v core.Saved) error { return r.store.Save(store.Saved(v)) }
+		cfg.Journal = &keeper{r.journal, r.cfg.Data}
 	}
 	r.node = node.Start(cfg)
 	if r.metrics != nil {
@@ -139,7 +147,11 @@ func (r *Ring) closeStore() error {
 	if r.store == nil {
 		return nil
 	}
-	return r.store.Close()
+	var err error
+	if r.journal != nil {
+		err = r.journal.Close()
+	}
+	return errors.Join(err, r.store.Close())
 }
 
 // finish waits for the node to end and then ends the rest. logged is closed

@@ -212,10 +212,14 @@ func (c *Core) compare(from int, s *wire.Status) {
 // adopt goes over to the history of s, and gives up what we had.
 func (c *Core) adopt(s *wire.Status) {
 	had, at := c.ident, c.state.Applied()
+	var aside []byte
+	if at > 1 && !c.cfg.Memory {
+		aside = c.Backup()
+	}
 	c.closeLog()
 	c.ident = Identity{History: s.History, Era: s.Era}
 	c.forget()
-	c.keepIdentity()
+	c.keepIdentity(aside)
 	if had.History != (History{}) {
 		c.tell(Tell{Kind: Followed, Subject: c.cfg.Self, Rev: at,
 			Text: "history " + short(s.History) + " in place of " + short(had.History)})
@@ -548,7 +552,7 @@ func (c *Core) takeState(p *pieces) {
 }
 
 // blank reports whether we have never heard of any history.
-func (c *Core) blank() bool { return c.ident.History == (History{}) }
+func (c *Core) blank() bool { return c.ident.History == (History{}) && !c.cfg.Lost }
 
 // found begins a history, if this is who should: the first of those blank, once
 // all first voters have said that they are, or most of them and a while has

@@ -45,6 +45,7 @@ type Write struct {
 	Snapshot *raftpb.Snapshot  // the state at an index; see Saved.Apply for what becomes of the log
 	Hard     *raftpb.HardState // term, vote, commit
 	Entries  []*raftpb.Entry   // in order, without gaps; what was at and after the first is void
+	Aside    []byte            // a state that is given up: to be put where a person finds it
 }
 
 // Saved is all that was written, as it stands after the last Write.

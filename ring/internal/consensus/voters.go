@@ -145,7 +145,7 @@ func (c *Core) stopVoting(why string) {
 	was := c.ident.ID
 	c.closeLog()
 	c.ident.ID = 0
-	c.keepIdentity()
+	c.keepIdentity(nil)
 	if was != 0 {
 		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.state.Applied(), Text: why})
 	}
@@ -162,11 +162,11 @@ func (c *Core) closeLog() {
 	c.effect(Effect{Kind: Moved})
 }
 
-func (c *Core) keepIdentity() {
+func (c *Core) keepIdentity(aside []byte) {
 	if c.cfg.Memory {
 		return
 	}
 	ident := c.ident
 	c.seq++
-	c.effect(Effect{Kind: Persist, Seq: c.seq, Write: &Write{Identity: &ident}})
+	c.effect(Effect{Kind: Persist, Seq: c.seq, Write: &Write{Identity: &ident, Aside: aside}})
 }

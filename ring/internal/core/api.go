@@ -21,6 +21,7 @@ type Config struct {
 	Build   string
 	Saved   Saved            // what the disk held, zero without one
 	Bus     *consensus.Saved // the log the disk held, nil for none
+	Lost    bool             // it held one that cannot be read
 	Memory  bool             // nothing of the log is kept: no Persist comes
 	Timing  Timing
 	Hold    time.Duration // rest at this stop; 0: an even share of Timing.Lap

@@ -174,6 +174,7 @@ func New(cfg Config) (*Core, error) {
 	var err error
 	c.bus, err = consensus.New(consensus.Config{
 		Self: cfg.Self, N: c.n, Fleet: fleet{c}, Boot: cfg.Boot, Memory: cfg.Memory, Saved: cfg.Bus,
+		Lost:   cfg.Lost,
 		Timing: busTiming(cfg.Timing), Rand: cfg.Rand,
 	})
 	return c, err
