@@ -73,6 +73,7 @@ func New(r *ring.Ring, options Options) http.Handler {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(options.Gatherer,
 			promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	}
+	a.mountBus(mux)
 	mountPage(mux)
 	return harden(mux)
 }

@@ -262,6 +262,20 @@ func (w *World) form(res *Result) {
 	}
 	res.FirstLapMS = float64(w.now) / 1e6
 	w.run(bound)
+	w.checkBegun()
+}
+
+// checkBegun is that a fleet that has formed agrees on who leads it.
+func (w *World) checkBegun() {
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		if h.core == nil || w.failure != nil {
+			return
+		}
+		if v := h.core.BusView(); v.Leader < 0 || v.Leader != w.hosts[0].core.BusView().Leader {
+			w.fail("S1", "the ring has formed, and s%d takes %d for the leader (%+v)", i, v.Leader, v)
+		}
+	}
 }
 
 func (w *World) allPassed() bool {

@@ -249,38 +249,43 @@ func (c *Core) follow() {
 	if c.rn != nil || c.starting > 0 || c.ident.History == (History{}) {
 		return
 	}
-	t := c.cfg.Timing
-	if c.feeder >= 0 {
-		s := c.peers[c.feeder]
-		behind := s != nil && s.Applied > c.state.Applied()
-		if s != nil && s.History == c.ident.History && (!behind || c.now.Sub(c.fedAt) < t.Retry) {
-			return
-		}
-		c.feeder, c.pieces = -1, nil
+	if s := c.peers[c.feeder]; c.feeder >= 0 && s != nil && s.History == c.ident.History &&
+		(!c.behind() || c.now.Sub(c.fedAt) < c.cfg.Timing.Retry) {
+		return
 	}
+	c.feeder, c.pieces = -1, nil
 	if best := c.bestFeeder(); best >= 0 {
 		c.feeder = best
 		c.pull()
 	}
 }
 
+// behind reports whether somebody whom we are linked with has more than we do.
+func (c *Core) behind() bool {
+	for i, s := range c.peers { // whoever it is
+		if s.History == c.ident.History && s.Applied > c.state.Applied() && c.cfg.Fleet.Linked(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // bestFeeder is who to follow: the voter that is ours among all, by index, so
-// that followers spread; else whoever is furthest.
+// that followers spread, if it is ahead or nobody is; else whoever is furthest.
 func (c *Core) bestFeeder() int {
 	best := -1
 	var most uint64
-	home := c.Home()
 	for _, i := range slices.Sorted(maps.Keys(c.peers)) {
 		s := c.peers[i]
-		if s.History != c.ident.History || s.Applied < c.state.Applied() || !c.cfg.Fleet.Linked(i) {
-			continue
-		}
-		if i == home {
-			return i
-		}
-		if best < 0 || s.Applied > most {
+		if s.History == c.ident.History && s.Applied >= c.state.Applied() && c.cfg.Fleet.Linked(i) &&
+			(best < 0 || s.Applied > most) {
 			best, most = i, s.Applied
 		}
+	}
+	home := c.Home()
+	if s := c.peers[home]; s != nil && s.History == c.ident.History && c.cfg.Fleet.Linked(home) &&
+		(s.Applied > c.state.Applied() || s.Applied == most) {
+		return home
 	}
 	return best
 }
@@ -320,13 +325,10 @@ func (c *Core) Peers() []int {
 }
 
 func (c *Core) followAt() time.Time {
-	if c.rn != nil || c.feeder < 0 || c.ident.History == (History{}) {
+	if c.rn != nil || c.feeder < 0 || c.ident.History == (History{}) || c.starting > 0 || !c.behind() {
 		return time.Time{}
 	}
-	if s := c.peers[c.feeder]; s != nil && s.Applied > c.state.Applied() {
-		return c.fedAt.Add(c.cfg.Timing.Retry)
-	}
-	return time.Time{}
+	return c.fedAt.Add(c.cfg.Timing.Retry)
 }
 
 func (c *Core) pull() {

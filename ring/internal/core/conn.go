@@ -54,8 +54,12 @@ func (c *Core) remove(cn *conn) {
 		if p.accepted == cn {
 			p.accepted = nil
 		}
-		if cn.up && p.dialed == nil && p.accepted == nil {
+		switch {
+		case !cn.up:
+		case p.dialed == nil && p.accepted == nil:
 			c.bus.Closed(c.now, p.i)
+		case p.healthy() != nil: // what was said on this one may not have arrived
+			c.bus.Opened(c.now, p.i)
 		}
 	}
 }

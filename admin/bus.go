@@ -1,0 +1,173 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"ringofservers.dev/ring"
+)
+
+const (
+	// busWait is how long a request of the bus may take, unless it says timeout.
+	busWait    = 10 * time.Second
+	busWaitMax = 5 * time.Minute
+	// backupMax bounds what a restore takes in.
+	backupMax = 64 << 20
+)
+
+// mountBus serves what the fleet agrees on. Changes are for this host only, like
+// everything that changes something, until there are roles.
+func (a *api) mountBus(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/bus", a.busStatus)
+	mux.HandleFunc("GET /v1/bus/keys", a.busList)
+	mux.HandleFunc("GET /v1/bus/keys/{key...}", a.busGet)
+	mux.Handle("PUT /v1/bus/keys/{key...}", localOnly(http.HandlerFunc(a.busPut)))
+	mux.Handle("DELETE /v1/bus/keys/{key...}", localOnly(http.HandlerFunc(a.busDelete)))
+	mux.Handle("GET /v1/bus/backup", localOnly(http.HandlerFunc(a.busBackup)))
+	mux.Handle("POST /v1/bus/restore", localOnly(http.HandlerFunc(a.busRestore)))
+	mux.Handle("POST /v1/bus/recover", localOnly(http.HandlerFunc(a.busRecover)))
+}
+
+func (a *api) busStatus(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, a.ring.Bus().Status())
+}
+
+// busGet answers with one entry: linearizable, or with ?local what is here.
+func (a *api) busGet(w http.ResponseWriter, req *http.Request) {
+	key := req.PathValue("key")
+	if req.URL.Query().Has("local") {
+		e, ok := a.ring.Bus().Local(key)
+		if !ok {
+			refuse(w, http.StatusNotFound, fmt.Sprintf("there is no key %q here", key))
+			return
+		}
+		writeJSON(w, http.StatusOK, e)
+		return
+	}
+	a.bus(w, req, func(ctx context.Context) (any, error) { return a.ring.Bus().Get(ctx, key) })
+}
+
+func (a *api) busList(w http.ResponseWriter, req *http.Request) {
+	a.bus(w, req, func(ctx context.Context) (any, error) {
+		entries, err := a.ring.Bus().List(ctx, req.URL.Query().Get("prefix"))
+		if entries == nil {
+			entries = []ring.Entry{}
+		}
+		return map[string]any{"v": 1, "entries": entries}, err
+	})
+}
+
+// busPut writes the body as the key's value; ?if_revision=N only if the key was
+// last written at that revision, 0 for if it does not exist.
+func (a *api) busPut(w http.ResponseWriter, req *http.Request) {
+	value, err := io.ReadAll(http.MaxBytesReader(w, req.Body, ring.ValueMax))
+	if err != nil {
+		refuse(w, http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("a value has %d bytes at most", ring.ValueMax))
+		return
+	}
+	old, has, err := revision(req)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	a.bus(w, req, func(ctx context.Context) (any, error) {
+		var rev uint64
+		var err error
+		if has {
+			rev, err = a.ring.Bus().Swap(ctx, req.PathValue("key"), value, old)
+		} else {
+			rev, err = a.ring.Bus().Set(ctx, req.PathValue("key"), value)
+		}
+		return map[string]any{"v": 1, "revision": rev}, err
+	})
+}
+
+func (a *api) busDelete(w http.ResponseWriter, req *http.Request) {
+	old, _, err := revision(req)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	a.bus(w, req, func(ctx context.Context) (any, error) {
+		rev, err := a.ring.Bus().Delete(ctx, req.PathValue("key"), old)
+		return map[string]any{"v": 1, "revision": rev}, err
+	})
+}
+
+func (a *api) busBackup(w http.ResponseWriter, _ *http.Request) {
+	b := a.ring.Bus().Backup()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	_, _ = w.Write(b)
+}
+
+func (a *api) busRestore(w http.ResponseWriter, req *http.Request) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, backupMax))
+	if err != nil {
+		refuse(w, http.StatusRequestEntityTooLarge, "read the backup: "+err.Error())
+		return
+	}
+	a.bus(w, req, func(ctx context.Context) (any, error) {
+		return a.ring.Bus().Status(), a.ring.Bus().Restore(ctx, b)
+	})
+}
+
+func (a *api) busRecover(w http.ResponseWriter, req *http.Request) {
+	force := req.URL.Query().Get("force") == "true"
+	before := a.ring.Bus().Status()
+	a.bus(w, req, func(ctx context.Context) (any, error) {
+		err := a.ring.Bus().Recover(ctx, force)
+		return map[string]any{"v": 1, "before": before, "after": a.ring.Bus().Status()}, err
+	})
+}
+
+func revision(req *http.Request) (old uint64, has bool, err error) {
+	text := req.URL.Query().Get("if_revision")
+	if text == "" {
+		return 0, false, nil
+	}
+	old, err = strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, false, fmt.Errorf("if_revision=%q is no revision: give the number that a read shows", text)
+	}
+	return old, true, nil
+}
+
+// bus does one request within its time and answers with what came of it.
+func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Context) (any, error)) {
+	wait := busWait
+	if text := req.URL.Query().Get("timeout"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 || d > busWaitMax {
+			refuse(w, http.StatusBadRequest,
+				fmt.Sprintf("timeout=%q: give a duration up to %v", text, busWaitMax))
+			return
+		}
+		wait = d
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), wait)
+	defer cancel()
+	body, err := do(ctx)
+	var conflict *ring.ConflictError
+	switch {
+	case err == nil:
+		writeJSON(w, http.StatusOK, body)
+	case errors.As(err, &conflict):
+		writeJSON(w, http.StatusConflict, map[string]any{
+			"v": 1, "error": err.Error(), "revision": conflict.Revision})
+	case errors.Is(err, ring.ErrNotFound):
+		refuse(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, ring.ErrRefused):
+		refuse(w, http.StatusUnprocessableEntity, err.Error())
+	case errors.Is(err, ring.ErrUncertain):
+		refuse(w, http.StatusGatewayTimeout, err.Error())
+	default: // no quorum, or the instance is going away
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+	}
+}
