@@ -61,13 +61,14 @@ type Conn struct {
 	took    int
 	readErr error
 
-	mu       sync.Mutex // guards what follows
-	out      []byte     // queued
-	spare    []byte     // the other buffer, empty while no drain runs
-	inflight int        // bytes the drain goroutine is writing
-	draining bool       // a drain goroutine owns the writing side
-	finished bool       // close the writing side once out is empty
-	err      error      // why nothing can be sent any more
+	mu       sync.Mutex     // guards what follows
+	out      []byte         // queued
+	spare    []byte         // the other buffer, empty while no drain runs
+	inflight int            // bytes the drain goroutine is writing
+	draining bool           // a drain goroutine owns the writing side
+	finished bool           // close the writing side once out is empty
+	err      error          // why nothing can be sent any more
+	writers  sync.WaitGroup // the drain goroutine
 
 	give     func(fd uintptr) bool // made once, so that Flush allocates nothing
 	wrote    int
@@ -220,7 +221,7 @@ func (c *Conn) flush() {
 	switch {
 	case len(c.out) > 0:
 		c.draining = true
-		go c.drain()
+		c.writers.Go(c.drain)
 	case c.finished:
 		c.hangUp()
 	}
@@ -302,10 +303,12 @@ func (c *Conn) Drain() {
 	c.Close()
 }
 
-// Close ends the link now.
+// Close ends the link now: what was not sent is lost, and when it returns no
+// goroutine of the link runs any more.
 func (c *Conn) Close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.fail(net.ErrClosed)
-	c.nc.Close()
+	c.nc.Close() // again, where it was finished: only the writing side was closed
+	c.mu.Unlock()
+	c.writers.Wait()
 }

@@ -345,6 +345,19 @@ func (c *Conn) drains() bool {
 	return c.draining
 }
 
+// Close waits for the goroutine that writes, and does not let it wait.
+func TestCloseEndsTheWriter(t *testing.T) {
+	opts := calm
+	opts.Write = time.Hour
+	_, c := rawPair(t, opts)
+	clog(t, c)
+	c.Finish() // what is left has all the time there is, until Close
+	c.Close()
+	if c.drains() {
+		t.Error("the writing goroutine outlives Close")
+	}
+}
+
 func TestDeafPeerHitsTheWriteDeadline(t *testing.T) {
 	opts := calm
 	opts.Write = 100 * time.Millisecond

@@ -38,6 +38,7 @@ func (n *Node) adopt(l *link.Conn, ev core.Event) *conn {
 	n.lastID++
 	c := &conn{id: n.lastID, link: l, peer: -1}
 	n.conns[c.id] = c
+	n.links[l] = struct{}{}
 	if ev.Kind == core.Dialed {
 		c.peer = ev.Peer
 	} else {
@@ -74,7 +75,6 @@ func (n *Node) forget(c *conn) {
 
 // read feeds the core what comes in on c until the link ends.
 func (n *Node) read(c *conn) {
-	defer c.link.Close()
 	for {
 		m, size, err := next(c)
 		if err != nil {
@@ -198,6 +198,10 @@ func (n *Node) begin(l *link.Conn, ev core.Event) {
 		return
 	}
 	n.read(c)
+	l.Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.links, l)
 }
 
 // accept turns a request into a link.

@@ -74,8 +74,9 @@ type Node struct {
 
 	mu      sync.Mutex // the baton; guards what follows
 	core    Machine
-	armed   time.Time // when the timer will fire, zero if it will not
-	conns   map[core.ConnID]*conn
+	armed   time.Time               // when the timer will fire, zero if it will not
+	conns   map[core.ConnID]*conn   // those the core knows
+	links   map[*link.Conn]struct{} // all that have a reader
 	lastID  core.ConnID
 	opening []*conn // accepted, no frame yet; oldest first
 	dials   int     // running
@@ -94,7 +95,8 @@ type Node struct {
 // Start begins to serve cfg.Listener and feeds the core its first event.
 func Start(cfg Config) *Node {
 	n := &Node{
-		cfg: cfg, core: cfg.Core, conns: map[core.ConnID]*conn{},
+		cfg: cfg, core: cfg.Core,
+		conns: map[core.ConnID]*conn{}, links: map[*link.Conn]struct{}{},
 		timer: time.NewTimer(time.Hour), done: make(chan struct{}),
 		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
 		news: newFeed[struct{}](1), stats: newStats(),
@@ -306,12 +308,11 @@ func (n *Node) end(err error, graceful bool) {
 	if cerr := n.cfg.Listener.Close(); cerr != nil && !errors.Is(cerr, net.ErrClosed) && n.err == nil {
 		n.err = fmt.Errorf("close listener: %w", cerr)
 	}
-	for _, c := range n.conns {
-		c.finished = true
+	for l := range n.links {
 		if graceful {
-			c.link.Finish()
+			l.Finish()
 		} else {
-			c.link.Close()
+			l.Close()
 		}
 	}
 	clear(n.conns)
@@ -336,6 +337,9 @@ func (n *Node) Leave(ctx context.Context) error {
 func (n *Node) Close() error {
 	n.mu.Lock()
 	n.end(nil, false)
+	for l := range n.links {
+		l.Close() // it may have a goodbye to send yet, to a peer that does not read
+	}
 	n.mu.Unlock()
 	<-n.done
 	return n.Err()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -393,6 +394,51 @@ func TestCloseSendsItsLastWord(t *testing.T) {
 	all, err := io.ReadAll(nc)
 	if err != nil || !strings.Contains(string(all), "because") {
 		t.Errorf("read %q, %v", all, err)
+	}
+}
+
+// narrow is a listener whose connections take little before somebody reads.
+type narrow struct{ net.Listener }
+
+func (l narrow) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err == nil {
+		err = nc.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return nc, err
+}
+
+// Words that a peer does not read are given up at Close, be they the last on
+// their link or the goodbye of this instance.
+func TestCloseDoesNotWaitForTheDeaf(t *testing.T) {
+	for _, last := range []core.EffectKind{core.Close, core.Gone} {
+		said := make(chan struct{})
+		m := &script{step: func(ev core.Event) []core.Effect {
+			if ev.Kind != core.Received {
+				return nil
+			}
+			bye := core.Effect{
+				Kind: core.Send, Conn: ev.Conn,
+				Msg: &wire.Bye{Text: strings.Repeat("x", wire.TextMax)},
+			}
+			close(said)
+			return append(slices.Repeat([]core.Effect{bye}, 1024),
+				core.Effect{Kind: last, Conn: ev.Conn})
+		}}
+		n := run(t, m, func(c *Config) {
+			c.Listener = narrow{c.Listener}
+			c.Link = link.Options{First: time.Hour, Idle: time.Hour, Write: time.Hour}
+		})
+		nc := opener(t, n.address())
+		if err := nc.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		nc.Write(wire.Append(nil, &wire.Bye{}))
+		<-said
+		go n.Close()
+		if err := ended(t, n); err != nil {
+			t.Errorf("Err = %v", err)
+		}
 	}
 }
 
