@@ -87,7 +87,9 @@ func (c *watch) begun(w *World, i int) {
 			w.expectCutOff(a)
 		}
 	case Hiccup, Slow, Loss, Lossy, Delay, Reset:
-		w.expectCalm(a, "H2", a.over()+time.Second)
+		if len(victims) == len(a.touches()) { // else one is out, and may return meanwhile
+			w.expectCalm(a, "H2", a.over()+time.Second)
+		}
 	case Cut, Part:
 		if len(victims) == 2 {
 			w.expectDetour(a, all)

@@ -50,6 +50,24 @@ func TestFound(t *testing.T) {
 			"5.06s restart for 1.1115s; 25.459s suspend 0 1 for 1.24475s",
 		},
 		{"R2 accused for crossing its own join", 7, 35, "43.526s restart for 1.288s"},
+		{
+			"H2 a return that was held down, counted against a slow processor", 11,
+			1795402933651734927,
+			"10.974s starve 10 1.352s for 23.954s; 1m4.48s slow 10 139ms for 30.218s",
+		},
+		{
+			"H2 back from an absence, buries a friend for a minority's word", 3, 80303,
+			"9.326s mute 0 for 15.415s; 21.953s starve 2 1.221s for 1.909s",
+		},
+		{
+			"H2 the same in another way", 3, 275,
+			"10.098s starve 1 425ms for 5.667s; 10.411s mute 0 for 10.986s; " +
+				"12.843s mute 1 for 10.94s; 24.369s mute 1 for 17.972s; 28.108s starve 0 1.213s for 20.2s",
+		},
+		{
+			"H5 two meet, and the one that was dialed waits for a beat", 2, 500291,
+			"10.652s partition 1 for 4.6s",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lines := strings.ReplaceAll(row.schedule, "; ", "\n")

@@ -245,6 +245,9 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 			c.adopt(down, true, s.Rank.Quorum)
 			c.rejoin()
 		}
+	case !inRing && cn.twoWay && c.now.Before(c.stale) && !s.Rank.Quorum:
+		// Just back from an absence we cannot tell whose view is the greater, and
+		// bury nobody for a minority's word: while views differ it is said again.
 	case !inRing && cn.twoWay && greater(s.Rank, c.rank()):
 		// We are alive in its view, it is not in ours, and its view is the greater.
 		c.adopt(down, true, s.Rank.Quorum)

@@ -108,4 +108,14 @@ var table = []mutant{
 		"func (c *Core) aloneAt() time.Time {\n\treturn time.Time{}\n",
 		"blackhole,deaf,mute", 7,
 	},
+	{
+		"who was cut waits for the next heartbeat", "H5", "core/conn.go",
+		"c.askSoon() // it returns", "// it returns",
+		"partition", 2,
+	},
+	{
+		"back from an absence, take any view", "H2", "core/member.go",
+		"c.now.Before(c.stale) && !s.Rank.Quorum:", "false:",
+		"mute,starve", 3,
+	},
 }
