@@ -118,4 +118,9 @@ var table = []mutant{
 		"c.now.Before(c.stale) && !s.Rank.Quorum:", "false:",
 		"mute,starve", 3,
 	},
+	{
+		"rest on the first lap too", "P1", "particle/particle.go",
+		"if c.fresh && c.cfg.Hold == 0", "if false && c.cfg.Hold == 0",
+		"none", 11,
+	},
 }
