@@ -65,6 +65,14 @@ func TestFound(t *testing.T) {
 				"12.843s mute 1 for 10.94s; 24.369s mute 1 for 17.972s; 28.108s starve 0 1.213s for 20.2s",
 		},
 		{
+			"H2 back from an absence, gives up its place for a minority's word", 3, 1000065,
+			"6.015s slow 1 117ms for 16.5775s; 14.343s blackhole 2 for 7.117s",
+		},
+		{
+			"H2 the same, by a hiccup", 16, 1000267,
+			"15.127s blackhole 12 for 1.604s; 15.545s hiccup 15 for 450ms",
+		},
+		{
 			"H5 two meet, and the one that was dialed waits for a beat", 2, 500291,
 			"10.652s partition 1 for 4.6s",
 		},

@@ -75,8 +75,15 @@ func (c *Core) onOwnRecord(r *wire.Record) { c.told = max(c.told, r.Incarnation)
 // and no less entitled to a verdict than we are.
 func (c *Core) yields(cn *conn, theirs wire.Rank) bool {
 	ours := c.rank()
-	return c.selfCut || !greater(ours, theirs) ||
+	return c.selfCut || c.canTell(theirs) && !greater(ours, theirs) ||
 		c.isAlive(cn.peer.i) && (theirs.Quorum || !ours.Quorum)
+}
+
+// canTell reports whether we know whose view is the greater. Just back from an
+// absence we know it only of a quorum's, and neither bury anybody nor give up
+// our place for a minority's word. While views differ it is said again.
+func (c *Core) canTell(theirs wire.Rank) bool {
+	return theirs.Quorum || !c.now.Before(c.stale)
 }
 
 // greater orders views that meet: the quorum's, the larger, the one with the
@@ -245,10 +252,7 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 			c.adopt(down, true, s.Rank.Quorum)
 			c.rejoin()
 		}
-	case !inRing && cn.twoWay && c.now.Before(c.stale) && !s.Rank.Quorum:
-		// Just back from an absence we cannot tell whose view is the greater, and
-		// bury nobody for a minority's word: while views differ it is said again.
-	case !inRing && cn.twoWay && greater(s.Rank, c.rank()):
+	case !inRing && cn.twoWay && c.canTell(s.Rank) && greater(s.Rank, c.rank()):
 		// We are alive in its view, it is not in ours, and its view is the greater.
 		c.adopt(down, true, s.Rank.Quorum)
 	case !inRing:

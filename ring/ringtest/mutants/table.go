@@ -115,7 +115,7 @@ var table = []mutant{
 	},
 	{
 		"back from an absence, take any view", "H2", "core/member.go",
-		"c.now.Before(c.stale) && !s.Rank.Quorum:", "false:",
+		"return theirs.Quorum || !c.now.Before(c.stale)", "return true",
 		"mute,starve", 3,
 	},
 	{
