@@ -456,7 +456,9 @@ func (c *Core) compare(same bool, n int) int {
 }
 
 func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
-	cn.pulse.Hear(c.now, b)
+	if rtt := cn.pulse.Hear(c.now, b); rtt > 0 {
+		c.fx = append(c.fx, Effect{Kind: Echoed, Peer: cn.peer.i, RTT: rtt})
+	}
 	cn.twoWay = cn.twoWay || b.Echo > 0
 	if at := cn.pulse.SilentAt(c.cfg.Timing.Beat, c.patience()); cn.doubted &&
 		(at.IsZero() || c.now.Before(at)) {

@@ -159,10 +159,12 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	switch fx.Kind {
 	case core.Send:
 		if c := n.conns[fx.Conn]; c != nil {
-			n.send(now, c, fx.Msg)
+			n.send(c, fx.Msg)
 		}
 	case core.Passed:
 		n.pass(now, fx.Tick)
+	case core.Echoed:
+		n.stats.rtt(fx.Peer, fx.RTT)
 	case core.Dial:
 		n.dial(fx.Peer, fx.Timeout, fx.Within)
 	case core.Close:
@@ -186,7 +188,7 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 }
 
 // send queues m; it goes out at the end of the Step.
-func (n *Node) send(now time.Time, c *conn, m wire.Msg) {
+func (n *Node) send(c *conn, m wire.Msg) {
 	n.buf = wire.Append(n.buf[:0], m)
 	if c.link.Queue(n.buf) != nil {
 		return // its reader learns why, and tells the core
@@ -196,12 +198,6 @@ func (n *Node) send(now time.Time, c *conn, m wire.Msg) {
 		n.dirty = append(n.dirty, c)
 	}
 	n.stats.count(outward, m.Kind(), len(n.buf))
-	switch m := m.(type) {
-	case *wire.Beat:
-		c.beats.sent(m.Seq, now)
-	case *wire.Hello:
-		c.beats.sent(m.Beat.Seq, now)
-	}
 }
 
 func (n *Node) flush() {

@@ -191,6 +191,21 @@ func TestSaveComesBeforeWhatFollows(t *testing.T) {
 	}
 }
 
+func TestRoundTripsAreCountedByPeer(t *testing.T) {
+	m := &script{step: func(ev core.Event) []core.Effect {
+		return []core.Effect{
+			{Kind: core.Echoed, Peer: 3, RTT: 2 * time.Millisecond},
+			{Kind: core.Echoed, Peer: 3, RTT: 4 * time.Millisecond},
+			{Kind: core.Echoed, Peer: 5, RTT: time.Hour},
+		}
+	}}
+	rtts := run(t, m, nil).Counts().RTTs
+	if len(rtts) != 2 || rtts[3].Hist.TotalCount() != 2 || rtts[3].Sum != 6*time.Millisecond ||
+		rtts[5].Sum != time.Hour {
+		t.Errorf("counted %v", rtts)
+	}
+}
+
 func TestAFullDiskEndsTheInstance(t *testing.T) {
 	m := &script{step: func(core.Event) []core.Effect {
 		return []core.Effect{{Kind: core.Save}, {Kind: core.Tell}}
