@@ -73,6 +73,10 @@ func TestFound(t *testing.T) {
 			"15.127s blackhole 12 for 1.604s; 15.545s hiccup 15 for 450ms",
 		},
 		{
+			"H5 cut off by the word of one who was away", 11, 3000539,
+			"38.355s pause 2 for 15.639s; 39.721s power 1 for 2.255s",
+		},
+		{
 			"H5 two meet, and the one that was dialed waits for a beat", 2, 500291,
 			"10.652s partition 1 for 4.6s",
 		},

@@ -99,8 +99,12 @@ func greater(a, b wire.Rank) bool {
 }
 
 // onTaken waits for the holder of our name to be found dead, and gives up when
-// it clearly lives.
+// it clearly lives. Where a quorum is with us and p is not, it is p who was away,
+// and still holds the hand of the process before this one.
 func (c *Core) onTaken(p *peer, text string) {
+	if c.joined && !c.isAlive(p.i) && c.quorate(c.alive) {
+		return
+	}
 	if c.joined && !c.selfCut { // while we were away another process took our place
 		c.selfCut, c.weigh = true, true
 		c.version++

@@ -119,6 +119,11 @@ var table = []mutant{
 		"mute,starve", 3,
 	},
 	{
+		"believe one who was away that our name is taken", "H5", "core/member.go",
+		"if c.joined && !c.isAlive(p.i) && c.quorate(c.alive) {", "if false {",
+		"pause,power", 7,
+	},
+	{
 		"rest on the first lap too", "P1", "particle/particle.go",
 		"if c.fresh && c.cfg.Hold == 0", "if false && c.cfg.Hold == 0",
 		"none", 11,
