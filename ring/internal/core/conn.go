@@ -380,7 +380,7 @@ func (c *Core) doubt(cn *conn) {
 	if p.healthy() != nil {
 		return
 	}
-	p.nextDial = c.now
+	p.nextDial, p.fails = c.now, 0
 	if c.table.State(p.i) == wire.Alive {
 		c.tell(Report{Kind: Suspected, Subject: p.i, Wait: cn.pulse.Silent(c.now)})
 		c.version++
@@ -464,6 +464,9 @@ func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
 		(at.IsZero() || c.now.Before(at)) {
 		cn.doubted = false
 		c.version++
+		if cn.dialed { // the other side may doubt us too, for want of this very echo
+			c.beat(cn)
+		}
 	}
 	if cn.twoWay && !cn.doubted {
 		if b.View == uint32(c.viewID) && c.quorumOf(c.alive) {

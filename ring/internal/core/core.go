@@ -307,10 +307,13 @@ const slowness = 5
 
 // answerOf is how long p may take for its Hello.
 func (c *Core) answerOf(p *peer) time.Duration {
-	if p.watched && c.isAlive(p.i) {
-		return c.answer()
+	switch {
+	case !p.watched || !c.isAlive(p.i):
+		return slowness * c.answer()
+	case c.looksAgain(p):
+		return c.answer() / 2
 	}
-	return slowness * c.answer()
+	return c.answer()
 }
 
 // detection is the longest that a silent instance goes unnoticed.

@@ -124,6 +124,16 @@ var table = []mutant{
 		"pause,power", 7,
 	},
 	{
+		"the last two look once", "H2", "core/dial.go",
+		"return c.alive == 2 && p.fails == 1", "return false",
+		"loss,lossy", 2,
+	},
+	{
+		"whose doubt has ended lets the other side doubt on", "H2", "core/conn.go",
+		"if cn.dialed { // the other side may", "if false { // the other side may",
+		"loss,lossy", 2,
+	},
+	{
 		"rest on the first lap too", "P1", "particle/particle.go",
 		"if c.fresh && c.cfg.Hold == 0", "if false && c.cfg.Hold == 0",
 		"none", 11,
