@@ -77,6 +77,23 @@ func TestFound(t *testing.T) {
 			"38.355s pause 2 for 15.639s; 39.721s power 1 for 2.255s",
 		},
 		{
+			"R2 a goodbye outranks the one who came back without a disk", 3, 6000895,
+			"28.637s leave 1 for 9.748s; 37.19s torn 1 1 for 5.1355s; " +
+				"40.244s mute 0 for 2.344375s; 41.141s blank 2 for 1.57025s",
+		},
+		{
+			"R1 greeted by one who is gone, read late", 3, 6000489,
+			"47.53s pause 1 for 17.961s; 1m1.97s blackhole 2 for 5.26s; 1m3.423s odd 2 for 2.66s",
+		},
+		{
+			"H2 just back, judges by what was said before", 11, 5000277,
+			"14.103s partition 0,2,4,5,6,8,9,10 for 8.566s; 19.603s mute 3 for 19.544s",
+		},
+		{
+			"H5 back without having noticed, and not heard for a beat", 4, 7000407,
+			"13.427s crash 3; 48.76s suspend 2 1 for 7.65s",
+		},
+		{
 			"H5 two meet, and the one that was dialed waits for a beat", 2, 500291,
 			"10.652s partition 1 for 4.6s",
 		},

@@ -297,8 +297,8 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != uint32(c.viewID) {
 		c.sendSync(cn)
 	}
-	if cn.dialed && c.table.State(p.i) == wire.Down {
-		c.askSoon() // it returns once an echo has shown it that both ways carry
+	if cn.dialed && (c.table.State(p.i) == wire.Down || h.Beat.You.State == wire.Down) {
+		c.askSoon() // who was cut returns once an echo has shown that both ways carry
 	}
 	if a, d := p.accepted, p.dialed; a != nil && d != nil && a.up && !c.designated(p.i) {
 		c.shut(d, "two links are one too many")

@@ -30,6 +30,10 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 		}
 		return // another process is where we want to be, until it is cut
 	}
+	if y.State == wire.Left && c.joined && !c.leaving && y.Incarnation >= c.inc {
+		c.join() // they said goodbye to a process of our name that we could not know of
+		return
+	}
 	if y.State == wire.Alive && c.joined {
 		if c.selfCut && y.Incarnation == c.inc { // somebody undid it, and has us back as we are
 			c.selfCut, c.weigh = false, true
@@ -173,6 +177,7 @@ func (c *Core) join() {
 	c.selfCut = false
 	c.inc = max(c.inc, c.told, c.saved.Incarnation) + 1
 	c.seq = 0
+	c.unread = c.now.Add(c.cfg.Timing.Patience)
 	c.saved.Incarnation = c.inc
 	c.save()
 	c.accused = nil

@@ -110,7 +110,7 @@ var table = []mutant{
 	},
 	{
 		"who was cut waits for the next heartbeat", "H5", "core/conn.go",
-		"c.askSoon() // it returns", "// it returns",
+		"c.askSoon() // who was cut", "// who was cut",
 		"partition", 2,
 	},
 	{
@@ -132,6 +132,16 @@ var table = []mutant{
 		"whose doubt has ended lets the other side doubt on", "H2", "core/conn.go",
 		"if cn.dialed { // the other side may", "if false { // the other side may",
 		"loss,lossy", 2,
+	},
+	{
+		"stay under the goodbye of our own name", "R2", "core/member.go",
+		"if y.State == wire.Left && c.joined", "if false && c.joined",
+		"leave,torn,mute", 3,
+	},
+	{
+		"just back, judge at once", "H2", "core/member.go",
+		"\tc.unread = c.now.Add(c.cfg.Timing.Patience)\n", "",
+		"partition,mute", 11,
 	},
 	{
 		"rest on the first lap too", "P1", "particle/particle.go",
