@@ -95,7 +95,9 @@ func (c *watch) begun(w *World, i int) {
 			w.expectDetour(a, all)
 		}
 	case Flap:
-		w.expectDamping(a, rest)
+		if w.first(i) { // else a return held down before may fall due now
+			w.expectDamping(a, rest)
+		}
 	case Partition:
 		w.expectParts(a, rest)
 	case Depart:
