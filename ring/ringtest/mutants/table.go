@@ -141,7 +141,7 @@ var table = []mutant{
 	{
 		"just back, judge at once", "H2", "core/member.go",
 		"\tc.unread = c.now.Add(c.cfg.Timing.Patience)\n", "",
-		"partition,mute", 11,
+		"partition,blackhole,mute", 9,
 	},
 	{
 		"rest on the first lap too", "P1", "particle/particle.go",
