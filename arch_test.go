@@ -4,8 +4,14 @@ package ringofservers_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -159,5 +165,61 @@ func TestBinaryStaysLean(t *testing.T) {
 				t.Errorf("cmd/ring links %s", heavy)
 			}
 		}
+	}
+}
+
+// wallClock names what makes a time of day of a time.Time, or a time.Time of a
+// time of day.
+var wallClock = []string{
+	"Unix", "UnixMilli", "UnixMicro", "UnixNano", "UTC", "Local", "AddDate", "Truncate",
+	"MarshalText", "MarshalJSON", "MarshalBinary", "AppendFormat", "Format", "Parse",
+}
+
+// wallClockMay is where it may be done, because nothing follows from it.
+var wallClockMay = []string{
+	"ring/internal/link/dial.go: Unix", // long ago, as a deadline that ends a read at once
+	"ring/snapshot.go: Round(0)",       // read by a person
+}
+
+// A clock that is set back or ahead must change nothing: durations come from
+// readings of one process's monotonic clock, and no time of day is compared,
+// kept or sent. A wall clock cannot be set for one process alone, so that no
+// test can set it back; this one finds whoever would begin to look at it.
+func TestNothingFollowsFromTheTimeOfDay(t *testing.T) {
+	var found []string
+	err := filepath.WalkDir("ring", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") ||
+			strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "ring/ringtest/") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		imports := slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool {
+			return i.Path.Value == `"time"`
+		})
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				if imports && slices.Contains(wallClock, n.Sel.Name) {
+					found = append(found, filepath.ToSlash(path)+": "+n.Sel.Name)
+				}
+			case *ast.CallExpr: // which takes the monotonic reading away
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Round" && len(n.Args) == 1 {
+					if arg, ok := n.Args[0].(*ast.BasicLit); ok && arg.Value == "0" {
+						found = append(found, filepath.ToSlash(path)+": Round(0)")
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(found, wallClockMay) {
+		t.Errorf("the time of day is looked at in %q, want only in %q", found, wallClockMay)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
-// start measures from `ring up` to the first tick that any instance saw.
+// start measures from `ring up` to the first tick that any instance saw, and to
+// that which the last one saw.
 func start(b *bench) error {
 	n, trials := or(b.Nodes, 11), or(b.Trials, 5)
 	bin, err := b.binary("ring")
@@ -30,8 +31,8 @@ func start(b *bench) error {
 		"until", "min / median / max")
 	t.row("the first tick", spread(first))
 	t.row("the last instance's first tick", spread(all))
-	b.out.target(median(first) < time.Second, "first tick after ring up", "< 1 s",
-		short(median(first)))
+	b.out.target(median(all) < time.Second, "every instance's first tick after ring up", "< 1 s",
+		short(median(all)))
 	return nil
 }
 

@@ -38,8 +38,8 @@ type Config struct {
 	Timing Timing // zero: LAN()
 
 	// Hold is how long the particle rests at this stop. If zero, it is an even
-	// share of Timing.Lap. MaxSpeed makes it not rest at all. SetPace changes
-	// both later.
+	// share of Timing.Lap, from the second lap of a new particle on. MaxSpeed
+	// makes it not rest at all. SetPace changes both later.
 	Hold     time.Duration
 	MaxSpeed bool
 

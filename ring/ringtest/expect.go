@@ -87,13 +87,17 @@ func (c *watch) begun(w *World, i int) {
 			w.expectCutOff(a)
 		}
 	case Hiccup, Slow, Loss, Lossy, Delay, Reset:
-		w.expectCalm(a, "H2", a.over()+time.Second)
+		if len(victims) == len(a.touches()) { // else one is out, and may return meanwhile
+			w.expectCalm(a, "H2", a.over()+time.Second)
+		}
 	case Cut, Part:
 		if len(victims) == 2 {
 			w.expectDetour(a, all)
 		}
 	case Flap:
-		w.expectDamping(a, rest)
+		if w.first(i) { // else a return held down before may fall due now
+			w.expectDamping(a, rest)
+		}
 	case Partition:
 		w.expectParts(a, rest)
 	case Depart:

@@ -50,6 +50,53 @@ func TestFound(t *testing.T) {
 			"5.06s restart for 1.1115s; 25.459s suspend 0 1 for 1.24475s",
 		},
 		{"R2 accused for crossing its own join", 7, 35, "43.526s restart for 1.288s"},
+		{
+			"H2 a return that was held down, counted against a slow processor", 11,
+			1795402933651734927,
+			"10.974s starve 10 1.352s for 23.954s; 1m4.48s slow 10 139ms for 30.218s",
+		},
+		{
+			"H2 back from an absence, buries a friend for a minority's word", 3, 80303,
+			"9.326s mute 0 for 15.415s; 21.953s starve 2 1.221s for 1.909s",
+		},
+		{
+			"H2 the same in another way", 3, 275,
+			"10.098s starve 1 425ms for 5.667s; 10.411s mute 0 for 10.986s; " +
+				"12.843s mute 1 for 10.94s; 24.369s mute 1 for 17.972s; 28.108s starve 0 1.213s for 20.2s",
+		},
+		{
+			"H2 back from an absence, gives up its place for a minority's word", 3, 1000065,
+			"6.015s slow 1 117ms for 16.5775s; 14.343s blackhole 2 for 7.117s",
+		},
+		{
+			"H2 the same, by a hiccup", 16, 1000267,
+			"15.127s blackhole 12 for 1.604s; 15.545s hiccup 15 for 450ms",
+		},
+		{
+			"H5 cut off by the word of one who was away", 11, 3000539,
+			"38.355s pause 2 for 15.639s; 39.721s power 1 for 2.255s",
+		},
+		{
+			"R2 a goodbye outranks the one who came back without a disk", 3, 6000895,
+			"28.637s leave 1 for 9.748s; 37.19s torn 1 1 for 5.1355s; " +
+				"40.244s mute 0 for 2.344375s; 41.141s blank 2 for 1.57025s",
+		},
+		{
+			"R1 greeted by one who is gone, read late", 3, 6000489,
+			"47.53s pause 1 for 17.961s; 1m1.97s blackhole 2 for 5.26s; 1m3.423s odd 2 for 2.66s",
+		},
+		{
+			"H2 just back, judges by what was said before", 11, 5000277,
+			"14.103s partition 0,2,4,5,6,8,9,10 for 8.566s; 19.603s mute 3 for 19.544s",
+		},
+		{
+			"H5 back without having noticed, and not heard for a beat", 4, 7000407,
+			"13.427s crash 3; 48.76s suspend 2 1 for 7.65s",
+		},
+		{
+			"H5 two meet, and the one that was dialed waits for a beat", 2, 500291,
+			"10.652s partition 1 for 4.6s",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lines := strings.ReplaceAll(row.schedule, "; ", "\n")

@@ -129,11 +129,12 @@ func (w *World) other(id core.ConnID) string {
 func (w *World) noteEffect(h *host, fx *core.Effect) {
 	w.hash.word(uint64(fx.Kind)<<32 | uint64(uint32(fx.Peer)))
 	w.hash.word(uint64(fx.Conn))
+	w.hash.word(uint64(fx.RTT))
 	if fx.Kind == core.Tell {
 		w.hash.bytes([]byte(fx.Report.Kind))
 		w.hash.word(uint64(fx.Report.Subject))
 	}
-	if !w.trace.on() {
+	if !w.trace.on() || fx.Kind == core.Echoed { // the heartbeat says it
 		return
 	}
 	text := ""

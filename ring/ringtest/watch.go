@@ -180,9 +180,11 @@ func (w *World) remember(h *host, r *core.Report, back bool) {
 }
 
 // checkLink is R1: only equal rosters link. A process that was replaced a
-// moment ago may have been the one that greeted.
+// moment ago may have been the one that greeted; and longer ago, if h was not
+// running since to read it.
 func (w *World) checkLink(h, peer *host) {
-	if peer.core == nil || h.odd == peer.odd || w.now-peer.born < second || w.now-h.born < second {
+	if peer.core == nil || h.odd == peer.odd || w.now-peer.born < second || w.now-h.born < second ||
+		h.rough.within(peer.born) || h.starve.within(peer.born) {
 		return
 	}
 	w.fail("R1", "s%d is linked with s%d, whose roster is another", h.index, peer.index)
@@ -216,7 +218,7 @@ func (w *World) checkDeath(by *host, r *core.Report) {
 	}
 	observers := len(w.overlay.Neighbours(int(x.index)))
 	if d > w.excused(x.index) || x.mild.within(since) && d+1 >= observers {
-		return // of one observer alone, one lost packet too many is a verdict
+		return // of one observer alone, one lost packet too many can be a verdict
 	}
 	if cut {
 		w.fail("H4", "s%d takes s%d for dead, which has a bad link and nothing else (%s)",

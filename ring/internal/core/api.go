@@ -106,6 +106,7 @@ const (
 	Close                           // Conn, after what was sent to it is out; no Broken follows
 	Save                            // Saved: on disk before any effect behind it is carried out
 	Passed                          // Tick: the particle passed this stop
+	Echoed                          // Peer: a heartbeat came back from it after RTT
 	Tell                            // Report: something a person may want to know
 	Gone                            // the goodbye is said; close everything
 	Fatal                           // Report.Text says why this process must not go on
@@ -123,6 +124,7 @@ type Effect struct {
 	Peer    int
 	Timeout time.Duration
 	Within  time.Duration
+	RTT     time.Duration
 	Msg     wire.Msg
 	Saved   Saved
 	Tick    Tick

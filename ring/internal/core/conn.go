@@ -306,6 +306,9 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != uint32(c.viewID) {
 		c.sendSync(cn)
 	}
+	if cn.dialed && (c.table.State(p.i) == wire.Down || h.Beat.You.State == wire.Down) {
+		c.askSoon() // who was cut returns once an echo has shown that both ways carry
+	}
 	if a, d := p.accepted, p.dialed; a != nil && d != nil && a.up && !c.designated(p.i) {
 		c.shut(d, "two links are one too many")
 	}
@@ -387,7 +390,7 @@ func (c *Core) doubt(cn *conn) {
 	if p.healthy() != nil {
 		return
 	}
-	p.nextDial = c.now
+	p.nextDial, p.fails = c.now, 0
 	if c.table.State(p.i) == wire.Alive {
 		c.tell(Report{Kind: Suspected, Subject: p.i, Wait: cn.pulse.Silent(c.now)})
 		c.version++
@@ -463,12 +466,17 @@ func (c *Core) compare(same bool, n int) int {
 }
 
 func (c *Core) takeBeat(cn *conn, b *wire.Beat) {
-	cn.pulse.Hear(c.now, b)
+	if rtt := cn.pulse.Hear(c.now, b); rtt > 0 {
+		c.fx = append(c.fx, Effect{Kind: Echoed, Peer: cn.peer.i, RTT: rtt})
+	}
 	cn.twoWay = cn.twoWay || b.Echo > 0
 	if at := cn.pulse.SilentAt(c.cfg.Timing.Beat, c.patience()); cn.doubted &&
 		(at.IsZero() || c.now.Before(at)) {
 		cn.doubted = false
 		c.version++
+		if cn.dialed { // the other side may doubt us too, for want of this very echo
+			c.beat(cn)
+		}
 	}
 	if cn.twoWay && !cn.doubted {
 		if b.View == uint32(c.viewID) && c.bus.Quorum() {

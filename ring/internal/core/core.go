@@ -97,6 +97,7 @@ type Core struct {
 	takenNow  time.Time // not joining before: retry
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long
+	unread    time.Time // until then we hold old accusations: we have just joined
 	doomed    bool      // the others have seen enough to cut us
 	aloneFrom time.Time // since when nobody can be reached, zero if somebody can
 	minority  bool      // we had no quorum, and have not met one since
@@ -340,10 +341,13 @@ const slowness = 5
 
 // answerOf is how long p may take for its Hello.
 func (c *Core) answerOf(p *peer) time.Duration {
-	if p.watched && c.isAlive(p.i) {
-		return c.answer()
+	switch {
+	case !p.watched || !c.isAlive(p.i):
+		return slowness * c.answer()
+	case c.looksAgain(p):
+		return c.answer() / 2
 	}
-	return slowness * c.answer()
+	return c.answer()
 }
 
 // detection is the longest that a silent instance goes unnoticed.

@@ -165,8 +165,9 @@ func (c *Core) dialAt(p *peer) time.Time {
 func (c *Core) dial(p *peer) {
 	p.dialing, p.began = true, c.now
 	p.graceTill = time.Time{}
+	within := c.answerOf(p)
 	c.fx = append(c.fx, Effect{
-		Kind: Dial, Peer: p.i, Timeout: c.answer(), Within: c.answerOf(p)})
+		Kind: Dial, Peer: p.i, Timeout: min(c.answer(), within), Within: within})
 }
 
 // dialStranger tries somebody who is not in the ring and no neighbour of ours.
@@ -230,12 +231,22 @@ func (c *Core) failed(p *peer, cause Cause) {
 	if cause == 0 || !p.watched || !c.joined || p.healthy() != nil || p.began.Before(p.since) {
 		return
 	}
+	if cause != Refused && c.looksAgain(p) {
+		p.nextDial = c.now
+		return
+	}
 	// A link that was cut off short may be a matter of the road: unless the host
 	// says that nobody listens, its owner gets the time that a silent one gets.
 	if t := c.cfg.Timing; cause == Refused || !p.lost || c.now.Sub(p.lostAt) >= t.Beat+t.Patience {
 		c.accuse(p, cause == Refused)
 	}
 }
+
+// looksAgain reports whether one check that came to nothing is not enough to
+// accuse p. Of the last two there is nobody who would have to agree, and one
+// lost packet of a handshake is not sent again in time: so the last two check
+// twice, the second time for half as long, while the old link may still answer.
+func (c *Core) looksAgain(p *peer) bool { return c.alive == 2 && p.fails == 1 }
 
 // mayTell limits the lines about one peer that cannot be linked with.
 func (c *Core) mayTell(i int) bool {

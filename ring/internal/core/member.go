@@ -30,6 +30,10 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 		}
 		return // another process is where we want to be, until it is cut
 	}
+	if y.State == wire.Left && c.joined && !c.leaving && y.Incarnation >= c.inc {
+		c.join() // they said goodbye to a process of our name that we could not know of
+		return
+	}
 	if y.State == wire.Alive && c.joined {
 		if c.selfCut && y.Incarnation == c.inc { // somebody undid it, and has us back as we are
 			c.selfCut, c.weigh = false, true
@@ -75,8 +79,15 @@ func (c *Core) onOwnRecord(r *wire.Record) { c.told = max(c.told, r.Incarnation)
 // and no less entitled to a verdict than we are.
 func (c *Core) yields(cn *conn, theirs wire.Rank) bool {
 	ours := c.rank()
-	return c.selfCut || !greater(ours, theirs) ||
+	return c.selfCut || c.canTell(theirs) && !greater(ours, theirs) ||
 		c.isAlive(cn.peer.i) && (theirs.Quorum || !ours.Quorum)
+}
+
+// canTell reports whether we know whose view is the greater. Just back from an
+// absence we know it only of a quorum's, and neither bury anybody nor give up
+// our place for a minority's word. While views differ it is said again.
+func (c *Core) canTell(theirs wire.Rank) bool {
+	return theirs.Quorum || !c.now.Before(c.stale)
 }
 
 // greater orders views that meet: the quorum's, the larger, the one with the
@@ -92,8 +103,12 @@ func greater(a, b wire.Rank) bool {
 }
 
 // onTaken waits for the holder of our name to be found dead, and gives up when
-// it clearly lives.
+// it clearly lives. Where a quorum is with us and p is not, it is p who was away,
+// and still holds the hand of the process before this one.
 func (c *Core) onTaken(p *peer, text string) {
+	if c.joined && !c.isAlive(p.i) && c.quorate() {
+		return
+	}
 	if c.joined && !c.selfCut { // while we were away another process took our place
 		c.selfCut, c.weigh = true, true
 		c.version++
@@ -162,6 +177,7 @@ func (c *Core) join() {
 	c.selfCut = false
 	c.inc = max(c.inc, c.told, c.saved.Incarnation) + 1
 	c.seq = 0
+	c.unread = c.now.Add(c.cfg.Timing.Patience)
 	c.saved.Incarnation = c.inc
 	c.save()
 	c.accused = nil
@@ -245,7 +261,7 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 			c.adopt(down, true, s.Rank.Quorum)
 			c.rejoin()
 		}
-	case !inRing && cn.twoWay && greater(s.Rank, c.rank()):
+	case !inRing && cn.twoWay && c.canTell(s.Rank) && greater(s.Rank, c.rank()):
 		// We are alive in its view, it is not in ours, and its view is the greater.
 		c.adopt(down, true, s.Rank.Quorum)
 	case !inRing:

@@ -152,8 +152,10 @@ func (c *Core) cutAt() time.Time {
 	if c.quorate(c.overs...) && c.odd() {
 		return time.Time{} // the others' word, or our own recovery, comes by itself
 	}
-	if at.Before(c.stale) { // back from an absence, we are no judge yet
-		return c.stale
+	for _, t := range [2]time.Time{c.stale, c.unread} { // just back, we are no judge yet
+		if t.After(at) {
+			at = t
+		}
 	}
 	return at
 }

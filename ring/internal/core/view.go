@@ -98,8 +98,9 @@ func (c *Core) tellView() {
 	}
 }
 
-// askSoon has the next heartbeats sent early: they show whether those around us
-// have the same view, and until then ours cannot speak for the ring.
+// askSoon has the next heartbeats sent early, for what waits for them: those
+// around us show whether they have the same view, and until then ours cannot
+// speak for the ring; and who was cut learns that we hear it again.
 func (c *Core) askSoon() {
 	at := c.now.Add(5 * floodWindow)
 	if at.Before(c.askAt) {

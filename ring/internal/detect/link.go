@@ -53,25 +53,28 @@ func (p *Pulse) Fill(now time.Time, b *wire.Beat) {
 	}
 }
 
-// Hear takes a beat of the other side, and learns the round trip from its echo.
-func (p *Pulse) Hear(now time.Time, b *wire.Beat) {
+// Hear takes a beat of the other side, and learns from its echo. It returns the
+// round trip that the echo shows, each once, and 0 where it shows none.
+func (p *Pulse) Hear(now time.Time, b *wire.Beat) (rtt time.Duration) {
 	if b.Seq > p.heard {
 		p.heard, p.at = b.Seq, now
 	}
 	echo := b.Echo
 	if echo == 0 || echo > p.seq || p.seq-echo >= remembered {
-		return
+		return 0
 	}
 	if sent := p.sent[echo%remembered]; !sent.IsZero() {
-		rtt := now.Sub(sent) - time.Duration(b.EchoAgeUS)*time.Microsecond
+		rtt = now.Sub(sent) - time.Duration(b.EchoAgeUS)*time.Microsecond
+		rtt = max(rtt, time.Microsecond)
 		p.sent[echo%remembered] = time.Time{}
-		p.learn(min(max(rtt, time.Microsecond), rttMax))
+		p.learn(min(rtt, rttMax))
 	}
 	if echo == p.seq {
 		p.open = time.Time{}
 	} else if next := p.sent[(echo+1)%remembered]; !next.IsZero() && next.After(p.open) {
 		p.open = next
 	}
+	return rtt
 }
 
 // learn is RFC 6298, section 2.

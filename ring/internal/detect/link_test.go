@@ -74,3 +74,32 @@ func TestPulseForgivesOwnAbsence(t *testing.T) {
 		t.Errorf("doubt moved by %v, want 2s", got)
 	}
 }
+
+func TestPulseTellsARoundTripOnce(t *testing.T) {
+	d := &Pulse{Dialer: true}
+	start := time.Unix(100, 0)
+	var b wire.Beat
+	for i := range 3 {
+		d.Fill(start.Add(time.Duration(i)*time.Second), &b)
+	}
+	now := start.Add(2*time.Second + time.Millisecond)
+	for _, tt := range []struct {
+		name string
+		beat wire.Beat
+		want time.Duration
+	}{
+		{"no echo", wire.Beat{Seq: 1}, 0},
+		{"of the third", wire.Beat{Seq: 2, Echo: 3, EchoAgeUS: 400}, 600 * time.Microsecond},
+		{"the same once more", wire.Beat{Seq: 3, Echo: 3}, 0},
+		{"of what was never sent", wire.Beat{Seq: 4, Echo: 9}, 0},
+		{"of the second, late", wire.Beat{Seq: 5, Echo: 2}, time.Second + time.Millisecond},
+		{
+			"older there than it is", wire.Beat{Seq: 6, Echo: 1, EchoAgeUS: 1 << 31},
+			time.Microsecond,
+		},
+	} {
+		if got := d.Hear(now, &tt.beat); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

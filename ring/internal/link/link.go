@@ -9,8 +9,8 @@
 // A connection begins as HTTP/1.1 on the port that serves everything else too:
 // `GET /v1/link` with `Upgrade: ring/1`, answered 101, then frames both ways.
 // [Dial] and [Upgrade] are the two ends of that; what they return is the same.
-// TLS will slip in between the socket and Conn: any net.Conn will do, only one
-// that is a bare socket is written to without a goroutine.
+// TLS will slip in between the socket and Conn: any net.Conn will do, but only a
+// bare socket is written to without a goroutine, and called past the scheduler.
 package link
 
 import (
@@ -57,15 +57,20 @@ type Conn struct {
 	head, tail int
 	armed      time.Time // when the read deadline was last set
 
-	mu       sync.Mutex // guards what follows
-	out      []byte     // queued
-	spare    []byte     // the other buffer, empty while no drain runs
-	inflight int        // bytes the drain goroutine is writing
-	draining bool       // a drain goroutine owns the writing side
-	finished bool       // close the writing side once out is empty
-	err      error      // why nothing can be sent any more
+	take    func(fd uintptr) bool // made once, so that Next allocates nothing
+	took    int
+	readErr error
 
-	direct   func(fd uintptr) bool // made once, so that Flush allocates nothing
+	mu       sync.Mutex     // guards what follows
+	out      []byte         // queued
+	spare    []byte         // the other buffer, empty while no drain runs
+	inflight int            // bytes the drain goroutine is writing
+	draining bool           // a drain goroutine owns the writing side
+	finished bool           // close the writing side once out is empty
+	err      error          // why nothing can be sent any more
+	writers  sync.WaitGroup // the drain goroutine
+
+	give     func(fd uintptr) bool // made once, so that Flush allocates nothing
 	wrote    int
 	writeErr error
 }
@@ -83,14 +88,18 @@ func newConn(nc net.Conn, rest []byte, opts Options) (*Conn, error) {
 			return nil, fmt.Errorf("set up link: %w", err)
 		}
 	}
-	if s, ok := nc.(syscall.Conn); ok && directWrites {
+	if s, ok := nc.(syscall.Conn); ok && directIO {
 		raw, err := s.SyscallConn()
 		if err != nil {
 			return nil, fmt.Errorf("set up link: %w", err)
 		}
 		c.raw = raw
 	}
-	c.direct = func(fd uintptr) bool {
+	c.take = func(fd uintptr) bool {
+		c.took, c.readErr = readNow(fd, c.in[c.tail:])
+		return c.took > 0 || c.readErr != nil // else wait until there is something
+	}
+	c.give = func(fd uintptr) bool {
 		c.wrote, c.writeErr = writeNow(fd, c.out)
 		return true // whatever came of it: never wait in here
 	}
@@ -147,12 +156,26 @@ func (c *Conn) fill() error {
 	case c.tail == len(c.in):
 		c.in = append(c.in, make([]byte, len(c.in))...)
 	}
-	n, err := c.nc.Read(c.in[c.tail:])
+	n, err := c.receive()
 	c.tail += n
 	if n > 0 {
 		return nil // an error with it comes again
 	}
 	return err
+}
+
+// receive reads behind what is there. It waits only once the kernel has said
+// that there is nothing, though a read that came back short would let it wait
+// a call sooner: the end of a stream that came together with its last bytes
+// makes no event of its own, and the death of the peer would go unseen.
+func (c *Conn) receive() (int, error) {
+	if c.raw == nil {
+		return c.nc.Read(c.in[c.tail:])
+	}
+	if err := c.raw.Read(c.take); err != nil {
+		return 0, err
+	}
+	return c.took, c.readErr
 }
 
 // Queue takes a frame, header and all, to be sent at the next Flush. It copies
@@ -185,7 +208,7 @@ func (c *Conn) flush() {
 	}
 	if len(c.out) > 0 && c.raw != nil {
 		c.wrote, c.writeErr = 0, nil
-		if err := c.raw.Write(c.direct); err != nil {
+		if err := c.raw.Write(c.give); err != nil {
 			c.fail(err)
 			return
 		}
@@ -198,7 +221,7 @@ func (c *Conn) flush() {
 	switch {
 	case len(c.out) > 0:
 		c.draining = true
-		go c.drain()
+		c.writers.Go(c.drain)
 	case c.finished:
 		c.hangUp()
 	}
@@ -280,10 +303,12 @@ func (c *Conn) Drain() {
 	c.Close()
 }
 
-// Close ends the link now.
+// Close ends the link now: what was not sent is lost, and when it returns no
+// goroutine of the link runs any more.
 func (c *Conn) Close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.fail(net.ErrClosed)
-	c.nc.Close()
+	c.nc.Close() // again, where it was finished: only the writing side was closed
+	c.mu.Unlock()
+	c.writers.Wait()
 }

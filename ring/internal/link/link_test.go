@@ -171,6 +171,101 @@ func TestEveryCutOfAStream(t *testing.T) {
 	}
 }
 
+// Each side waits for the other at every frame, so that one wake-up that is
+// lost ends the game.
+func TestNoWakeUpIsLost(t *testing.T) {
+	const rallies = 5000
+	a, b := pair(t, calm)
+	go func() {
+		for {
+			f, err := b.Next()
+			if err != nil || b.Queue(frame(string(f))) != nil {
+				return
+			}
+			b.Flush()
+		}
+	}()
+	for i := range rallies {
+		body := fmt.Sprint("rally ", i)
+		mustQueue(t, a, body)
+		a.Flush()
+		wantFrame(t, a, body)
+	}
+}
+
+func TestManyFramesInOnePiece(t *testing.T) {
+	nc, c := rawPair(t, calm)
+	var stream []byte
+	for i := range 1000 {
+		stream = append(stream, frame(strings.Repeat("x", i%10)+fmt.Sprint(i))...)
+	}
+	nc.Write(stream)
+	for i := range 1000 {
+		wantFrame(t, c, strings.Repeat("x", i%10)+fmt.Sprint(i))
+	}
+}
+
+// The end of a stream is seen though it came in together with the last frame:
+// the kernel tells of both in one event.
+func TestEndBehindTheLastFrame(t *testing.T) {
+	nc, c := rawPair(t, calm)
+	nc.Write(frame("last words"))
+	nc.Close()
+	wantFrame(t, c, "last words")
+	if _, err := c.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("Next = %v, want EOF", err)
+	}
+	for range 200 { // with a reader that waits already
+		nc, c := rawPair(t, calm)
+		go func() {
+			nc.Write(frame("last words"))
+			nc.Close()
+		}()
+		wantFrame(t, c, "last words")
+		if _, err := c.Next(); !errors.Is(err, io.EOF) {
+			t.Fatalf("Next = %v, want EOF", err)
+		}
+		c.Close()
+	}
+}
+
+// A process that is killed with something unread sends a reset.
+func TestResetBehindTheLastFrame(t *testing.T) {
+	nc, c := rawPair(t, calm)
+	nc.Write(frame("last words"))
+	if err := nc.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	if f, err := c.Next(); err == nil && string(f) == "last words" {
+		_, err = c.Next()
+		if err == nil || isTimeout(err) {
+			t.Errorf("Next = %v, want a reset", err)
+		}
+	} else if err == nil || isTimeout(err) {
+		t.Errorf("Next = %q, %v, want a frame or a reset", f, err)
+	}
+}
+
+func TestCloseEndsAWaitingNext(t *testing.T) {
+	nc, c := rawPair(t, calm)
+	nc.Write(frame("one"))
+	read, done := make(chan struct{}), make(chan error)
+	go func() {
+		if _, err := c.Next(); err != nil {
+			t.Errorf("Next = %v", err)
+		}
+		close(read)
+		_, err := c.Next()
+		done <- err
+	}()
+	<-read
+	c.Close()
+	if err := <-done; err == nil || isTimeout(err) {
+		t.Errorf("Next = %v, want the link closed", err)
+	}
+}
+
 func TestDribblerIsDropped(t *testing.T) {
 	opts := calm
 	opts.First, opts.Idle = 100*time.Millisecond, 100*time.Millisecond
@@ -234,21 +329,40 @@ func TestDeafPeerHitsTheBound(t *testing.T) {
 	}
 }
 
+// clog sends until the socket takes no more.
+func clog(t *testing.T, c *Conn) {
+	t.Helper()
+	body := strings.Repeat("x", 32<<10)
+	for !c.drains() {
+		mustQueue(t, c, body)
+		c.Flush()
+	}
+}
+
+func (c *Conn) drains() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
+// Close waits for the goroutine that writes, and does not let it wait.
+func TestCloseEndsTheWriter(t *testing.T) {
+	opts := calm
+	opts.Write = time.Hour
+	_, c := rawPair(t, opts)
+	clog(t, c)
+	c.Finish() // what is left has all the time there is, until Close
+	c.Close()
+	if c.drains() {
+		t.Error("the writing goroutine outlives Close")
+	}
+}
+
 func TestDeafPeerHitsTheWriteDeadline(t *testing.T) {
 	opts := calm
 	opts.Write = 100 * time.Millisecond
 	_, c := rawPair(t, opts)
-	body := strings.Repeat("x", 32<<10)
-	for {
-		c.mu.Lock()
-		draining := c.draining
-		c.mu.Unlock()
-		if draining {
-			break
-		}
-		mustQueue(t, c, body)
-		c.Flush()
-	}
+	clog(t, c)
 	if _, err := c.Next(); err == nil || isTimeout(err) {
 		t.Errorf("Next = %v, want the link closed by the writer", err)
 	}

@@ -18,8 +18,6 @@ type conn struct {
 	id       core.ConnID
 	link     *link.Conn
 	dec      wire.Decoder // its reader's
-	peer     int          // -1 until an accepted one has said who it is
-	beats    beats
 	dirty    bool
 	finished bool // the core does not know it any more
 }
@@ -36,11 +34,10 @@ func (n *Node) adopt(l *link.Conn, ev core.Event) *conn {
 		return nil
 	}
 	n.lastID++
-	c := &conn{id: n.lastID, link: l, peer: -1}
+	c := &conn{id: n.lastID, link: l}
 	n.conns[c.id] = c
-	if ev.Kind == core.Dialed {
-		c.peer = ev.Peer
-	} else {
+	n.links[l] = struct{}{}
+	if ev.Kind == core.Accepted {
 		n.admit(c)
 	}
 	ev.Conn = c.id
@@ -74,7 +71,6 @@ func (n *Node) forget(c *conn) {
 
 // read feeds the core what comes in on c until the link ends.
 func (n *Node) read(c *conn) {
-	defer c.link.Close()
 	for {
 		m, size, err := next(c)
 		if err != nil {
@@ -111,31 +107,9 @@ func (n *Node) received(c *conn, m wire.Msg, size int) bool {
 	if len(n.opening) > 0 {
 		n.opened(c)
 	}
-	now := time.Now()
-	kind := m.Kind()
-	n.stats.count(inward, kind, size)
-	if kind == wire.KindBeat || kind == wire.KindHello {
-		n.heard(now, c, m)
-	}
-	n.step(now, core.Event{Kind: core.Received, Conn: c.id, Msg: m})
+	n.stats.count(inward, m.Kind(), size)
+	n.step(time.Now(), core.Event{Kind: core.Received, Conn: c.id, Msg: m})
 	return !c.finished
-}
-
-// heard takes the round trip from a heartbeat.
-func (n *Node) heard(now time.Time, c *conn, m wire.Msg) {
-	switch m := m.(type) {
-	case *wire.Beat:
-		if rtt, ok := c.beats.echoed(m.Echo, m.EchoAgeUS, now); ok {
-			n.stats.rtt(c.peer, rtt)
-		}
-	case *wire.Hello:
-		if c.peer < 0 && m.From < wire.RosterMax {
-			c.peer = int(m.From) // the core closes the link if that is not so
-		}
-		if rtt, ok := c.beats.echoed(m.Beat.Echo, m.Beat.EchoAgeUS, now); ok {
-			n.stats.rtt(c.peer, rtt)
-		}
-	}
 }
 
 // lost tells the core that a link broke, unless it was the one to end it.
@@ -198,6 +172,10 @@ func (n *Node) begin(l *link.Conn, ev core.Event) {
 		return
 	}
 	n.read(c)
+	l.Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.links, l)
 }
 
 // accept turns a request into a link.

@@ -76,26 +76,6 @@ func TestASlowFollowerMissesTheOldest(t *testing.T) {
 	}
 }
 
-func TestBeatsTellTheRoundTrip(t *testing.T) {
-	var b beats
-	now := time.Now()
-	b.sent(1, now)
-	b.sent(2, now.Add(time.Second))
-	if _, ok := b.echoed(0, 0, now); ok {
-		t.Error("no echo counts as one")
-	}
-	rtt, ok := b.echoed(2, 400, now.Add(time.Second+time.Millisecond))
-	if !ok || rtt != 600*time.Microsecond {
-		t.Errorf("echoed = %v, %v, want 600µs", rtt, ok)
-	}
-	if _, ok := b.echoed(2, 0, now); ok {
-		t.Error("one echo counts twice")
-	}
-	if _, ok := b.echoed(9, 0, now); ok {
-		t.Error("an echo of what was never sent counts")
-	}
-}
-
 func TestLapsTakeAnything(t *testing.T) {
 	s := newStats()
 	now := time.Now()

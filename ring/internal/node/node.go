@@ -88,8 +88,9 @@ type Node struct {
 
 	mu      sync.Mutex // the baton; guards what follows
 	core    Machine
-	armed   time.Time // when the timer will fire, zero if it will not
-	conns   map[core.ConnID]*conn
+	armed   time.Time               // when the timer will fire, zero if it will not
+	conns   map[core.ConnID]*conn   // those the core knows
+	links   map[*link.Conn]struct{} // all that have a reader
 	lastID  core.ConnID
 	opening []*conn // accepted, no frame yet; oldest first
 	dials   int     // running
@@ -113,7 +114,8 @@ type Node struct {
 // Start begins to serve cfg.Listener and feeds the core its first event.
 func Start(cfg Config) *Node {
 	n := &Node{
-		cfg: cfg, core: cfg.Core, conns: map[core.ConnID]*conn{},
+		cfg: cfg, core: cfg.Core,
+		conns: map[core.ConnID]*conn{}, links: map[*link.Conn]struct{}{},
 		timer: time.NewTimer(time.Hour), done: make(chan struct{}),
 		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
 		news: newFeed[struct{}](1), stats: newStats(),
@@ -178,10 +180,12 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	switch fx.Kind {
 	case core.Send:
 		if c := n.conns[fx.Conn]; c != nil {
-			n.send(now, c, fx.Msg)
+			n.send(c, fx.Msg)
 		}
 	case core.Passed:
 		n.pass(now, fx.Tick)
+	case core.Echoed:
+		n.stats.rtt(fx.Peer, fx.RTT)
 	case core.Dial:
 		n.dial(fx.Peer, fx.Timeout, fx.Within)
 	case core.Close:
@@ -213,7 +217,7 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 }
 
 // send queues m; it goes out at the end of the Step.
-func (n *Node) send(now time.Time, c *conn, m wire.Msg) {
+func (n *Node) send(c *conn, m wire.Msg) {
 	n.buf = wire.Append(n.buf[:0], m)
 	if c.link.Queue(n.buf) != nil {
 		return // its reader learns why, and tells the core
@@ -223,12 +227,6 @@ func (n *Node) send(now time.Time, c *conn, m wire.Msg) {
 		n.dirty = append(n.dirty, c)
 	}
 	n.stats.count(outward, m.Kind(), len(n.buf))
-	switch m := m.(type) {
-	case *wire.Beat:
-		c.beats.sent(m.Seq, now)
-	case *wire.Hello:
-		c.beats.sent(m.Beat.Seq, now)
-	}
 }
 
 func (n *Node) flush() {
@@ -335,12 +333,11 @@ func (n *Node) end(err error, graceful bool) {
 	if cerr := n.cfg.Listener.Close(); cerr != nil && !errors.Is(cerr, net.ErrClosed) && n.err == nil {
 		n.err = fmt.Errorf("close listener: %w", cerr)
 	}
-	for _, c := range n.conns {
-		c.finished = true
+	for l := range n.links {
 		if graceful {
-			c.link.Finish()
+			l.Finish()
 		} else {
-			c.link.Close()
+			l.Close()
 		}
 	}
 	clear(n.conns)
@@ -366,6 +363,9 @@ func (n *Node) Leave(ctx context.Context) error {
 func (n *Node) Close() error {
 	n.mu.Lock()
 	n.end(nil, false)
+	for l := range n.links {
+		l.Close() // it may have a goodbye to send yet, to a peer that does not read
+	}
 	n.mu.Unlock()
 	<-n.done
 	return n.Err()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -197,6 +198,21 @@ func TestSaveComesBeforeWhatFollows(t *testing.T) {
 	reports, first := n.Reports(0)
 	if len(order) != 1 || len(reports) != 1 || first != 1 {
 		t.Errorf("saved %v, told %v from %d", order, reports, first)
+	}
+}
+
+func TestRoundTripsAreCountedByPeer(t *testing.T) {
+	m := &script{step: func(ev core.Event) []core.Effect {
+		return []core.Effect{
+			{Kind: core.Echoed, Peer: 3, RTT: 2 * time.Millisecond},
+			{Kind: core.Echoed, Peer: 3, RTT: 4 * time.Millisecond},
+			{Kind: core.Echoed, Peer: 5, RTT: time.Hour},
+		}
+	}}
+	rtts := run(t, m, nil).Counts().RTTs
+	if len(rtts) != 2 || rtts[3].Hist.TotalCount() != 2 || rtts[3].Sum != 6*time.Millisecond ||
+		rtts[5].Sum != time.Hour {
+		t.Errorf("counted %v", rtts)
 	}
 }
 
@@ -403,6 +419,51 @@ func TestCloseSendsItsLastWord(t *testing.T) {
 	all, err := io.ReadAll(nc)
 	if err != nil || !strings.Contains(string(all), "because") {
 		t.Errorf("read %q, %v", all, err)
+	}
+}
+
+// narrow is a listener whose connections take little before somebody reads.
+type narrow struct{ net.Listener }
+
+func (l narrow) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err == nil {
+		err = nc.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return nc, err
+}
+
+// Words that a peer does not read are given up at Close, be they the last on
+// their link or the goodbye of this instance.
+func TestCloseDoesNotWaitForTheDeaf(t *testing.T) {
+	for _, last := range []core.EffectKind{core.Close, core.Gone} {
+		said := make(chan struct{})
+		m := &script{step: func(ev core.Event) []core.Effect {
+			if ev.Kind != core.Received {
+				return nil
+			}
+			bye := core.Effect{
+				Kind: core.Send, Conn: ev.Conn,
+				Msg: &wire.Bye{Text: strings.Repeat("x", wire.TextMax)},
+			}
+			close(said)
+			return append(slices.Repeat([]core.Effect{bye}, 1024),
+				core.Effect{Kind: last, Conn: ev.Conn})
+		}}
+		n := run(t, m, func(c *Config) {
+			c.Listener = narrow{c.Listener}
+			c.Link = link.Options{First: time.Hour, Idle: time.Hour, Write: time.Hour}
+		})
+		nc := opener(t, n.address())
+		if err := nc.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		nc.Write(wire.Append(nil, &wire.Bye{}))
+		<-said
+		go n.Close()
+		if err := ended(t, n); err != nil {
+			t.Errorf("Err = %v", err)
+		}
 	}
 }
 

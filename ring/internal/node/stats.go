@@ -99,37 +99,10 @@ func (s *stats) lap(now time.Time, t core.Tick) {
 }
 
 func (s *stats) rtt(peer int, d time.Duration) {
-	if peer < 0 {
-		return
-	}
 	t := s.rtts[peer]
 	if t == nil {
 		t = new(newTimings())
 		s.rtts[peer] = t
 	}
 	t.record(d)
-}
-
-// beats remembers when the last few heartbeats of a link went out, to tell its
-// round trip when their echo comes back.
-type beats struct {
-	seq [4]uint32
-	at  [4]time.Time
-	got uint32 // newest echo that was counted
-}
-
-func (b *beats) sent(seq uint32, now time.Time) {
-	i := seq % uint32(len(b.seq))
-	b.seq[i], b.at[i] = seq, now
-}
-
-// echoed returns the time from the sending of seq until now without the ageUS
-// microseconds it lay at the other side. Each echo counts once.
-func (b *beats) echoed(seq, ageUS uint32, now time.Time) (time.Duration, bool) {
-	i := seq % uint32(len(b.seq))
-	if seq == 0 || seq == b.got || b.seq[i] != seq {
-		return 0, false
-	}
-	b.got = seq
-	return max(now.Sub(b.at[i])-time.Duration(ageUS)*time.Microsecond, 0), true
 }

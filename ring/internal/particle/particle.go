@@ -15,6 +15,8 @@
 // bus has passed it since: then it destroys every other. So a part that was cut
 // off and comes back kills nobody's particle.
 //
+// The first lap of an epoch does not rest.
+//
 // Sending a copy is always safe: the stop that had let the particle pass
 // destroys the copy. So a death costs a re-send, and a new epoch is dropped only
 // when every copy was lost too.
@@ -73,7 +75,9 @@ type Core struct {
 	hasDet         bool
 	attached       bool
 
+	fresh   bool // last was the first of its epoch here
 	resting bool
+	rests   time.Duration // how long last rests here
 	release time.Time
 	sent    bool // last has left; a copy is all we hold
 	resends int
@@ -191,11 +195,9 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	if c.has && p.Lap == c.last.Lap+1 && p.Epoch == c.last.Epoch {
 		pass.Took = now.Sub(c.at)
 		pass.Held = time.Duration(p.HeldUS-c.held) * time.Microsecond
-		if pass.Took > c.lap { // somebody rests for longer: believed at once
-			c.lap = pass.Took
+		if !c.fresh { // a lap without rests says nothing about the laps to come
+			c.learn(pass.Took)
 		}
-		c.lap += (pass.Took - c.lap) / 8
-		c.drops = 0
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
@@ -209,8 +211,19 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	return pass, true
 }
 
-// take makes p the particle that is here.
+// learn takes the time of a lap that came round.
+func (c *Core) learn(took time.Duration) {
+	if took > c.lap { // somebody rests for longer: believed at once
+		c.lap = took
+	}
+	c.lap += (took - c.lap) / 8
+	c.drops = 0
+}
+
+// take makes p the particle that is here. The first of an epoch hurries on, so
+// that a new one shows itself to everybody at once; only a declared rest is kept.
 func (c *Core) take(now time.Time, p *wire.Particle) {
+	c.fresh = !c.has || p.Epoch != c.last.Epoch
 	c.last, c.has, c.at = *p, true, now
 	c.Heard(p.Epoch)
 	if p.Epoch.Detached() {
@@ -222,8 +235,12 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 	}
 	c.sent, c.resends = false, 0
 	c.resting = true
-	c.release = now.Add(c.rest())
-	c.resend = now.Add(c.rest() + c.expect() + c.expect()/2 + 50*time.Millisecond)
+	c.rests = c.rest()
+	if c.fresh && c.cfg.Hold == 0 && c.alive > 1 {
+		c.rests = 0
+	}
+	c.release = now.Add(c.rests)
+	c.resend = now.Add(c.rests + c.expect() + c.expect()/2 + 50*time.Millisecond)
 }
 
 // stamp puts on the particle what this stop knows, and its mark, if it votes and
@@ -282,7 +299,7 @@ func (c *Core) Depart(now time.Time, next int, half time.Duration) wire.Particle
 	us := min(half/time.Microsecond, 1<<31)
 	if c.resting {
 		c.resting, c.sent = false, true
-		c.last.HeldUS += uint64(c.rest() / time.Microsecond)
+		c.last.HeldUS += uint64(c.rests / time.Microsecond)
 		if c.last.Epoch.Detached() && c.top.Counter > c.last.Epoch.Counter {
 			// Somebody who joined has seen a higher one: the circulating
 			// particle takes its place and keeps counting.

@@ -119,3 +119,56 @@ func TestSlowLapIsWaitedForInTheEnd(t *testing.T) {
 	}
 	t.Errorf("after 20 particles, still replaced within %v of a lap of %v", c.lossAt().Sub(now), lap)
 }
+
+// A new particle shows itself to everybody at once; its second lap rests.
+func TestP1FirstLapOfAnEpochDoesNotRest(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		hold  time.Duration
+		alive int
+		rests [3]time.Duration // at the first, second and third pass
+	}{
+		{"even share", 0, 4, [3]time.Duration{0, 250 * time.Millisecond, 250 * time.Millisecond}},
+		{"declared", 40 * time.Millisecond, 4, [3]time.Duration{40e6, 40e6, 40e6}},
+		{"alone", 0, 1, [3]time.Duration{1e9, 1e9, 1e9}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := New(Config{Hold: tt.hold, Lap: time.Second, Loss: 400 * time.Millisecond},
+				wire.Epoch{})
+			c.SetRing(tt.alive, 0)
+			for i, want := range tt.rests {
+				now := at(2000 * i)
+				c.Arrive(now, &wire.Particle{Epoch: wire.Epoch{Counter: 1}, Lap: uint64(i + 1)})
+				if got := c.Deadline().Sub(now); got != want {
+					t.Errorf("pass %d rests for %v, want %v", i, got, want)
+				}
+				p := c.Depart(c.Deadline(), 0, 0)
+				if got := time.Duration(p.HeldUS) * time.Microsecond; got != want {
+					t.Errorf("pass %d: the particle says it was held for %v, want %v", i, got, want)
+				}
+			}
+		})
+	}
+}
+
+// A lap without rests must not be what this stop expects of the laps to come,
+// nor pass for the proof that its particles come round.
+func TestFirstLapTeachesNothing(t *testing.T) {
+	c := newCore(0) // it does not rest itself, the others do
+	now := at(0)
+	c.Begin(now)
+	const lap = time.Second
+	for range 5 {
+		now = c.lossAt()
+		p := c.Drop(now)
+		c.Depart(now, 1, 0)
+		now = now.Add(5 * time.Millisecond)
+		p.Lap++
+		c.Arrive(now, &p)
+		c.Depart(now, 1, 0)
+		if c.lossAt().Sub(now) > lap {
+			return
+		}
+	}
+	t.Errorf("after 5 particles, still replaced within %v of a lap of %v", c.lossAt().Sub(now), lap)
+}

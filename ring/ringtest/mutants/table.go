@@ -108,4 +108,44 @@ var table = []mutant{
 		"func (c *Core) aloneAt() time.Time {\n\treturn time.Time{}\n",
 		"blackhole,deaf,mute", 7,
 	},
+	{
+		"who was cut waits for the next heartbeat", "H5", "core/conn.go",
+		"c.askSoon() // who was cut", "// who was cut",
+		"partition", 2,
+	},
+	{
+		"back from an absence, take any view", "H2", "core/member.go",
+		"return theirs.Quorum || !c.now.Before(c.stale)", "return true",
+		"mute,starve", 3,
+	},
+	{
+		"believe one who was away that our name is taken", "H5", "core/member.go",
+		"if c.joined && !c.isAlive(p.i) && c.quorate(c.alive) {", "if false {",
+		"pause,power", 7,
+	},
+	{
+		"the last two look once", "H2", "core/dial.go",
+		"return c.alive == 2 && p.fails == 1", "return false",
+		"loss,lossy", 2,
+	},
+	{
+		"whose doubt has ended lets the other side doubt on", "H2", "core/conn.go",
+		"if cn.dialed { // the other side may", "if false { // the other side may",
+		"loss,lossy", 2,
+	},
+	{
+		"stay under the goodbye of our own name", "R2", "core/member.go",
+		"if y.State == wire.Left && c.joined", "if false && c.joined",
+		"leave,torn,mute", 3,
+	},
+	{
+		"just back, judge at once", "H2", "core/member.go",
+		"\tc.unread = c.now.Add(c.cfg.Timing.Patience)\n", "",
+		"partition,blackhole,mute", 9,
+	},
+	{
+		"rest on the first lap too", "P1", "particle/particle.go",
+		"if c.fresh && c.cfg.Hold == 0", "if false && c.cfg.Hold == 0",
+		"none", 11,
+	},
 }

@@ -22,4 +22,4 @@ run 5s
 	   254.1 ms  s3 s1 s4 s0: returned s2 incarnation 1
 	   254.2 ms  s1: next_changed s2
 	   431.8 ms  s0: dropped s0 epoch 1.0
-	5 laps
+	6 laps

@@ -16,7 +16,7 @@ run 10s
 run 4s
 	   258.3 ms  s1 s4 s0 s2 s3: cleared s2 by s1
 	   258.3 ms  s1 s4 s0 s3 s2: good_link s2 by s1
-	   258.6 ms  s2 s3 s1 s4 s0: cleared s1 by s2
-	   258.6 ms  s2 s3 s1 s4 s0: good_link s1 by s2
-	   831.1 ms  s1: detour_off s2
+	   258.5 ms  s2 s3 s1 s4 s0: cleared s1 by s2
+	   258.5 ms  s2 s3 s1 s4 s0: good_link s1 by s2
+	   832.3 ms  s1: detour_off s2
 	4 laps

@@ -25,4 +25,4 @@ run 4s
 	     1.2 ms  s0: next_changed s1
 	     1.2 ms  s0 s1 s2 s4 s3: view_changed (5 of 5 alive)
 	   400.9 ms  s0: dropped s0 epoch 2.0
-	4 laps
+	5 laps
