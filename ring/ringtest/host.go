@@ -110,6 +110,7 @@ func (w *World) boot(h *host) {
 		PID:  1000*h.life + uint32(h.index), Build: "ringtest", Saved: h.disk,
 		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
 		Rand: newRand(w.seed, forCore, uint64(h.index), uint64(h.life)),
+		Room: &w.room,
 	})
 	w.say(h, "process %d starts with %+v on disk", h.life, h.disk)
 	w.input(h.index, input{kind: core.Start})
@@ -298,7 +299,7 @@ func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
 	if l == nil || !l.end[ref%2].open {
 		return // broken a moment ago; the core will hear
 	}
-	buf := wire.Append(w.getBuf(), m)
+	buf := wire.Append(w.getBuf(m), m)
 	w.hash.bytes(buf)
 	w.transmit(ref, segment{buf: buf})
 }

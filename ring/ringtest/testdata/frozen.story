@@ -5,7 +5,7 @@ pause 3 for 4s
 run 4s
 	   550.8 ms  s1: suspected s3 251ms
 	   557.9 ms  s0: suspected s3 250ms
-	   851.5 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
+	   851.4 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
 	   891.5 ms  s2 s4: suspected s3 1.051s
 	   891.5 ms  s2: resent s3 epoch 1.0 (it is silent)
 	   891.5 ms  s2: detour_on s3 by s0

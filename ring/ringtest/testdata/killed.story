@@ -7,8 +7,8 @@ run 3s
 	     0.7 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1 proven
 	     0.8 ms  s4 s1 s0 s3: accused s2 by s4 incarnation 1 proven
 	     0.9 ms  s0 s3 s4 s1: accused s2 by s0 incarnation 1 proven
-	    13.5 ms  s0 s3 s4 s1: died s2 by s0 s1 s3 s4 incarnation 1 proven
-	    13.5 ms  s0 s3 s4 s1: view_changed (4 of 5 alive)
+	    13.6 ms  s0 s3 s4 s1: died s2 by s0 s1 s3 s4 incarnation 1 proven
+	    13.6 ms  s0 s3 s4 s1: view_changed (4 of 5 alive)
 	    13.8 ms  s1: next_changed s3
 	    13.8 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
 	3 laps
@@ -20,6 +20,6 @@ run 3s
 	     0.8 ms  s2: returned s4 incarnation 1
 	     1.2 ms  s2: joined s2 incarnation 2
 	     1.2 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
-	    13.5 ms  s3 s1 s0 s4: returned s2 incarnation 2
-	    13.5 ms  s1: next_changed s2
+	     2.2 ms  s3 s1 s0 s4: returned s2 incarnation 2
+	     2.2 ms  s1: next_changed s2
 	3 laps

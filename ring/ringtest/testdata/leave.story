@@ -16,6 +16,6 @@ run 3s
 	     0.8 ms  s2: returned s4 incarnation 1
 	     1.2 ms  s2: joined s2 incarnation 2
 	     1.2 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
-	    13.5 ms  s3 s1 s0 s4: returned s2 incarnation 2
-	    13.5 ms  s1: next_changed s2
+	    12.7 ms  s3 s1 s0 s4: returned s2 incarnation 2
+	    12.7 ms  s1: next_changed s2
 	3 laps
