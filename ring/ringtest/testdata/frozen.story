@@ -10,7 +10,7 @@ run 4s
 	   891.5 ms  s2: resent s3 epoch 1.0 (it is silent)
 	   891.5 ms  s2: detour_on s3 by s0
 	  1008.3 ms  s0 s4 s1 s2: accused s3 by s0 incarnation 1
-	  1191.9 ms  s2 s1 s0 s4: accused s3 by s2 incarnation 1
+	  1191.8 ms  s2 s1 s0 s4: accused s3 by s2 incarnation 1
 	  1192.2 ms  s4 s1 s0 s2: accused s3 by s4 incarnation 1
 	  1201.4 ms  s1 s4 s2 s0: bad_link s3 by s1
 	  1204.7 ms  s4 s1 s0 s2: died s3 by s0 s1 s2 s4 incarnation 1

@@ -15,30 +15,30 @@ run 10s
 	   550.6 ms  s1: resent s2 epoch 1.0 (it is silent)
 	   550.6 ms  s1: detour_on s2 by s0
 	   550.8 ms  s1: suspected s3 251ms
-	   554.9 ms  s2 s3: suspected s1 1.051s
+	   554.8 ms  s2 s3: suspected s1 1.051s
 	   557.9 ms  s0: suspected s3 250ms
 	   608.0 ms  s3: suspected s0 1.05s
 	   608.4 ms  s2: suspected s0 1.051s
 	   641.3 ms  s2 s3: accused s4 by s2 incarnation 1
-	   652.5 ms  s6: suspected s2 250ms
-	   671.0 ms  s2: suspected s6 1.051s
-	   722.1 ms  s2: suspected s5 1.051s
+	   651.9 ms  s6: suspected s2 250ms
+	   670.4 ms  s2: suspected s6 1.051s
+	   721.6 ms  s2: suspected s5 1.051s
 	   725.6 ms  s3 s2: accused s5 by s3 incarnation 1
 	   725.8 ms  s3 s2: accused s6 by s3 incarnation 1
 	   725.9 ms  s3 s2: accused s4 by s3 incarnation 1
-	   762.0 ms  s5 s6 s4 s0 s1: accused s3 by s5 incarnation 1
+	   762.0 ms  s5 s4 s6 s0 s1: accused s3 by s5 incarnation 1
 	   762.2 ms  s6 s5 s0 s1 s4: accused s3 by s6 incarnation 1
-	   762.4 ms  s4 s5 s1 s0 s6: accused s3 by s4 incarnation 1
+	   762.3 ms  s4 s5 s1 s0 s6: accused s3 by s4 incarnation 1
 	   773.5 ms  s4 s5 s1 s0 s6: accused s2 by s4 incarnation 1
 	   850.6 ms  s1 s4 s6 s0 s5: accused s2 by s1 incarnation 1
 	   850.8 ms  s1 s4 s6 s0 s5: accused s3 by s1 incarnation 1
-	   854.9 ms  s2 s3: accused s1 by s2 incarnation 1
+	   854.8 ms  s2 s3: accused s1 by s2 incarnation 1
 	   855.1 ms  s3 s2: accused s1 by s3 incarnation 1
 	   857.9 ms  s0 s6 s5 s4 s1: accused s3 by s0 incarnation 1
 	   858.2 ms  s0 s6 s5 s4 s1: accused s2 by s0 incarnation 1
-	   870.8 ms  s2 s3: died s1 by s2 s3 incarnation 1
-	   870.8 ms  s2 s3: died s4 by s2 s3 incarnation 1
-	   870.8 ms  s2 s3 s1 s4 s0 s6 s5: view_changed (5 of 7 alive)
+	   870.7 ms  s2 s3: died s1 by s2 s3 incarnation 1
+	   870.7 ms  s2 s3: died s4 by s2 s3 incarnation 1
+	   870.7 ms  s2 s3 s1 s4 s6 s0 s5: view_changed (5 of 7 alive)
 	   870.9 ms  s3: detour_off s4
 	   870.9 ms  s3: next_changed s5
 	   870.9 ms  s3: resent s5 epoch 1.0 (the stop before it is gone)
@@ -47,23 +47,23 @@ run 10s
 	   908.4 ms  s2 s3: accused s0 by s2 incarnation 1
 	   921.9 ms  s2 s3: died s0 by s2 s3 incarnation 1
 	   921.9 ms  s2 s3: view_changed (4 of 7 alive)
-	   952.5 ms  s6 s5 s0 s1 s4: accused s2 by s6 incarnation 1
-	   958.8 ms  s1 s4 s0 s6 s5: died s2 by s0 s1 s4 s6 incarnation 1
-	   958.8 ms  s1 s4 s0 s6 s5: died s3 by s0 s1 s4 s5 s6 incarnation 1
+	   951.9 ms  s6 s5 s0 s1 s4: accused s2 by s6 incarnation 1
+	   958.8 ms  s1 s4 s6 s0 s5: died s2 by s0 s1 s4 s6 incarnation 1
+	   958.8 ms  s1 s4 s6 s0 s5: died s3 by s0 s1 s4 s5 s6 incarnation 1
 	   958.8 ms  s1: detour_off s2
 	   958.8 ms  s1: next_changed s4
 	   958.8 ms  s1: resent s4 epoch 1.0 (the stop before it is gone)
-	   971.0 ms  s2 s3: accused s6 by s2 incarnation 1
-	   984.5 ms  s2 s3: unreachable s6 by s2 s3 incarnation 1
-	   984.5 ms  s2 s3: view_changed (3 of 7 alive)
-	   984.5 ms  s2: cut_off s2 (3 of 7 in reach)
-	   984.7 ms  s3: cut_off s3 (3 of 7 in reach)
-	  1022.1 ms  s2 s3: accused s5 by s2 incarnation 1
-	  1035.6 ms  s2 s3: unreachable s5 by s2 s3 incarnation 1
-	  1035.6 ms  s2 s3: view_changed (2 of 7 alive)
-	  1035.8 ms  s3: detour_off s5
-	  1035.8 ms  s3: next_changed s2
-	  1035.8 ms  s3: resent s2 epoch 1.0 (the stop before it is gone)
+	   970.4 ms  s2 s3: accused s6 by s2 incarnation 1
+	   983.9 ms  s2 s3: unreachable s6 by s2 s3 incarnation 1
+	   983.9 ms  s2 s3: view_changed (3 of 7 alive)
+	   983.9 ms  s2: cut_off s2 (3 of 7 in reach)
+	   984.1 ms  s3: cut_off s3 (3 of 7 in reach)
+	  1021.6 ms  s2 s3: accused s5 by s2 incarnation 1
+	  1035.1 ms  s2 s3: unreachable s5 by s2 s3 incarnation 1
+	  1035.1 ms  s2 s3: view_changed (2 of 7 alive)
+	  1035.3 ms  s3: detour_off s5
+	  1035.3 ms  s3: next_changed s2
+	  1035.3 ms  s3: resent s2 epoch 1.0 (the stop before it is gone)
 	10 laps
 # Healed.
 run 4s
