@@ -300,8 +300,8 @@ func (o *Outbox) Deadline() time.Time {
 }
 
 // Flush returns the origins whose records are to go out now, nothing while the
-// window is closed, and whether one of them is urgent. One may stand there twice. The slice is valid until the
-// next Add.
+// window is closed, and whether one of them is urgent. One may stand there
+// twice. The slice is valid until the next Add.
 func (o *Outbox) Flush(now time.Time) (out []uint16, urgent bool) {
 	if len(o.pending) == 0 || now.Before(o.Deadline()) {
 		return nil, false
