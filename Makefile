@@ -1,7 +1,7 @@
 # An index of one-liners; anything with an `if` is Go.
 GO ?= go
 
-.PHONY: build test race fuzz sim mutants soak lint fmt bench
+.PHONY: build test race fuzz sim large mutants soak lint fmt bench
 build: ; CGO_ENABLED=0 $(GO) build -trimpath -o bin/ring ./cmd/ring
 test: ; $(GO) test ./...
 race: ; $(GO) test -race ./...
@@ -9,6 +9,7 @@ fuzz: ; set -e; for t in wire:FuzzDecode wire:FuzzSplit roster:FuzzExpand roster
 	store:FuzzDecode store:FuzzPayload link:FuzzJudge journal:FuzzReplay journal:FuzzRecords; do \
 	$(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime 30s ./ring/internal/$${t%:*}; done
 sim: ; RINGTEST_FRESH=60s $(GO) test -run 'TestSim|TestFresh' ./ring/ringtest
+large: ; RINGTEST_LARGE=2000 $(GO) test -run TestLarge -v ./ring/ringtest
 mutants: ; $(GO) run ./ring/ringtest/mutants
 soak: ; RINGTEST_FRESH=4h $(GO) test -timeout 5h -run 'TestFresh' ./ring/ringtest
 lint: ; $(GO) vet ./... && $(GO) tool -modfile=tools/go.mod staticcheck ./...

@@ -41,7 +41,7 @@ func (a *api) busStatus(w http.ResponseWriter, _ *http.Request) {
 func (a *api) busGet(w http.ResponseWriter, req *http.Request) {
 	key := req.PathValue("key")
 	if req.URL.Query().Has("local") {
-		e, ok := a.ring.Bus().Local(key)
+		e, ok := a.ring.Bus().Peek(key)
 		if !ok {
 			refuse(w, http.StatusNotFound, fmt.Sprintf("there is no key %q here", key))
 			return

@@ -7,10 +7,11 @@ import (
 )
 
 // bootTime is a clock that goes on while the host sleeps, which Go's does not.
+// It says nothing about the time of day.
 func bootTime() time.Time {
 	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
-		return time.Unix(0, 0) // no kernel since 2.6.39 does that
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic("BUG: no boot clock: " + err.Error()) // Linux has it since 2.6.39
 	}
-	return time.Unix(t.Unix())
+	return time.Time{}.Add(time.Duration(t.Nano()))
 }

@@ -42,16 +42,16 @@ func (b *Bus) Get(ctx context.Context, key string) (Entry, error) {
 	if err := b.r.node.Sync(ctx); err != nil {
 		return Entry{}, busError("read "+key, err)
 	}
-	e, ok := b.Local(key)
+	e, ok := b.Peek(key)
 	if !ok {
 		return Entry{}, fmt.Errorf("%w: key %q", ErrNotFound, key)
 	}
 	return e, nil
 }
 
-// Local returns a key as this instance has it now, which may be behind. It asks
+// Peek returns a key as this instance has it now, which may be behind. It asks
 // nobody and works without a quorum.
-func (b *Bus) Local(key string) (Entry, bool) {
+func (b *Bus) Peek(key string) (Entry, bool) {
 	e, ok := b.r.node.Get(key)
 	return Entry{Key: key, Value: e.Value, Created: e.Created, Revision: e.Modified}, ok
 }
@@ -63,7 +63,7 @@ func (b *Bus) List(ctx context.Context, prefix string) ([]Entry, error) {
 	}
 	var out []Entry
 	for _, k := range b.r.node.Keys(prefix) {
-		if e, ok := b.Local(k); ok {
+		if e, ok := b.Peek(k); ok {
 			out = append(out, e)
 		}
 	}

@@ -57,7 +57,7 @@ func (c *watch) begun(w *World, i int) {
 	all := w.everybody()
 	for _, x := range all {
 		touched := a.Fault != Partition && slices.Contains(a.touches(), int(x))
-		if !touched && !w.hosts[x].core.View().Joined {
+		if !touched && !w.hosts[x].core.Head().Joined {
 			return // somebody's return is held down
 		}
 	}
@@ -112,7 +112,7 @@ func (c *watch) begun(w *World, i int) {
 func (w *World) mark() {
 	for i := range w.hosts {
 		if h := &w.hosts[i]; h.core != nil {
-			h.changes, h.marked, h.kind = h.core.View().Changes, h.passes, h.life
+			h.changes, h.marked, h.kind = h.core.Head().Changes, h.passes, h.life
 		}
 	}
 	w.watch.news = w.watch.news[:0]
@@ -123,16 +123,15 @@ func (h *host) changed() uint64 {
 	if h.core == nil || h.kind != h.life {
 		return 0
 	}
-	return h.core.View().Changes - h.changes
+	return h.core.Head().Changes - h.changes
 }
 
 // expectDeath is H1, and that one incident is one view change (H2).
 func (w *World) expectDeath(a *Action, victims []int, rest []int32, bound int64) {
 	w.expect(w.now+bound, func() {
 		for _, o := range rest {
-			v := w.hosts[o].core.View()
 			for _, x := range victims {
-				if v.Instances[x].State == alive {
+				if w.hosts[o].core.Row(x).State == alive {
 					w.fail("H1", "s%d does not know of s%d's end %v after %v", o, x, span(bound), a)
 				}
 			}
@@ -237,7 +236,7 @@ func (w *World) expectDetour(a *Action, all []int32) {
 func (w *World) linked(a, b int) bool { return slices.Contains(w.overlay.Neighbours(a), b) }
 
 func (w *World) showsBad(i int32, a, b int) bool {
-	for _, l := range w.hosts[i].core.View().BadLinks {
+	for _, l := range w.hosts[i].core.Head().BadLinks {
 		if l.From == a && l.To == b || l.From == b && l.To == a {
 			return true
 		}
@@ -309,7 +308,7 @@ func (w *World) lookAtSides(a *Action, sides [2][]int32) {
 			w.fail("R2", "in the part of s%d, %v into %v: %s", set[0], span(w.now-int64(a.At)), a, text)
 		}
 		for _, i := range set {
-			if v := w.hosts[i].core.View(); 2*len(set) < len(w.hosts) && !v.CutOff {
+			if v := w.hosts[i].core.Head(); 2*len(set) < len(w.hosts) && !v.CutOff {
 				w.fail("H5", "s%d, with %d of %d, does not know that it is cut off", i, len(set),
 					len(w.hosts))
 			}
@@ -329,7 +328,7 @@ func (w *World) expectGoodbye(a *Action, rest []int32) {
 			}
 		}
 		for _, i := range rest {
-			if s := w.hosts[i].core.View().Instances[a.A].State; s != left {
+			if s := w.hosts[i].core.Row(a.A).State; s != left {
 				w.fail("R2", "s%d has s%d in state %d half a second after its goodbye", i, a.A, s)
 			}
 		}

@@ -120,6 +120,7 @@ func (w *World) boot(h *host) {
 		Bus: h.log.load(), Memory: w.opt.memory(),
 		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
 		Rand: newRand(w.seed, forCore, uint64(h.index), uint64(h.life)),
+		Room: &w.room,
 	})
 	if err != nil {
 		w.fail("S1", "s%d cannot start on its own log: %v", h.index, err)
@@ -316,7 +317,7 @@ func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
 	if l == nil || !l.end[ref%2].open {
 		return // broken a moment ago; the core will hear
 	}
-	buf := wire.Append(w.getBuf(), m)
+	buf := wire.Append(w.getBuf(m), m)
 	w.hash.bytes(buf)
 	w.transmit(ref, segment{buf: buf})
 }

@@ -416,17 +416,33 @@ func (w *World) frame(buf []byte) wire.Msg {
 	return m
 }
 
-func (w *World) getBuf() []byte {
-	if n := len(w.bufs); n > 0 {
-		b := w.bufs[n-1]
-		w.bufs = w.bufs[:n-1]
+// Buffers of frames are used again. Most frames are short; a storm's are not,
+// and a buffer that has grown for one is not wasted on a heartbeat.
+const (
+	bufShort = 128
+	bufLong  = 17 << 10 // a full frame of records
+	bufsKept = 1 << 14
+	longKept = 1 << 11
+)
+
+func (w *World) getBuf(m wire.Msg) []byte {
+	pool, size := &w.bufs, bufShort
+	if f, ok := m.(*wire.Flood); ok && len(f.Records) > 32 {
+		pool, size = &w.longBufs, bufLong
+	}
+	if n := len(*pool); n > 0 {
+		b := (*pool)[n-1]
+		*pool = (*pool)[:n-1]
 		return b[:0]
 	}
-	return make([]byte, 0, 128)
+	return make([]byte, 0, size)
 }
 
 func (w *World) putBuf(b []byte) {
-	if cap(b) > 0 && cap(b) <= 4<<10 && len(w.bufs) < 1<<14 {
+	switch {
+	case cap(b) >= bufLong && len(w.longBufs) < longKept:
+		w.longBufs = append(w.longBufs, b)
+	case cap(b) > 0 && cap(b) <= 16*bufShort && len(w.bufs) < bufsKept:
 		w.bufs = append(w.bufs, b)
 	}
 }

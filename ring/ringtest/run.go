@@ -72,23 +72,25 @@ type Result struct {
 	Timing       string      `json:"timing"`
 	BeatMS       float64     `json:"beat_ms"` // the heartbeat interval
 	VirtualMS    float64     `json:"virtual_ms"`
-	FormedMS     float64     `json:"formed_ms"`     // until all agreed, 0 if faults came before
-	FirstLapMS   float64     `json:"first_lap_ms"`  // until every stop was passed
-	ConvergedMS  float64     `json:"converged_ms"`  // after the last fault
-	LapMS        float64     `json:"lap_ms"`        // mean of the last laps
-	Laps         uint64      `json:"laps"`          // passes at the stop that saw most
-	ViewChanges  uint64      `json:"view_changes"`  // at the instance that saw most
-	Detections   []Detection `json:"detections"`    // of faults that stood alone
-	Frames       uint64      `json:"frames"`        // sent by all
-	Bytes        uint64      `json:"bytes"`         // sent by all
-	IdleBytes    float64     `json:"idle_bytes"`    // per instance and second, sent, at the end
-	Steps        uint64      `json:"steps"`         // of cores
-	HeapBytes    uint64      `json:"heap_bytes"`    // of this process after the ring formed
-	PerRemote    float64     `json:"per_remote"`    // of that, per instance and other instance
-	Schedule     []string    `json:"schedule"`      // what was done
-	Hash         string      `json:"hash"`          // of the whole run
-	Failure      *Failure    `json:"failure"`       // nil if all invariants held
-	PendingLinks int         `json:"pending_links"` // links at the end
+	FormedMS     float64     `json:"formed_ms"`      // until all agreed, 0 if faults came before
+	FirstLapMS   float64     `json:"first_lap_ms"`   // until every stop was passed
+	ConvergedMS  float64     `json:"converged_ms"`   // after the last fault
+	LapMS        float64     `json:"lap_ms"`         // mean of the last laps
+	Laps         uint64      `json:"laps"`           // passes at the stop that saw most
+	ViewChanges  uint64      `json:"view_changes"`   // at the instance that saw most
+	Detections   []Detection `json:"detections"`     // of faults that stood alone
+	Frames       uint64      `json:"frames"`         // sent by all
+	Bytes        uint64      `json:"bytes"`          // sent by all
+	IdleBytes    float64     `json:"idle_bytes"`     // per instance and second, sent, at the end
+	Steps        uint64      `json:"steps"`          // of cores
+	HeapBytes    uint64      `json:"heap_bytes"`     // of this process after the ring formed
+	PerRemote    float64     `json:"per_remote"`     // of that, per instance and other instance
+	PerRemoteEnd float64     `json:"per_remote_end"` // the same after the last fault
+	FormBytes    uint64      `json:"form_bytes"`     // sent by all until the ring had formed
+	Schedule     []string    `json:"schedule"`       // what was done
+	Hash         string      `json:"hash"`           // of the whole run
+	Failure      *Failure    `json:"failure"`        // nil if all invariants held
+	PendingLinks int         `json:"pending_links"`  // links at the end
 }
 
 // Run plays one run. The error is about Options; a broken invariant is in
@@ -251,8 +253,9 @@ func (w *World) form(res *Result) {
 	at := w.await("R2", w.formBound())
 	res.FormedMS = float64(at) / 1e6
 	w.watch.formed = w.failure == nil
+	res.FormBytes = w.bytes
 	if len(w.hosts) >= 1000 {
-		w.weigh(res)
+		res.HeapBytes, res.PerRemote = w.weigh()
 	}
 	first := w.firstLapBound()
 	for w.failure == nil && !w.allPassed() {
@@ -298,14 +301,14 @@ func (w *World) allPassed() bool {
 	return true
 }
 
-// weigh measures what the fleet costs in memory.
-func (w *World) weigh(res *Result) {
+// weigh measures what the fleet costs in memory, and that for each instance and
+// other instance.
+func (w *World) weigh() (heap uint64, perRemote float64) {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	n := float64(len(w.hosts))
-	res.HeapBytes = m.HeapAlloc
-	res.PerRemote = float64(m.HeapAlloc) / n / n
+	return m.HeapAlloc, float64(m.HeapAlloc) / n / n
 }
 
 // suffer goes through the schedule.
@@ -331,6 +334,9 @@ func (w *World) calm(res *Result) {
 		if w.failure != nil || w.settled(w.everybody()) == "" {
 			break
 		}
+	}
+	if len(w.hosts) >= 1000 {
+		_, res.PerRemoteEnd = w.weigh()
 	}
 	w.run(w.now + 3*w.lapTime() + int64(4*t.Loss+2*t.Answer) + second)
 	set := w.everybody()
@@ -381,7 +387,7 @@ func (w *World) sum(res *Result) {
 		h := &w.hosts[i]
 		res.Laps = max(res.Laps, h.passes)
 		if h.core != nil {
-			res.ViewChanges = max(res.ViewChanges, h.core.View().Changes)
+			res.ViewChanges = max(res.ViewChanges, h.core.Head().Changes)
 		}
 	}
 	for i := range w.links {

@@ -2,6 +2,9 @@ package ringtest
 
 import (
 	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -61,28 +64,50 @@ func TestH5Blackhole(t *testing.T) { scene(t, 7, "10s blackhole 2 for 40s") }
 func TestH5Minority(t *testing.T)  { scene(t, 7, "10s partition 0,3 for 20s") }
 func TestH5Brief(t *testing.T)     { scene(t, 5, "10s blackhole 2 for 1.2s") }
 
-// TestThousand forms a ring of a thousand, lets a tenth of it die in one
-// instant, and wants one view change of that. Times are in heartbeat intervals.
+// TestThousand is a fleet of a thousand.
 func TestThousand(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	losesTenth(t, 1000)
+}
+
+// TestLarge is one of as many as RINGTEST_LARGE says: ten thousand take minutes
+// and gigabytes.
+func TestLarge(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv("RINGTEST_LARGE"))
+	if err != nil {
+		t.Skip("RINGTEST_LARGE is not set to a number of instances")
+	}
+	debug.SetMemoryLimit(3500 << 20) // near it the collector works harder
+	losesTenth(t, n)
+}
+
+// losesTenth forms a ring of n, lets a tenth of it die in one instant, and wants
+// one view change of that. Times are in heartbeat intervals.
+func losesTenth(t *testing.T, n int) {
 	dead := "20s third "
-	for i := range 100 {
+	for i := range n / 10 {
 		if i > 0 {
 			dead += ","
 		}
-		dead += fmt.Sprint((i*37 + i/10) % 1000)
+		dead += fmt.Sprint(10*i + (7*i+i/10)%10)
 	}
 	script, err := ParseSchedule([]byte(dead))
 	if err != nil {
 		t.Fatal(err)
 	}
-	res := check(t, Options{Seed: 1, Nodes: 1000, Schedule: script, Duration: time.Minute})
-	t.Logf("# formed in %.1f beats, whole again %.1f beats after the tenth died",
-		res.FormedMS/res.BeatMS, res.ConvergedMS/res.BeatMS)
+	opt := Options{Seed: 1, Nodes: n, Schedule: script, Duration: time.Minute}
+	if testing.Verbose() {
+		opt.Progress = os.Stderr
+	}
+	res := check(t, opt)
+	t.Logf("# formed in %.1f beats, %.0f MB sent; first lap after %.1f", res.FormedMS/res.BeatMS,
+		float64(res.FormBytes)/1e6, res.FirstLapMS/res.BeatMS)
 	for _, d := range res.Detections {
 		t.Logf("# known to all %d survivors in %.2f beats", d.Survivors, d.KnownMS/res.BeatMS)
 	}
-	t.Logf("# %.0f bytes a remote instance, %.0f B/s an instance", res.PerRemote, res.IdleBytes)
+	t.Logf("# whole again %.1f beats after the tenth died", res.ConvergedMS/res.BeatMS)
+	t.Logf("# %.0f bytes a remote instance once formed, %.0f after the deaths; %.0f B/s an instance",
+		res.PerRemote, res.PerRemoteEnd, res.IdleBytes)
 }

@@ -41,7 +41,8 @@ func (w *World) look(set []int32, links bool) string {
 	inc := make([]uint32, len(w.hosts))
 	var id uint64
 	for n, i := range set {
-		v := w.hosts[i].core.View()
+		c := w.hosts[i].core
+		v := c.Head()
 		next := set[(n+1)%len(set)]
 		switch {
 		case !v.Joined:
@@ -55,12 +56,12 @@ func (w *World) look(set []int32, links bool) string {
 			return fmt.Sprintf("s%d calls itself cut off", i)
 		}
 		if n == 0 || len(set) <= trusted {
-			if text := rows(v, in, inc, n == 0); text != "" {
+			if text := rows(c.View(), in, inc, n == 0); text != "" {
 				return text
 			}
 		}
 		if links {
-			if text := onTheMend(v); text != "" {
+			if text := onTheMend(c); text != "" {
 				return text
 			}
 		}
@@ -69,18 +70,16 @@ func (w *World) look(set []int32, links bool) string {
 	return ""
 }
 
-// onTheMend is what a view shows of links that do not carry.
-func onTheMend(v *core.View) string {
-	switch {
+// onTheMend is what an instance shows of links that do not carry.
+func onTheMend(c *core.Core) string {
+	switch v := c.Head(); {
 	case v.Detour != -1:
 		return fmt.Sprintf("s%d takes a detour by s%d", v.Self, v.Detour)
 	case len(v.BadLinks) > 0:
 		return fmt.Sprintf("s%d shows bad links %v", v.Self, v.BadLinks)
 	}
-	for x := range v.Instances {
-		if v.Instances[x].State == alive && v.Instances[x].Suspect {
-			return fmt.Sprintf("s%d suspects s%d", v.Self, x)
-		}
+	for x := range c.Suspects() {
+		return fmt.Sprintf("s%d suspects s%d", c.Head().Self, x)
 	}
 	return ""
 }
@@ -108,9 +107,8 @@ func (w *World) dampedUntil(set []int32) int64 {
 	until := int64(0)
 	for _, i := range set {
 		h := &w.hosts[i]
-		v := h.core.View()
 		for _, x := range set {
-			if t := v.Instances[x].Damped; !t.IsZero() {
+			if t := h.core.Row(int(x)).Damped; !t.IsZero() {
 				until = max(until, w.global(h, t))
 			}
 		}

@@ -200,15 +200,15 @@ func (w *World) checkDeath(by *host, r *core.Report) {
 		by.rough.within(since) {
 		return
 	}
-	if by.starve.within(since) && x.core.View().Instances[by.index].State != alive {
+	if by.starve.within(since) && x.core.Row(int(by.index)).State != alive {
 		return // x has hung up on it, rightly
 	}
-	if own := x.core.View().Instances[x.index].Incarnation; len(r.By) == 1 &&
+	if own := x.core.Row(int(x.index)).Incarnation; len(r.By) == 1 &&
 		r.By[0] == r.Subject && r.Incarnation < own {
 		return // by its own word: the process before this one, which is dead
 	}
 	d := w.disturbed(x.index, since)
-	if !by.core.View().Joined || !x.core.View().Joined {
+	if !by.core.Head().Joined || !x.core.Head().Joined {
 		return // out of the ring: their return is held down
 	}
 	cut := x.badcut.within(since)
@@ -235,7 +235,7 @@ func (w *World) disturbed(x int32, since int64) int {
 	if len(w.hosts) <= 12 {
 		for i := range w.hosts {
 			h := &w.hosts[i]
-			out := h.core != nil && !h.core.View().Joined // its return is held down
+			out := h.core != nil && !h.core.Head().Joined // its return is held down
 			if int32(i) != x && (h.rough.within(since) || out) {
 				d++
 			}
@@ -297,7 +297,7 @@ func (w *World) checkCutOff(h *host) {
 	rough := 0
 	for i := range w.hosts {
 		k := &w.hosts[i]
-		if k.core == nil || k.odd || !k.core.View().Joined || k.starve.within(since) ||
+		if k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
 			k.rough.within(since) || k.badcut.within(since) {
 			rough++
 		}
@@ -312,7 +312,7 @@ func (c *watch) begin(w *World, i int) {
 	a := &w.script[i]
 	c.victims = c.victims[:0]
 	for _, x := range a.touches() {
-		if h := &w.hosts[x]; c.formed && h.core != nil && h.core.View().Joined {
+		if h := &w.hosts[x]; c.formed && h.core != nil && h.core.Head().Joined {
 			c.victims = append(c.victims, x)
 		}
 	}

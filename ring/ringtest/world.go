@@ -29,6 +29,8 @@ type World struct {
 	// Slots of links to be used again, and buffers of frames.
 	freeLinks []int32
 	bufs      [][]byte
+	longBufs  [][]byte
+	room      core.Room
 	decoder   wire.Decoder
 
 	// The state of the network.

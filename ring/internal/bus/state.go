@@ -31,6 +31,8 @@ type Result struct {
 	Rev    uint64 // of the key after it
 	Fence  uint64 // of the lease
 	Holder uint32
+
+	Changed []Change // of a View: those that were news
 }
 
 // Entry is a key's value and the revision that wrote it.
@@ -262,7 +264,7 @@ func (s *State) do(c *Command) Result {
 		}
 		s.epoch.Limit = c.Limit
 	case View:
-		s.view(c)
+		s.view(c, &r)
 	case Admit:
 		for _, h := range c.Changes {
 			if h.Incarnation > s.logs[h.Index].Generation {
@@ -382,7 +384,7 @@ func (s *State) drop(c *Command, r *Result) {
 	}
 }
 
-func (s *State) view(c *Command) {
+func (s *State) view(c *Command, r *Result) {
 	for _, h := range c.Changes {
 		m := s.members[h.Index]
 		if m.State == h.State && m.Incarnation == h.Incarnation || m.Incarnation > h.Incarnation {
@@ -390,6 +392,7 @@ func (s *State) view(c *Command) {
 		}
 		s.members[h.Index] = Member{State: h.State, Incarnation: h.Incarnation, Revision: s.applied}
 		s.viewRev = s.applied
+		r.Changed = append(r.Changed, h)
 	}
 }
 

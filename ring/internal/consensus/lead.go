@@ -109,7 +109,9 @@ func (c *Core) onApplied(cmd *bus.Command, r bus.Result) {
 			delete(c.leader.proposed, h.Index)
 		}
 		c.leader.look = true
-		c.effect(Effect{Kind: Numbered, View: cmd.Changes, Rev: c.state.Applied()})
+		if len(r.Changed) > 0 {
+			c.effect(Effect{Kind: Numbered, View: r.Changed, Rev: c.state.Applied()})
+		}
 	case bus.Grant, bus.Renew:
 		if l, ok := c.state.Lease(cmd.Key); ok && c.leading && r.Code == bus.Done {
 			c.leader.leases[l.Name] = c.runsOut(l)

@@ -6,6 +6,8 @@ import (
 
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/consensus"
+	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
@@ -27,6 +29,20 @@ type Config struct {
 	Hold    time.Duration // rest at this stop; 0: an even share of Timing.Lap
 	Fast    bool          // no rest at all
 	Rand    *rand.Rand
+	Room    *Room // scratch for the steps, nil for one of its own
+}
+
+// Room is what a step needs space for until its effects are carried out. Cores
+// that are stepped in turn, as in a simulation, may share one: what a storm
+// needs is then needed once, and kept for the next. Their rosters are of one size. The zero
+// value is ready.
+type Room struct {
+	fx      []Effect
+	records []wire.Record
+	accused []wire.Accusation
+	edges   []detect.Edge
+	seen    flood.Set   // empty between uses
+	sets    []flood.Set // not in use, and empty
 }
 
 // Saved is what must outlive the process, when there is a disk.

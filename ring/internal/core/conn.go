@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -22,6 +23,7 @@ type conn struct {
 	boot     uint32    // the process at the other end
 	linked   uint32    // peers that hold its roster, by its word
 	out      uint32    // the incarnation that its Hello said it is no longer, 0 for none
+	told     flood.Set // whose records, as we hold them, it told us while the window is shut
 	differ   int       // beats in a row whose records digest was not ours
 	differV  int       // the same for the view
 }
@@ -44,6 +46,7 @@ func (c *Core) remove(cn *conn) {
 			break
 		}
 	}
+	c.forget(cn)
 	if p := cn.peer; p != nil {
 		if cn.dialed && !cn.up {
 			p.dialing = false
@@ -300,7 +303,8 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	c.takeBeat(cn, &h.Beat)
 	// One side's records are enough to begin with: what the other has more comes
 	// back by the flood. Who is not in the ring yet needs everything.
-	if h.Beat.Records != uint32(c.table.Digest()) && (h.Incarnation == 0 || !cn.dialed) {
+	if h.Beat.Records != uint32(c.table.Digest()) &&
+		(h.Incarnation == 0 || !cn.dialed && !c.now.Before(c.youngTill)) {
 		c.sendAll(cn)
 	}
 	if h.Incarnation == 0 || c.table.State(p.i) != wire.Alive || h.Beat.View != uint32(c.viewID) {

@@ -19,6 +19,7 @@
 package core
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 
@@ -67,7 +68,8 @@ type Core struct {
 	n    int
 	rng  *rand.Rand
 	now  time.Time
-	fx   []Effect
+	fx   []Effect // of the step under way
+	room *Room
 
 	// Deadlines: the token's changes with each hop, the rest does not.
 	deadline time.Time
@@ -90,6 +92,8 @@ type Core struct {
 	accused   []wire.Accusation
 	joined    bool
 	gatherBy  time.Time
+	born      time.Time // when it started
+	youngTill time.Time // see young
 	damped    time.Time // not back in the ring before
 	taken     time.Time // when we last went above another process of our name
 	contests  int       // how often that was, of late
@@ -119,21 +123,19 @@ type Core struct {
 	version  uint64
 	watched  []int
 	verdict  *detect.Verdict
-	edges    []detect.Edge
-	fresh    time.Time // newest accusation
-	over     time.Time // since when somebody is to be cut, zero if nobody
-	overs    []int     // who
-	between  map[int]time.Time
+	fresh    time.Time               // newest accusation
+	over     time.Time               // since when somebody is to be cut, zero if nobody
+	overs    []int                   // who
+	between  map[int32]time.Duration // since when, after the start
 	cleared  map[int]bool
-	flaps    map[int]flap
-	stood    map[[2]int]time.Time // since when each accusation stands
+	flaps    map[int32]flap
+	stood    []standing // accusations, by observer
 	bad      []BadLinkView
-	isBad    map[[2]int]bool // the same by ends
-	badAt    time.Time       // when the next accusation will have stood for long
-	weigh    bool            // accusations changed
-	weighAt  time.Time       // not weighed before
-	look     bool            // who lives or is accused changed
-	viewNews bool            // a view change to be told
+	badAt    time.Time // when the next accusation will have stood for long
+	weigh    bool      // accusations changed
+	weighAt  time.Time // not weighed before
+	look     bool      // who lives or is accused changed
+	viewNews bool      // a view change to be told
 
 	token   *particle.Core
 	next    int
@@ -164,11 +166,12 @@ func New(cfg Config) (*Core, error) {
 			Window:  floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000,
 			Patient: min(5*floodWindow+time.Duration(cfg.Roster.Len())*floodWindow/4, patientMax),
 		},
-		between: map[int]time.Time{}, cleared: map[int]bool{}, flaps: map[int]flap{},
+		between: map[int32]time.Duration{}, cleared: map[int]bool{}, flaps: map[int32]flap{},
 		token: particle.New(particle.Config{
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
 			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
 		}, cfg.Saved.Epoch),
+		room:  cmp.Or(cfg.Room, &Room{}),
 		saved: cfg.Saved, next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
 		downAt: map[int]time.Time{}, said: map[int]said{},
 	}
@@ -191,11 +194,8 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	if due.Before(c.now) {
 		due = c.now
 	}
-	clear(c.fx) // what the last effects pointed to is not kept
-	c.now, c.fx = now, c.fx[:0]
-	if cap(c.fx) > 64 { // nor a storm's worth of room
-		c.fx = nil
-	}
+	c.now = now
+	c.enter()
 	if late := now.Sub(due); late > lateAfter && !c.deadline.IsZero() {
 		c.starve(late, away)
 	}
@@ -207,7 +207,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		}
 		if c.relays == relays && !c.look && !c.bus.Pending() && !c.moved {
 			c.schedule()
-			return c.fx
+			return c.done()
 		}
 		ev = Event{Kind: Timer} // its road is blocked: somebody must be dialed
 	}
@@ -215,7 +215,24 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 	c.settle()
 	c.idle = c.idleDeadline()
 	c.schedule()
-	return c.fx
+	return c.done()
+}
+
+// enter makes room for the effects of a step: what the last ones pointed to is
+// not kept, nor, where the room is our own, a storm's worth of it.
+func (c *Core) enter() {
+	r := c.room
+	if c.cfg.Room == nil && cap(r.fx)+cap(r.records) > 64 {
+		*r = Room{}
+	}
+	clear(r.fx)
+	c.fx, r.records, r.accused = r.fx[:0], r.records[:0], r.accused[:0]
+}
+
+func (c *Core) done() []Effect {
+	fx := c.fx
+	c.room.fx, c.fx = fx, nil
+	return fx
 }
 
 // schedule sets the deadline, which is never behind.

@@ -90,6 +90,9 @@ func (c *Core) start() {
 	c.gatherBy = c.now.Add(t.Gather)
 	c.bus.Start(c.now)
 	c.moved = true
+	c.born = c.now
+	c.youngTill = c.now.Add(young * t.Gather)
+	c.out.Shut(c.now)
 	for _, i := range c.cfg.Overlay.Neighbours(c.self) {
 		p := c.peer(i)
 		p.neighbour = true
@@ -123,9 +126,17 @@ func (c *Core) lookRound() {
 // isAlive reports whether i is in the ring, by this view.
 func (c *Core) isAlive(i int) bool { return c.table.State(i) == wire.Alive }
 
+// young is for how many times Timing.Gather an instance counts as just started:
+// for that long a fleet that starts together is not whole yet. It has nothing to
+// tell but its own record and what others have just told it, and does not look
+// for those who stand in for neighbours that may be about to start, save the one
+// whose hand it holds: when a fleet starts, both would be most of what is sent.
+const young = 3
+
 // needs reports whether we want a link with p.
 func (c *Core) needs(p *peer) bool {
-	return p.watched || p.i == c.relays || p.bus && c.isAlive(p.i) || p.neighbour && c.table.State(p.i) != wire.Left
+	return p.watched || p.i == c.relays || p.bus && c.isAlive(p.i) ||
+		p.neighbour && c.table.State(p.i) != wire.Left
 }
 
 // dials opens the links that are missing and due.
@@ -149,6 +160,9 @@ func (c *Core) dialAt(p *peer) time.Time {
 		return time.Time{}
 	}
 	at := p.nextDial
+	if !p.neighbour && !p.bus && p.i != c.next && p.i != c.relays && at.Before(c.youngTill) {
+		at = c.youngTill
+	}
 	// A live neighbour whose part it is gets a moment to dial us; where something
 	// is wrong, or nobody is there, both ends dial.
 	if (p.watched || p.bus) && !c.designated(p.i) && !p.lost && !p.accused && p.accepted == nil {

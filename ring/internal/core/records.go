@@ -1,6 +1,7 @@
 package core
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -15,21 +16,27 @@ const floodBytes = 16 << 10
 // onFlood takes records and hands on what was new.
 func (c *Core) onFlood(cn *conn, f *wire.Flood) {
 	for i := range f.Records {
-		c.onRecord(&f.Records[i], uint64(cn.id))
+		c.onRecord(&f.Records[i], cn)
 	}
 }
 
-func (c *Core) onRecord(r *wire.Record, from uint64) {
+func (c *Core) onRecord(r *wire.Record, from *conn) {
 	if r.Origin == uint32(c.self) {
 		c.onOwnRecord(r)
 		return
 	}
-	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) || !c.sound(r) {
+	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) {
+		if c.out.Waiting() && c.table.Holds(r.Origin, r.Incarnation, r.Seq) {
+			c.note(from, r.Origin)
+		}
+		return
+	}
+	if !c.sound(r) {
 		return
 	}
 	i := int(r.Origin)
 	was, wasInc := c.table.State(i), c.table.Incarnation(i)
-	before, wasBoot := c.table.Accused(i), c.table.Boot(i)
+	before, wasBoot := c.accusedBy(i), c.table.Boot(i)
 	if was == wire.Alive {
 		c.viewID ^= viewMix(i, wasInc)
 	}
@@ -37,7 +44,13 @@ func (c *Core) onRecord(r *wire.Record, from uint64) {
 	if was == wire.Alive {
 		c.viewID ^= viewMix(i, r.Incarnation)
 	}
-	c.out.Add(r.Origin, from, r.Left || r.Out || len(before)+len(r.Accused) > 0)
+	c.out.Add(r.Origin, r.Left || r.Out || len(before)+len(r.Accused) > 0)
+	if wasInc != 0 { // what the others told is not the newest any more
+		for _, cn := range c.open {
+			cn.told.Remove(r.Origin)
+		}
+	}
+	c.note(from, r.Origin)
 	c.token.Heard(r.Epoch)
 	c.recordAt = c.now
 	c.version++
@@ -85,7 +98,7 @@ func (c *Core) sound(r *wire.Record) bool {
 // returned greets an instance that is in the ring from now on.
 func (c *Core) returned(i int, inc uint32) {
 	delete(c.cleared, i)
-	delete(c.between, i)
+	delete(c.between, int32(i))
 	p := c.byIdx[i]
 	if p != nil {
 		p.lost, p.since = false, c.now
@@ -167,16 +180,18 @@ func (c *Core) dropAccusation(i int) {
 // publish floods our own record anew.
 func (c *Core) publish() {
 	c.seq++
-	was := c.table.Accused(c.self)
+	was := c.table.Accuses(c.self)
 	c.table.Merge(&wire.Record{
 		Origin: uint32(c.self), Incarnation: c.inc, Seq: c.seq, Boot: c.cfg.Boot, PID: c.cfg.PID,
 		Epoch: c.token.Top(), Left: c.leaving, Out: !c.joined, Build: c.cfg.Build, Accused: c.accused,
 	})
-	c.out.Add(uint32(c.self), 0, c.leaving || !c.joined || len(was)+len(c.accused) > 0)
+	c.out.Add(uint32(c.self), c.leaving || !c.joined || was || len(c.accused) > 0)
 	c.version++
 }
 
-// spread hands on the records that are due, one frame to a link.
+// spread hands on the records that are due, one frame to a link. A link that
+// nobody needs any more is told what is urgent; should its other end need it
+// after all, the digests will show.
 func (c *Core) spread() {
 	c.handOn(c.out.Flush(c.now))
 }
@@ -184,21 +199,55 @@ func (c *Core) spread() {
 // spreadNow hands on what is pending at once: the links are about to close.
 func (c *Core) spreadNow() { c.handOn(c.out.Flush(c.out.Deadline())) }
 
-func (c *Core) handOn(pending []flood.Pending) {
+func (c *Core) handOn(pending []uint16, urgent bool) {
 	if len(pending) == 0 {
 		return
 	}
 	for _, cn := range c.open {
-		if !cn.up {
-			continue
+		if cn.up && (urgent || c.needs(cn.peer)) {
+			c.sendRecords(cn, c.untold(cn, pending))
 		}
-		c.sendRecords(cn, func(yield func(int) bool) {
-			for _, p := range pending {
-				if p.From != uint64(cn.id) && !yield(int(p.Origin)) {
-					return
-				}
+		c.forget(cn)
+	}
+}
+
+// untold yields each of pending once that the other end has not told us itself.
+// In a storm nearly every record comes over some other link while it waits for
+// its own turn, so that it crosses each link one way only.
+func (c *Core) untold(cn *conn, pending []uint16) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		if c.room.seen == nil {
+			c.room.seen = flood.NewSet(c.n)
+		}
+		seen := c.room.seen
+		defer clear(seen)
+		for _, o := range pending {
+			if i := uint32(o); !cn.told.Has(i) && seen.Add(i) && !yield(int(i)) {
+				return
 			}
-		})
+		}
+	}
+}
+
+// note notes that the other end holds the record of origin that we hold.
+func (c *Core) note(cn *conn, origin uint32) {
+	if cn.told == nil {
+		sets := &c.room.sets
+		if n := len(*sets); n > 0 {
+			cn.told, *sets = (*sets)[n-1], (*sets)[:n-1]
+		} else {
+			cn.told = flood.NewSet(c.n)
+		}
+	}
+	cn.told.Add(origin)
+}
+
+// forget forgets what the other end has told.
+func (c *Core) forget(cn *conn) {
+	if cn.told != nil {
+		clear(cn.told)
+		c.room.sets = append(c.room.sets, cn.told)
+		cn.told = nil
 	}
 }
 
@@ -213,22 +262,31 @@ func (c *Core) sendAll(cn *conn) {
 	})
 }
 
-func (c *Core) sendRecords(cn *conn, origins func(func(int) bool)) {
-	var batch []wire.Record
-	size := 0
+func (c *Core) sendRecords(cn *conn, origins iter.Seq[int]) {
+	all := &c.room.records
+	from, size := len(*all), 0
 	for i := range origins {
 		r, ok := c.table.Record(i)
 		if !ok {
 			continue
 		}
+		r.Accused = c.accusedBy(i)
 		bytes := wire.RecordSize(&r)
-		if len(batch) == wire.RecordsMax || len(batch) > 0 && size+bytes > floodBytes {
-			c.send(cn, &wire.Flood{Records: batch})
-			batch, size = nil, 0
+		if n := len(*all) - from; n == wire.RecordsMax || n > 0 && size+bytes > floodBytes {
+			c.send(cn, &wire.Flood{Records: (*all)[from:]})
+			from, size = len(*all), 0
 		}
-		batch, size = append(batch, r), size+bytes
+		*all, size = append(*all, r), size+bytes
 	}
-	if len(batch) > 0 {
-		c.send(cn, &wire.Flood{Records: batch})
+	if from < len(*all) {
+		c.send(cn, &wire.Flood{Records: (*all)[from:]})
 	}
+}
+
+// accusedBy is whom origin says it cannot reach, valid as long as the effects.
+func (c *Core) accusedBy(origin int) []wire.Accusation {
+	all := &c.room.accused
+	from := len(*all)
+	*all = c.table.Accused(*all, origin)
+	return (*all)[from:len(*all):len(*all)]
 }

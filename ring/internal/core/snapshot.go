@@ -1,6 +1,7 @@
 package core
 
 import (
+	"iter"
 	"time"
 
 	"ringofservers.dev/ring/internal/wire"
@@ -18,48 +19,71 @@ type LinkView struct {
 // ViewVersion changes whenever View would differ in more than laps.
 func (c *Core) ViewVersion() uint64 { return c.version }
 
+// Head is the view without a row for each instance: it costs nothing.
+func (c *Core) Head() View {
+	return View{
+		ID: c.viewID, Changes: c.changes, Quorum: c.bus.Quorum(), CutOff: c.cutOff,
+		Joined: c.joined, Self: c.self, Next: c.next, Detour: c.detour, BadLinks: c.bad,
+	}
+}
+
 // View returns a picture of who is alive. It allocates.
 func (c *Core) View() *View {
-	v := &View{
-		ID: c.viewID, Changes: c.changes, Quorum: c.bus.Quorum(), CutOff: c.cutOff,
-		Joined: c.joined, Self: c.self, Next: c.next, Detour: c.detour,
-		Instances: make([]InstanceView, c.n), BadLinks: c.bad,
-	}
-	tick, anchored := c.token.Tick()
+	v := c.Head()
+	v.Instances = make([]InstanceView, c.n)
 	for i := range v.Instances {
-		w := &v.Instances[i]
-		w.State = c.table.State(i)
-		w.Incarnation = c.table.Incarnation(i)
-		w.PID = c.table.PID(i)
-		w.Build = c.table.Build(i)
-		if w.State == wire.Alive {
-			// Whoever comes before us on this lap has passed it, the others are
-			// at the lap before.
-			w.Tick = tick
-			if i > c.self && w.Tick > 0 && anchored {
-				w.Tick--
+		v.Instances[i] = c.Row(i)
+	}
+	for i := range c.Suspects() {
+		v.Instances[i].Suspect = true
+	}
+	return &v
+}
+
+// Row is the row of instance i in the view, without whether it is suspected.
+func (c *Core) Row(i int) InstanceView {
+	w := InstanceView{
+		State: c.table.State(i), Incarnation: c.table.Incarnation(i), PID: c.table.PID(i),
+		Build: c.table.Build(i),
+	}
+	switch w.State {
+	case wire.Alive:
+		// Whoever comes before us on this lap has passed it, the others are at the
+		// lap before.
+		tick, anchored := c.token.Tick()
+		w.Tick = tick
+		if i > c.self && w.Tick > 0 && anchored {
+			w.Tick--
+		}
+	case wire.Down:
+		if d := c.dampedFor(i); d > 0 {
+			w.Damped = c.now.Add(d)
+		}
+	}
+	if i == c.self && c.damped.After(c.now) {
+		w.Damped = c.damped
+	}
+	return w
+}
+
+// Suspects yields the living who are accused by as many as begin to count, or
+// of whom this instance itself waits for an answer; some of them twice.
+func (c *Core) Suspects() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		if c.verdict != nil {
+			for _, f := range c.verdict.Findings {
+				i := int(f.Subject)
+				if f.Accusers >= f.Marks.Low && c.isAlive(i) && !yield(i) {
+					return
+				}
 			}
 		}
-		if w.State == wire.Down {
-			if d := c.dampedFor(i); d > 0 {
-				w.Damped = c.now.Add(d)
+		for _, p := range c.peers {
+			if p.linked && p.healthy() == nil && c.isAlive(p.i) && p.watched && !yield(p.i) {
+				return
 			}
 		}
 	}
-	if c.damped.After(c.now) {
-		v.Instances[c.self].Damped = c.damped
-	}
-	if c.verdict != nil {
-		for _, f := range c.verdict.Findings {
-			v.Instances[f.Subject].Suspect = len(f.By) >= f.Marks.Low && c.isAlive(f.Subject)
-		}
-	}
-	for _, p := range c.peers {
-		if p.linked && p.healthy() == nil && c.isAlive(p.i) && p.watched {
-			v.Instances[p.i].Suspect = true
-		}
-	}
-	return v
 }
 
 // Links returns the links, in order of the peer's index. It allocates.

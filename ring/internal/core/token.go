@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/particle"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -153,8 +152,16 @@ func (c *Core) relay() *conn {
 
 // badLink reports whether a or b says that it cannot reach the other.
 func (c *Core) badLink(a, b int) bool {
-	return slices.ContainsFunc(c.edges, func(e detect.Edge) bool {
-		return e.Observer == a && e.Subject == b || e.Observer == b && e.Subject == a
+	return c.says(a, b) || c.says(b, a)
+}
+
+// says reports whether a accuses b, and is believed.
+func (c *Core) says(a, b int) bool {
+	if !c.table.Accuses(a) || !c.believed(a) {
+		return false
+	}
+	return slices.ContainsFunc(c.accusedBy(a), func(x wire.Accusation) bool {
+		return int(x.Subject) == b && c.stands(x)
 	})
 }
 

@@ -12,12 +12,11 @@ import (
 func (c *Core) judge() {
 	c.weigh = false
 	old := c.verdict
-	c.listEdges(c.selfCut)
-	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges)
+	c.doomed = false
+	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges())
 	c.doomed = !c.selfCut && c.isDoomed()
 	if c.doomed {
-		c.listEdges(true)
-		c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges)
+		c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges())
 	}
 	if old == nil || !slices.EqualFunc(old.Findings, c.verdict.Findings,
 		func(a, b detect.Finding) bool { return a.Subject == b.Subject }) {
@@ -31,30 +30,37 @@ func (c *Core) judge() {
 // isDoomed reports whether the others have seen enough to cut us. What they say
 // of each other comes from a ring we are no longer in.
 func (c *Core) isDoomed() bool {
-	for _, f := range c.verdict.Findings {
-		if f.Subject == c.self {
-			return f.Over()
-		}
-	}
-	return false
+	f, ok := c.verdict.Finding(c.self)
+	return ok && f.Over()
 }
 
-// listEdges gathers the accusations between the living; own, only ours: who is
-// cut off has nothing but its own eyes.
-func (c *Core) listEdges(own bool) {
-	c.edges = c.edges[:0]
-	for _, o := range c.table.Accusers() {
-		if !c.isAlive(o) || o != c.self && (own || !c.credible(o)) {
-			continue
+// edges gathers the accusations between the living, by observer. The slice is
+// valid until the next call.
+func (c *Core) edges() []detect.Edge {
+	edges := c.room.edges[:0]
+	believed, last := false, -1
+	for o, a := range c.table.Accusations() {
+		if o != last {
+			believed, last = c.believed(o), o
 		}
-		for _, a := range c.table.Accused(o) {
-			s := int(a.Subject)
-			if int64(a.Subject) < int64(c.n) && s != o && c.isAlive(s) &&
-				c.table.Incarnation(s) == a.Incarnation {
-				c.edges = append(c.edges, detect.Edge{Observer: o, Subject: s, Proof: a.Proof})
-			}
+		if s := int(a.Subject); believed && s != o && c.stands(a) {
+			edges = append(edges, detect.Edge{Observer: o, Subject: s, Proof: a.Proof})
 		}
 	}
+	c.room.edges = edges
+	return edges
+}
+
+// believed reports whether what o says counts: who is cut off has nothing but
+// its own eyes.
+func (c *Core) believed(o int) bool {
+	return c.isAlive(o) && (o == c.self || !c.selfCut && !c.doomed && c.credible(o))
+}
+
+// stands reports whether a is of somebody who lives.
+func (c *Core) stands(a wire.Accusation) bool {
+	s := int(a.Subject)
+	return c.isAlive(s) && c.table.Incarnation(s) == a.Incarnation
 }
 
 // credible reports whether o is believed: not if it accuses two or more whom we
@@ -62,9 +68,9 @@ func (c *Core) listEdges(own bool) {
 // not noticed yet that he is back.
 func (c *Core) credible(o int) bool {
 	against := 0
-	for _, a := range c.table.Accused(o) {
+	for _, a := range c.accusedBy(o) {
 		s := int(a.Subject)
-		if int64(a.Subject) >= int64(c.n) || c.table.Incarnation(s) != a.Incarnation {
+		if c.table.Incarnation(s) != a.Incarnation {
 			continue
 		}
 		if p := c.byIdx[s]; s == c.self || p != nil && p.healthy() != nil {
@@ -76,17 +82,17 @@ func (c *Core) credible(o int) bool {
 
 // noteMarks keeps who is over the high mark, and who since when between the two.
 func (c *Core) noteMarks() {
-	between := map[int]time.Time{}
+	between := map[int32]time.Duration{}
 	c.overs = c.overs[:0]
 	for _, f := range c.verdict.Findings {
 		switch {
-		case f.Subject == c.self:
+		case int(f.Subject) == c.self:
 		case f.Over():
-			c.overs = append(c.overs, f.Subject)
+			c.overs = append(c.overs, int(f.Subject))
 		case f.Between():
 			since, ok := c.between[f.Subject]
 			if !ok {
-				since = c.now
+				since = c.now.Sub(c.born)
 			}
 			between[f.Subject] = since
 		}
@@ -109,8 +115,8 @@ func (c *Core) noteMarks() {
 // detection time: somebody hears it, its bad links are just that.
 func (c *Core) expireBetween() {
 	for s, since := range c.between {
-		if c.now.Sub(since) >= c.detection() {
-			c.cleared[s] = true
+		if c.now.Sub(c.born)-since >= c.detection() {
+			c.cleared[int(s)] = true
 		}
 	}
 	if !c.badAt.IsZero() && !c.now.Before(c.badAt) {
@@ -127,7 +133,7 @@ func (c *Core) blocked() bool {
 		}
 	}
 	for s := range c.between {
-		if !c.cleared[s] {
+		if !c.cleared[int(s)] {
 			return true
 		}
 	}
@@ -163,8 +169,8 @@ func (c *Core) cutAt() time.Time {
 func (c *Core) cutDeadline() time.Time {
 	d := earlier(earlier(c.cutAt(), c.aloneAt()), c.badAt)
 	for s, since := range c.between {
-		if !c.cleared[s] {
-			d = earlier(d, since.Add(c.detection()))
+		if !c.cleared[int(s)] {
+			d = earlier(d, c.born.Add(since+c.detection()))
 		}
 	}
 	return d
@@ -187,9 +193,9 @@ func (c *Core) cut() {
 	}
 	var marks []wire.Mark
 	for _, f := range c.verdict.Findings {
-		if f.Over() && f.Subject != c.self && c.isAlive(f.Subject) {
+		if i := int(f.Subject); f.Over() && i != c.self && c.isAlive(i) {
 			marks = append(marks, wire.Mark{
-				Subject: uint32(f.Subject), Incarnation: c.table.Incarnation(f.Subject)})
+				Subject: uint32(i), Incarnation: c.table.Incarnation(i)})
 		}
 	}
 	gone := make([]int, len(marks))
@@ -218,16 +224,11 @@ func (c *Core) floodCut(marks []wire.Mark, from *conn) {
 // its return: what a minority cannot reach may be the better half.
 func (c *Core) bury(m wire.Mark, quorum bool) {
 	i := int(m.Subject)
-	r := Report{Kind: Died, Subject: i, Incarnation: m.Incarnation}
-	if c.verdict != nil {
-		for _, f := range c.verdict.Findings {
-			if f.Subject == i {
-				r.By = f.By
-			}
-		}
+	r := Report{
+		Kind: Died, Subject: i, Incarnation: m.Incarnation, Proof: c.verdict.Proven(i),
 	}
-	for _, e := range c.edges {
-		r.Proof = r.Proof || e.Subject == i && e.Proof
+	if f, ok := c.verdict.Finding(i); ok {
+		r.By = c.verdict.By(f)
 	}
 	switch {
 	case !quorum:
@@ -239,7 +240,7 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 	}
 	c.noteSaid(&r)
 	c.setState(i, wire.Down)
-	delete(c.between, i)
+	delete(c.between, int32(i))
 	if p := c.byIdx[i]; p != nil {
 		for _, cn := range [2]*conn{p.dialed, p.accepted} {
 			if cn != nil && !cn.healthy() {
@@ -285,12 +286,8 @@ func (c *Core) agrees(i int) bool {
 	if c.weigh {
 		c.judge()
 	}
-	for _, f := range c.verdict.Findings {
-		if f.Subject == i {
-			return f.Over()
-		}
-	}
-	return false
+	f, ok := c.verdict.Finding(i)
+	return ok && f.Over()
 }
 
 // odd reports whether this instance is silent with most of those it watches,

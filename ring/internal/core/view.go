@@ -1,8 +1,10 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"ringofservers.dev/ring/internal/flood"
@@ -21,8 +23,8 @@ const (
 )
 
 type flap struct {
-	points float64
-	at     time.Time
+	points float32
+	at     time.Duration // after the start
 }
 
 func viewMix(i int, inc uint32) uint64 { return flood.Mix(uint64(i), uint64(inc)) }
@@ -144,61 +146,96 @@ func (c *Core) rankOfSelf() int {
 // the link is shown as bad: most are followed by a verdict or taken back.
 func (c *Core) badAfter() time.Duration { return c.cfg.Timing.Patience + 8*c.quiet() }
 
+// standing is since when an accusation stands, or 0 once it has stood for
+// badAfter: in microseconds after the start, whose wrapping does not matter as
+// only what is younger is looked at. It is small, because when many die at once
+// every instance has one for each accusation.
+type standing struct {
+	observer, subject uint16
+	since             uint32
+}
+
 // findBadLinks lists the standing accusations between instances that both live.
 func (c *Core) findBadLinks() {
-	stood := make(map[[2]int]time.Time, len(c.edges))
-	bad := make(map[[2]int]bool, len(c.isBad))
+	edges := c.edges()
+	if len(edges)+len(c.stood)+len(c.bad) == 0 {
+		c.badAt = time.Time{}
+		return
+	}
+	was := c.stood
+	stood := make([]standing, 0, len(edges))
 	var list []BadLinkView
 	c.badAt = time.Time{}
-	for _, e := range c.edges {
-		key := [2]int{e.Observer, e.Subject}
-		since, ok := c.stood[key]
-		if !ok {
-			since = c.now
+	us := uint32(c.now.Sub(c.born)/time.Microsecond) | 1 // never 0
+	for _, e := range edges {
+		now := standing{uint16(e.Observer), uint16(e.Subject), us}
+		for len(was) > 0 && was[0].observer < now.observer {
+			was = was[1:]
 		}
-		stood[key] = since
-		due := since.Add(c.badAfter())
-		switch {
-		case !c.isAlive(e.Observer) || !c.isAlive(e.Subject):
-		case c.now.Before(due):
-			c.badAt = earlier(c.badAt, due)
-		case !bad[key]:
-			bad[key] = true
-			list = append(list, BadLinkView{From: e.Observer, To: e.Subject, Proof: e.Proof})
-			if !c.isBad[key] {
-				c.tell(Report{Kind: BadLink, Subject: e.Subject, By: []int{e.Observer}})
-				c.version++
+		for _, s := range was {
+			if s.observer != now.observer {
+				break
 			}
+			if s.subject == now.subject {
+				now.since = s.since
+			}
+		}
+		age := time.Duration(us-now.since) * time.Microsecond
+		if now.since != 0 && age < c.badAfter() {
+			c.badAt = earlier(c.badAt, c.now.Add(c.badAfter()-age))
+			stood = append(stood, now)
+			continue
+		}
+		now.since = 0
+		stood = append(stood, now)
+		list = append(list, BadLinkView{From: e.Observer, To: e.Subject, Proof: e.Proof})
+		if !linkIn(c.bad, e.Observer, e.Subject) {
+			c.tell(Report{Kind: BadLink, Subject: e.Subject, By: []int{e.Observer}})
+			c.version++
 		}
 	}
 	for _, b := range c.bad {
-		if !bad[[2]int{b.From, b.To}] && c.isAlive(b.From) && c.isAlive(b.To) {
+		if !linkIn(list, b.From, b.To) && c.isAlive(b.From) && c.isAlive(b.To) {
 			c.tell(Report{Kind: GoodLink, Subject: b.To, By: []int{b.From}})
 			c.version++
 		}
 	}
-	c.stood, c.bad, c.isBad = stood, list, bad
+	c.stood, c.bad = stood, list
+}
+
+// linkIn reports whether the link is in list, which is in order of From.
+func linkIn(list []BadLinkView, from, to int) bool {
+	at, _ := slices.BinarySearchFunc(list, from,
+		func(b BadLinkView, from int) int { return cmp.Compare(b.From, from) })
+	for ; at < len(list) && list[at].From == from; at++ {
+		if list[at].To == to {
+			return true
+		}
+	}
+	return false
 }
 
 // addFlap counts a removal of i against its next returns.
 func (c *Core) addFlap(i int, points float64) {
-	f := c.flaps[i]
-	c.flaps[i] = flap{points: c.decayed(f) + points, at: c.now}
+	f := c.flaps[int32(i)]
+	c.flaps[int32(i)] = flap{
+		points: float32(c.decayed(f) + points), at: c.now.Sub(c.born)}
 }
 
 func (c *Core) decayed(f flap) float64 {
 	if f.points == 0 {
 		return 0
 	}
-	return f.points * math.Exp2(-float64(c.now.Sub(f.at))/float64(c.cfg.Timing.HoldDown))
+	age := c.now.Sub(c.born) - f.at
+	return float64(f.points) * math.Exp2(-float64(age)/float64(c.cfg.Timing.HoldDown))
 }
 
 // dampedFor is how long i must still wait before it may return.
 func (c *Core) dampedFor(i int) time.Duration {
-	f, ok := c.flaps[i]
+	f, ok := c.flaps[int32(i)]
 	if !ok || f.points <= flapFree {
 		return 0
 	}
-	wait := time.Duration(math.Log2(f.points/flapBack) * float64(c.cfg.Timing.HoldDown))
-	return max(f.at.Add(wait).Sub(c.now), 0)
+	wait := math.Log2(float64(f.points)/flapBack) * float64(c.cfg.Timing.HoldDown)
+	return max(f.at+time.Duration(wait)-c.now.Sub(c.born), 0)
 }

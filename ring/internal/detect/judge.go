@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"slices"
 
 	"ringofservers.dev/ring/internal/overlay"
@@ -14,7 +15,7 @@ type Edge struct {
 
 // Marks are the thresholds of one subject: below Low accusers it is a matter of
 // links, from High on it is dead, between them nobody is cut yet.
-type Marks struct{ Low, High int }
+type Marks struct{ Low, High uint16 }
 
 // MarksFor returns the thresholds for m observers that are themselves
 // unaccused. Small counts are ruled by hand, larger ones as in Rapid.
@@ -27,31 +28,68 @@ func MarksFor(m int) Marks {
 	case m <= 6:
 		return Marks{2, 4}
 	}
-	return Marks{3, m - m/4}
+	return Marks{3, uint16(m - m/4)}
 }
 
-// Finding is what the accusations against one subject come to.
+// Finding is what the accusations against one subject come to. It is small:
+// when many die at once every instance holds one for each of them.
 type Finding struct {
-	Subject   int
-	By        []int // unaccused observers that accuse it, ascending
-	Observers int   // unaccused observers in all
+	Subject   int32
+	from      uint32 // of its accusers in Verdict.by
+	Accusers  uint16 // unaccused observers that accuse it, see Verdict.By
+	Observers uint16 // unaccused observers in all
 	Marks     Marks
 }
 
 // Over reports whether the subject is dead by this finding.
-func (f Finding) Over() bool { return len(f.By) >= f.Marks.High }
+func (f Finding) Over() bool { return f.Accusers >= f.Marks.High }
 
 // Between reports whether the subject keeps others from being cut.
-func (f Finding) Between() bool { return len(f.By) >= f.Marks.Low && !f.Over() }
+func (f Finding) Between() bool { return f.Accusers >= f.Marks.Low && !f.Over() }
 
 // Verdict is what all accusations together come to.
 type Verdict struct {
 	Findings []Finding // one for each accused subject, ascending
-	accused  map[int]bool
+	by       []uint16
+	proven   []uint16 // who is accused with a proof by anybody, ascending
+}
+
+// Finding is the one on subject i, if there is one.
+func (v *Verdict) Finding(i int) (f Finding, ok bool) {
+	if v == nil {
+		return f, false
+	}
+	at, ok := slices.BinarySearchFunc(v.Findings, i,
+		func(f Finding, i int) int { return cmp.Compare(int(f.Subject), i) })
+	if !ok {
+		return f, false
+	}
+	return v.Findings[at], true
 }
 
 // Accused reports whether anybody still believed accuses i.
-func (v *Verdict) Accused(i int) bool { return v != nil && v.accused[i] }
+func (v *Verdict) Accused(i int) bool {
+	_, ok := v.Finding(i)
+	return ok
+}
+
+// Proven reports whether anybody has a proof of i's end.
+func (v *Verdict) Proven(i int) bool {
+	if v == nil {
+		return false
+	}
+	_, ok := slices.BinarySearch(v.proven, uint16(i))
+	return ok
+}
+
+// By is who accuses the subject of f, ascending.
+func (v *Verdict) By(f Finding) []int {
+	var out []int
+	for _, i := range v.by[f.from : f.from+uint32(f.Accusers)] {
+		out = append(out, int(i))
+	}
+	return out
+}
 
 // Judge weighs edges between living instances. alive tells who lives in the
 // view. Edges from or to others must not be given.
@@ -62,53 +100,70 @@ func (v *Verdict) Accused(i int) bool { return v != nil && v.accused[i] }
 // neighbours is peeled before any of them, while two ends of one bad link are
 // peeled together and leave the verdict to the rest.
 func Judge(o *overlay.Overlay, alive func(int) bool, edges []Edge) *Verdict {
-	v := &Verdict{accused: map[int]bool{}}
+	v := &Verdict{}
 	if len(edges) == 0 {
 		return v
 	}
-	count := map[int]int{}
+	accused := peel(o.N, edges)
+	believed := make([]Edge, 0, len(edges))
+	for _, e := range edges {
+		if e.Proof {
+			v.proven = append(v.proven, uint16(e.Subject))
+		}
+		if !accused[e.Observer] && accused[e.Subject] {
+			believed = append(believed, e)
+		}
+	}
+	slices.Sort(v.proven)
+	v.proven = slices.Clip(slices.Compact(v.proven))
+	slices.SortFunc(believed, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Observer, b.Observer))
+	})
+	v.by = make([]uint16, 0, len(believed))
+	var seen []int
+	for s, is := range accused {
+		if !is {
+			continue
+		}
+		seen = Observers(o, seen[:0], s, func(i int) bool { return alive(i) && !accused[i] })
+		f := Finding{
+			Subject: int32(s), from: uint32(len(v.by)), Observers: uint16(len(seen)),
+			Marks: MarksFor(len(seen)),
+		}
+		for last := -1; len(believed) > 0 && believed[0].Subject == s; believed = believed[1:] {
+			if by := believed[0].Observer; by != last && slices.Contains(seen, by) {
+				v.by = append(v.by, uint16(by))
+				f.Accusers++
+				last = by
+			}
+		}
+		v.Findings = append(v.Findings, f)
+	}
+	v.Findings = slices.Clip(v.Findings)
+	return v
+}
+
+// peel returns who of n is accused.
+func peel(n int, edges []Edge) []bool {
+	accused, count := make([]bool, n), make([]uint16, n)
 	for {
 		clear(count)
-		most := 0
+		most := uint16(0)
 		for _, e := range edges {
-			if !v.accused[e.Observer] && !v.accused[e.Subject] {
+			if !accused[e.Observer] && !accused[e.Subject] {
 				count[e.Subject]++
 				most = max(most, count[e.Subject])
 			}
 		}
 		if most == 0 {
-			break
+			return accused
 		}
-		for s, n := range count {
-			if n == most {
-				v.accused[s] = true
+		for _, e := range edges {
+			if count[e.Subject] == most {
+				accused[e.Subject] = true
 			}
 		}
 	}
-	bySubject := map[int][]int{}
-	for _, e := range edges {
-		if !v.accused[e.Observer] {
-			bySubject[e.Subject] = append(bySubject[e.Subject], e.Observer)
-		}
-	}
-	subjects := make([]int, 0, len(v.accused))
-	for s := range v.accused {
-		subjects = append(subjects, s)
-	}
-	slices.Sort(subjects)
-	var seen []int
-	for _, s := range subjects {
-		seen = Observers(o, seen[:0], s, func(i int) bool { return alive(i) && !v.accused[i] })
-		f := Finding{Subject: s, Observers: len(seen), Marks: MarksFor(len(seen))}
-		for _, by := range bySubject[s] {
-			if slices.Contains(seen, by) && !slices.Contains(f.By, by) {
-				f.By = append(f.By, by)
-			}
-		}
-		slices.Sort(f.By)
-		v.Findings = append(v.Findings, f)
-	}
-	return v
 }
 
 // Observers appends to dst who watches s: on each ring the nearest on either

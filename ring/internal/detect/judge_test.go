@@ -32,7 +32,7 @@ func says(o int, subjects ...int) (out []Edge) {
 func over(v *Verdict) (out []int) {
 	for _, f := range v.Findings {
 		if f.Over() {
-			out = append(out, f.Subject)
+			out = append(out, int(f.Subject))
 		}
 	}
 	return out

@@ -13,6 +13,8 @@
 package flood
 
 import (
+	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -35,18 +37,22 @@ type slot struct {
 	bits uint32 // pid, state, out, left
 }
 
-// rest is the part that few records have.
-type rest struct {
-	build   string
-	accused []wire.Accusation
+// word is one accusation: when many die at once there are some for each of the
+// dead, and every instance keeps them all.
+type word struct {
+	origin, subject uint16
+	bits            uint32 // incarnation, and whether it is proven
 }
+
+const proofBit = 1 << 31 // above wire.IncarnationMax
 
 // Table is the newest record of each origin. It is not safe for concurrent use.
 type Table struct {
 	slots  []slot
-	rest   map[uint32]rest
+	words  []word            // by origin, those of one as it told them
+	odd    map[uint32]string // builds of those that do not run the commonest
 	builds map[string]string // one copy of each version string
-	build  string            // the commonest: instances that run it have no rest
+	build  string            // the commonest
 	top    wire.Epoch
 	digest uint64
 }
@@ -56,7 +62,7 @@ type Table struct {
 func NewTable(n int, build string) *Table {
 	return &Table{
 		slots:  make([]slot, n),
-		rest:   map[uint32]rest{},
+		odd:    map[uint32]string{},
 		builds: map[string]string{build: build},
 		build:  build,
 	}
@@ -72,8 +78,17 @@ func (t *Table) Newer(origin, incarnation, seq uint32) bool {
 	return incarnation > s.inc || incarnation == s.inc && seq > s.seq
 }
 
+// Holds reports whether the table holds this very record of origin.
+func (t *Table) Holds(origin, incarnation, seq uint32) bool {
+	if int64(origin) >= int64(len(t.slots)) || incarnation == 0 {
+		return false
+	}
+	s := &t.slots[origin]
+	return incarnation == s.inc && seq == s.seq
+}
+
 // Merge takes r if it is newer than what the table holds, and says whether it
-// did. The table keeps r.Accused; the caller must not write it afterwards.
+// did. It keeps nothing that r points to.
 func (t *Table) Merge(r *wire.Record) bool {
 	if !t.Newer(r.Origin, r.Incarnation, r.Seq) {
 		return false
@@ -92,9 +107,17 @@ func (t *Table) Merge(r *wire.Record) bool {
 	if r.Epoch.Compare(t.top) > 0 {
 		t.top = r.Epoch
 	}
-	if len(r.Accused) == 0 && r.Build == t.build {
-		delete(t.rest, r.Origin)
-		return true
+	t.setAccused(r.Origin, r.Accused)
+	t.setBuild(r)
+	return true
+}
+
+func (t *Table) setBuild(r *wire.Record) {
+	if r.Build == t.build {
+		if len(t.odd) > 0 {
+			delete(t.odd, r.Origin)
+		}
+		return
 	}
 	build, ok := t.builds[r.Build]
 	if !ok {
@@ -103,8 +126,42 @@ func (t *Table) Merge(r *wire.Record) bool {
 			t.builds[build] = build
 		}
 	}
-	t.rest[r.Origin] = rest{build: build, accused: r.Accused}
-	return true
+	t.odd[r.Origin] = build
+}
+
+// wordsOf is where the words of origin are, or would be.
+func (t *Table) wordsOf(origin int) (from, to int) {
+	if len(t.words) == 0 {
+		return 0, 0
+	}
+	from, ok := slices.BinarySearchFunc(t.words, uint16(origin),
+		func(w word, origin uint16) int { return cmp.Compare(w.origin, origin) })
+	for to = from; ok && to < len(t.words) && t.words[to].origin == uint16(origin); to++ {
+	}
+	return from, to
+}
+
+func (t *Table) setAccused(origin uint32, list []wire.Accusation) {
+	from, to := t.wordsOf(int(origin))
+	if from == to && len(list) == 0 {
+		return
+	}
+	same := min(to-from, len(list))
+	if n := len(list) - same; n > 0 {
+		t.words = slices.Insert(t.words, to, make([]word, n)...)
+	} else {
+		t.words = slices.Delete(t.words, from+same, to)
+	}
+	for i, a := range list {
+		bits := a.Incarnation
+		if a.Proof {
+			bits |= proofBit
+		}
+		t.words[from+i] = word{uint16(origin), uint16(a.Subject), bits}
+	}
+	if len(t.words) == 0 {
+		t.words = nil
+	}
 }
 
 func (s *slot) mix(origin uint32) uint64 {
@@ -143,8 +200,8 @@ func (t *Table) PID(origin int) uint32 { return t.slots[origin].bits & pidMask }
 
 // Build is the version that origin told.
 func (t *Table) Build(origin int) string {
-	if r, ok := t.rest[uint32(origin)]; ok {
-		return r.build
+	if build, ok := t.odd[uint32(origin)]; ok {
+		return build
 	}
 	if t.slots[origin].inc == 0 {
 		return ""
@@ -152,8 +209,37 @@ func (t *Table) Build(origin int) string {
 	return t.build
 }
 
-// Accused is whom origin says it cannot reach. The slice is the table's.
-func (t *Table) Accused(origin int) []wire.Accusation { return t.rest[uint32(origin)].accused }
+// Accuses reports whether origin says that there is somebody it cannot reach.
+func (t *Table) Accuses(origin int) bool {
+	from, to := t.wordsOf(origin)
+	return from < to
+}
+
+// Accused appends to dst whom origin says it cannot reach.
+func (t *Table) Accused(dst []wire.Accusation, origin int) []wire.Accusation {
+	from, to := t.wordsOf(origin)
+	for _, w := range t.words[from:to] {
+		dst = append(dst, w.accusation())
+	}
+	return dst
+}
+
+// Accusations yields who accuses whom, by origin and as it told them.
+func (t *Table) Accusations() iter.Seq2[int, wire.Accusation] {
+	return func(yield func(int, wire.Accusation) bool) {
+		for _, w := range t.words {
+			if !yield(int(w.origin), w.accusation()) {
+				return
+			}
+		}
+	}
+}
+
+func (w word) accusation() wire.Accusation {
+	return wire.Accusation{
+		Subject: uint32(w.subject), Incarnation: w.bits &^ proofBit, Proof: w.bits&proofBit != 0,
+	}
+}
 
 // State is the owner's own note on origin, kept here for its place in the slot.
 func (t *Table) State(origin int) wire.State {
@@ -166,19 +252,8 @@ func (t *Table) SetState(origin int, s wire.State) {
 	*b = *b&^(3<<pidBits) | uint32(s&3)<<pidBits
 }
 
-// Accusers returns the origins that accuse somebody, in ascending order.
-func (t *Table) Accusers() []int {
-	var out []int
-	for o, r := range t.rest {
-		if len(r.accused) > 0 {
-			out = append(out, int(o))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Record rebuilds the record held of origin. ok is false if there is none.
+// Record rebuilds the record held of origin but for its accusations, see
+// Accused. ok is false if there is none.
 func (t *Table) Record(origin int) (r wire.Record, ok bool) {
 	s := &t.slots[origin]
 	if s.inc == 0 {
@@ -187,7 +262,7 @@ func (t *Table) Record(origin int) (r wire.Record, ok bool) {
 	return wire.Record{
 		Origin: uint32(origin), Incarnation: s.inc, Seq: s.seq, Boot: s.boot,
 		PID: s.bits & pidMask, Epoch: t.top, Left: s.bits&leftBit != 0,
-		Out: s.bits&outBit != 0, Build: t.Build(origin), Accused: t.Accused(origin),
+		Out: s.bits&outBit != 0, Build: t.Build(origin),
 	}, true
 }
 
@@ -195,22 +270,23 @@ func (t *Table) Record(origin int) (r wire.Record, ok bool) {
 type Outbox struct {
 	Window  time.Duration // after a flush, what is urgent and comes within it rides together
 	Patient time.Duration // the same for what is not
-	pending []Pending
+	pending []uint16
 	urgent  bool
 	last    time.Time // flush
 }
 
-// Pending is one origin whose record is to go to everybody but From.
-type Pending struct {
-	Origin uint32
-	From   uint64 // the connection it came over, 0 for none
-}
-
-// Add notes that origin's record changed, as told over the connection from.
-func (o *Outbox) Add(origin uint32, from uint64, urgent bool) {
-	o.pending = append(o.pending, Pending{origin, from})
+// Add notes that origin's record changed.
+func (o *Outbox) Add(origin uint32, urgent bool) {
+	o.pending = append(o.pending, uint16(origin))
 	o.urgent = o.urgent || urgent
 }
+
+// Shut closes the window as a flush would: what comes first in an instance's life
+// is handed on when its links stand, to those who have not told it as well.
+func (o *Outbox) Shut(now time.Time) { o.last = now }
+
+// Waiting reports whether anything is to be handed on.
+func (o *Outbox) Waiting() bool { return len(o.pending) > 0 }
 
 // Deadline is when Flush has something to give; zero while there is nothing.
 func (o *Outbox) Deadline() time.Time {
@@ -223,17 +299,45 @@ func (o *Outbox) Deadline() time.Time {
 	return o.last.Add(o.Patient)
 }
 
-// Flush returns what is to go out now, nothing while the window is closed. The
-// slice is valid until the next Add.
-func (o *Outbox) Flush(now time.Time) []Pending {
+// Flush returns the origins whose records are to go out now, nothing while the
+// window is closed, and whether one of them is urgent. One may stand there
+// twice. The slice is valid until the next Add.
+func (o *Outbox) Flush(now time.Time) (out []uint16, urgent bool) {
 	if len(o.pending) == 0 || now.Before(o.Deadline()) {
-		return nil
+		return nil, false
 	}
-	out := o.pending
+	out, urgent = o.pending, o.urgent
 	o.pending = o.pending[:0]
-	if cap(out) > 64 { // a storm's worth is not kept
+	if cap(out) > stormCap { // a storm's worth is not kept
 		o.pending = nil
 	}
 	o.last, o.urgent = now, false
-	return out
+	return out, urgent
+}
+
+// stormCap is how much room is kept for what comes next.
+const stormCap = 64
+
+// Set is a set of origins.
+type Set []uint64
+
+// NewSet returns an empty set of n origins.
+func NewSet(n int) Set { return make(Set, (n+63)/64) }
+
+// Has reports whether origin is in the set; nothing is in one that is nil.
+func (s Set) Has(origin uint32) bool { return s != nil && s[origin/64]>>(origin%64)&1 != 0 }
+
+// Add reports whether origin was not in the set before.
+func (s Set) Add(origin uint32) bool {
+	bit := uint64(1) << (origin % 64)
+	was := s[origin/64]
+	s[origin/64] = was | bit
+	return was&bit == 0
+}
+
+// Remove takes origin out; a set that is nil has nothing in it.
+func (s Set) Remove(origin uint32) {
+	if s != nil {
+		s[origin/64] &^= 1 << (origin % 64)
+	}
 }

@@ -1,8 +1,10 @@
 package flood
 
 import (
+	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -53,6 +55,7 @@ func TestRecordComesBackWhole(t *testing.T) {
 	in.Accused = []wire.Accusation{{Subject: 1, Incarnation: 4, Proof: true}}
 	tb.Merge(in)
 	got, ok := tb.Record(3)
+	got.Accused = tb.Accused(nil, 3)
 	if !ok || got.Seq != 5 || !got.Left || got.Build != "v2" || got.Epoch != in.Epoch ||
 		len(got.Accused) != 1 || got.Accused[0] != in.Accused[0] || got.PID != 73 {
 		t.Errorf("record = %+v, want %+v", got, *in)
@@ -60,30 +63,71 @@ func TestRecordComesBackWhole(t *testing.T) {
 	if _, ok := tb.Record(0); ok {
 		t.Error("a record of an origin that never wrote one")
 	}
-	if got := tb.Accusers(); len(got) != 1 || got[0] != 3 {
-		t.Errorf("accusers = %v, want [3]", got)
+	if !tb.Accuses(3) || tb.Accuses(1) {
+		t.Error("only 3 accuses somebody")
 	}
 }
 
 func TestOutboxLetsTheFirstGoAndGathersTheRest(t *testing.T) {
 	o := Outbox{Window: 2 * time.Millisecond, Patient: 20 * time.Millisecond}
 	now := time.Unix(5, 0)
-	o.Add(1, 0, true)
-	if got := o.Flush(now); len(got) != 1 {
+	o.Add(1, true)
+	if got, _ := o.Flush(now); len(got) != 1 {
 		t.Fatalf("first flush = %v, want one", got)
 	}
-	o.Add(2, 0, false)
-	o.Add(3, 0, true)
-	if got := o.Flush(now.Add(time.Millisecond)); got != nil {
+	o.Add(2, false)
+	o.Add(3, true)
+	if got, _ := o.Flush(now.Add(time.Millisecond)); got != nil {
 		t.Errorf("flush inside the window = %v, want none", got)
 	}
 	if got, want := o.Deadline(), now.Add(2*time.Millisecond); !got.Equal(want) {
 		t.Errorf("deadline = %v, want %v", got, want)
 	}
-	if got := o.Flush(o.Deadline()); len(got) != 2 {
+	if got, _ := o.Flush(o.Deadline()); len(got) != 2 {
 		t.Errorf("flush at the deadline = %v, want two", got)
 	}
 	if !o.Deadline().IsZero() {
 		t.Error("a deadline with nothing to send")
+	}
+}
+
+// What every instance keeps of every other is what a large fleet's memory is
+// made of.
+func TestSlotIsSixteenBytes(t *testing.T) {
+	if size := unsafe.Sizeof(slot{}); size > 16 {
+		t.Errorf("a remote instance takes %d bytes of the table, want at most 16", size)
+	}
+	if size := unsafe.Sizeof(word{}); size > 8 {
+		t.Errorf("an accusation takes %d bytes of the table, want at most 8", size)
+	}
+}
+
+func TestWordsAreReplacedWhole(t *testing.T) {
+	tb := NewTable(9, "v1")
+	says := func(o, seq uint32, subjects ...uint32) {
+		r := rec(o, 1, seq)
+		for _, s := range subjects {
+			r.Accused = append(r.Accused, wire.Accusation{Subject: s, Incarnation: s, Proof: s%2 == 1})
+		}
+		tb.Merge(r)
+	}
+	says(5, 1, 8, 3)
+	says(2, 1, 4)
+	says(7, 1, 1, 0, 6)
+	says(5, 2, 3, 0, 1)
+	says(7, 2)
+	says(2, 2, 6)
+	var got []uint32
+	for o, a := range tb.Accusations() {
+		if a.Incarnation != a.Subject || a.Proof != (a.Subject%2 == 1) {
+			t.Errorf("%d says %+v", o, a)
+		}
+		got = append(got, uint32(o), a.Subject)
+	}
+	if want := []uint32{2, 6, 5, 3, 5, 0, 5, 1}; !slices.Equal(got, want) {
+		t.Errorf("accuser, accused, … = %v, want %v", got, want)
+	}
+	if tb.Accuses(7) || !tb.Accuses(5) {
+		t.Error("7 took its words back, 5 did not")
 	}
 }

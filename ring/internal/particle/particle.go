@@ -354,6 +354,8 @@ func (c *Core) lossAt() time.Time {
 			// There was none yet, or somebody has seen a later one elsewhere and
 			// lets none of ours pass.
 			wait = 0
+		case !c.has: // if there is one it comes within a lap
+			wait = (wait + c.expect()) << min(c.drops, 8)
 		default:
 			wait = (wait + 3*c.expect()) << min(c.drops, 8)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -42,12 +43,15 @@ func Split(buf []byte) (frame, rest []byte, err error) {
 type Decoder struct {
 	particle Particle
 	beat     Beat
-	build    string // the last build version seen; most instances share one
+	flood    Flood
+	accused  []Accusation // of all records of flood
+	build    string       // the last build version seen; most instances share one
 }
 
 // Decode returns the message in frame, which starts with its kind byte and may
-// be reused once Decode has returned. A *Particle or *Beat is valid until the
-// next Decode and costs no allocation; all other messages are the caller's.
+// be reused once Decode has returned. A *Particle, *Beat or *Flood, with all it
+// points to, is valid until the next Decode and costs no allocation; all other
+// messages are the caller's.
 // Errors wrap ErrMalformed, ErrTooLong or ErrUnknownKind.
 func (d *Decoder) Decode(frame []byte) (Msg, error) {
 	if len(frame) == 0 {
@@ -88,7 +92,8 @@ func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
 	case KindRefuse:
 		return &Refuse{Code: RefuseCode(c.byte()), Text: c.text("text", TextMax)}, nil
 	case KindFlood:
-		return &Flood{Records: d.records(c)}, nil
+		d.flood.Records = d.records(c)
+		return &d.flood, nil
 	case KindCut:
 		return &Cut{Marks: c.marks()}, nil
 	case KindSync:
@@ -212,7 +217,8 @@ func (d *Decoder) records(c *cursor) []Record {
 	if n == 0 {
 		return nil
 	}
-	records := make([]Record, 0, n)
+	records := slices.Grow(d.flood.Records[:0], n)
+	d.accused = d.accused[:0]
 	for range n {
 		one := cursor{rest: c.take(int(c.number("record length", FrameMax)))}
 		if c.fault != "" {
@@ -246,12 +252,13 @@ func (d *Decoder) record(c *cursor) Record {
 	if n == 0 {
 		return r
 	}
-	r.Accused = make([]Accusation, n)
-	for i := range r.Accused {
+	from := len(d.accused)
+	for range n {
 		subject := c.index()
 		packed := c.number("accused incarnation", 2*IncarnationMax+1)
-		r.Accused[i] = Accusation{subject, uint32(packed >> 1), packed&1 != 0}
+		d.accused = append(d.accused, Accusation{subject, uint32(packed >> 1), packed&1 != 0})
 	}
+	r.Accused = d.accused[from:len(d.accused):len(d.accused)]
 	return r
 }
 

@@ -21,7 +21,7 @@ var table = []mutant{
 	},
 	{
 		"hand on no records", "R2,H1,H2", "core/records.go",
-		"c.out.Add(r.Origin, from, r.Left || r.Out || len(before)+len(r.Accused) > 0)", "",
+		"c.out.Add(r.Origin, r.Left || r.Out || len(before)+len(r.Accused) > 0)", "",
 		"crash", 11,
 	},
 	{
@@ -66,7 +66,7 @@ var table = []mutant{
 	},
 	{
 		"count an accused observer", "R2,H5", "detect/judge.go",
-		"seen = Observers(o, seen[:0], s, func(i int) bool { return alive(i) && !v.accused[i] })",
+		"seen = Observers(o, seen[:0], s, func(i int) bool { return alive(i) && !accused[i] })",
 		"seen = Observers(o, seen[:0], s, alive)",
 		"partition", 5,
 	},

@@ -1,25 +1,56 @@
 # Five processes start within a third of a second, in no order, and form a ring.
 ring 5 1
 run 5s
-	    31.8 ms  s0: joined s0 incarnation 1
-	    31.8 ms  s0 s4: view_changed (1 of 5 alive)
-	    69.2 ms  s4: joined s4 incarnation 1
-	    69.3 ms  s4 s1 s3 s2: returned s0 incarnation 1
-	    69.3 ms  s4: next_changed s0
-	    69.3 ms  s4 s0: view_changed (2 of 5 alive)
-	    69.5 ms  s0 s1 s3 s2: returned s4 incarnation 1
-	    69.5 ms  s0: next_changed s4
-	   223.0 ms  s1: joined s1 incarnation 1
-	   223.0 ms  s1 s0 s4: view_changed (3 of 5 alive)
-	   233.8 ms  s3 s0 s4 s2: returned s1 incarnation 1
-	   234.0 ms  s3: joined s3 incarnation 1
-	   234.0 ms  s3 s0 s1 s4: view_changed (4 of 5 alive)
-	   235.6 ms  s0: next_changed s1
-	   241.5 ms  s2 s0 s1 s4: returned s3 incarnation 1
-	   242.2 ms  s2: joined s2 incarnation 1
-	   242.2 ms  s2 s3 s1 s4 s0: view_changed (5 of 5 alive)
-	   246.0 ms  s1: next_changed s3
-	   254.1 ms  s3 s1 s4 s0: returned s2 incarnation 1
-	   254.2 ms  s1: next_changed s2
-	   431.8 ms  s0: dropped s0 epoch 1.0
+	   181.4 ms  s0: joined s0 incarnation 1
+	   181.4 ms  s0: view_changed (1 of 5 alive)
+	   181.7 ms  s4 s3 s2 s1: returned s0 incarnation 1
+	   218.7 ms  s4: joined s4 incarnation 1
+	   218.7 ms  s4 s0: view_changed (2 of 5 alive)
+	   219.0 ms  s0 s3 s2 s1: returned s4 incarnation 1
+	   219.0 ms  s0: next_changed s4
+	   244.9 ms  s3: joined s3 incarnation 1
+	   244.9 ms  s3 s0 s4: view_changed (3 of 5 alive)
+	   245.3 ms  s2 s0 s1 s4: returned s3 incarnation 1
+	   245.3 ms  s0: next_changed s3
+	   261.5 ms  s2: joined s2 incarnation 1
+	   261.5 ms  s2 s3 s4 s0: view_changed (4 of 5 alive)
+	   266.2 ms  s3 s1 s4 s0: returned s2 incarnation 1
+	   266.3 ms  s0: next_changed s2
+	   281.2 ms  s0: history_begun s0 revision 1 (history c5fe54d9)
+	   282.8 ms  s0: voting s0 revision 1 (it votes)
+	   282.9 ms  s4: voting s4 revision 1 (it votes)
+	   284.1 ms  s3: voting s3 revision 1 (it votes)
+	   290.2 ms  s0 s3 s4 s1 s2: elected s0
+	   293.8 ms  s0 s3 s4 s1: view_numbered s0 incarnation 1 revision 3
+	   293.8 ms  s0 s3 s4 s1: view_numbered s2 incarnation 1 revision 3
+	   293.8 ms  s0 s3 s4 s1: view_numbered s3 incarnation 1 revision 3
+	   293.8 ms  s0 s3 s4 s1: view_numbered s4 incarnation 1 revision 3
+	   293.8 ms  s0: dropped s0 epoch 1.0
+	   293.8 ms  s0: anchored s0 tick 1
+	   294.2 ms  s3: anchored s3 tick 1
+	   294.5 ms  s4: anchored s4 tick 1
+	   381.4 ms  s2: anchored s2 tick 1
+	   383.6 ms  s1: joined s1 incarnation 1
+	   383.6 ms  s1 s0 s4 s2 s3: view_changed (5 of 5 alive)
+	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1
+	   383.7 ms  s0: next_changed s1
+	   385.2 ms  s0 s3 s4 s1: view_numbered s1 incarnation 1 revision 5
+	   545.0 ms  s1: anchored s1 tick 2
+	   783.6 ms  s2: voting s2 revision 8 (it votes)
+	  1093.5 ms  s1: voting s1 revision 7 (it votes)
+	  1145.9 ms  s0: unanchored s0 tick 2 (too few of those who vote have stamped the last lap)
+	  1346.1 ms  s1: unanchored s1 tick 2 (too few of those who vote have stamped the last lap)
+	  1546.3 ms  s2: unanchored s2 tick 2 (too few of those who vote have stamped the last lap)
+	  1746.4 ms  s3: unanchored s3 tick 2 (too few of those who vote have stamped the last lap)
+	  1946.8 ms  s4: unanchored s4 tick 2 (too few of those who vote have stamped the last lap)
+	  2147.0 ms  s0: ticks_skipped s0 epoch 1.0 tick 4 skipped 1
+	  2147.0 ms  s0: anchored s0 tick 4
+	  2347.2 ms  s1: ticks_skipped s1 epoch 1.0 tick 4 skipped 1
+	  2347.2 ms  s1: anchored s1 tick 4
+	  2547.4 ms  s2: ticks_skipped s2 epoch 1.0 tick 4 skipped 1
+	  2547.4 ms  s2: anchored s2 tick 4
+	  2747.5 ms  s3: ticks_skipped s3 epoch 1.0 tick 4 skipped 1
+	  2747.5 ms  s3: anchored s3 tick 4
+	  2947.8 ms  s4: ticks_skipped s4 epoch 1.0 tick 4 skipped 1
+	  2947.8 ms  s4: anchored s4 tick 4
 	6 laps

@@ -4,25 +4,41 @@ form
 restart for 1s
 run 1s
 run 4s
-	     0.8 ms  s0: joined s0 incarnation 2
-	     0.8 ms  s0 s4 s2 s3 s1: view_changed (1 of 5 alive)
 	     0.9 ms  s4: joined s4 incarnation 2
-	     0.9 ms  s2: joined s2 incarnation 2
-	     0.9 ms  s3: joined s3 incarnation 2
-	     0.9 ms  s1: joined s1 incarnation 2
-	     1.0 ms  s3 s4 s1 s2: returned s0 incarnation 2
-	     1.0 ms  s3 s4: next_changed s0
-	     1.0 ms  s3 s4 s1 s0 s2: view_changed (2 of 5 alive)
-	     1.1 ms  s1 s0 s3 s2: returned s4 incarnation 2
-	     1.1 ms  s1 s3: next_changed s4
-	     1.1 ms  s0 s2 s1 s4: returned s3 incarnation 2
-	     1.1 ms  s0 s2: next_changed s3
-	     1.1 ms  s0 s3 s4 s1 s2: view_changed (3 of 5 alive)
-	     1.1 ms  s3 s1 s0 s4: returned s2 incarnation 2
-	     1.1 ms  s4 s0 s2 s3: returned s1 incarnation 2
-	     1.1 ms  s3 s0 s2 s1 s4: view_changed (4 of 5 alive)
-	     1.1 ms  s1 s0: next_changed s2
-	     1.2 ms  s0: next_changed s1
-	     1.2 ms  s0 s1 s2 s4 s3: view_changed (5 of 5 alive)
-	   400.9 ms  s0: dropped s0 epoch 2.0
-	5 laps
+	     0.9 ms  s4 s3 s0 s1 s2: view_changed (1 of 5 alive)
+	     1.0 ms  s3: joined s3 incarnation 2
+	     1.1 ms  s0: joined s0 incarnation 2
+	     1.2 ms  s1: joined s1 incarnation 2
+	     1.2 ms  s2: joined s2 incarnation 2
+	    12.7 ms  s0 s2 s4 s1: returned s3 incarnation 2
+	    12.7 ms  s0 s2: next_changed s3
+	    12.7 ms  s0 s1 s4 s3 s2: view_changed (2 of 5 alive)
+	    12.7 ms  s1 s0 s3 s2: returned s4 incarnation 2
+	    12.7 ms  s1 s3: next_changed s4
+	    12.7 ms  s4 s2 s0 s3: returned s1 incarnation 2
+	    12.7 ms  s4 s0: next_changed s1
+	    12.7 ms  s3 s4 s1 s2: returned s0 incarnation 2
+	    12.7 ms  s3 s4: next_changed s0
+	    12.7 ms  s3 s1 s4 s0: returned s2 incarnation 2
+	    12.7 ms  s3 s4 s1 s0 s2: view_changed (3 of 5 alive)
+	    12.7 ms  s1: next_changed s2
+	    12.7 ms  s3 s4 s1 s0 s2: view_changed (4 of 5 alive)
+	    12.8 ms  s1 s3 s4 s2 s0: view_changed (5 of 5 alive)
+	    22.0 ms  s1 s4 s2 s0 s3: elected s1
+	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s0 incarnation 1 revision 3
+	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s1 incarnation 1 revision 3
+	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s2 incarnation 1 revision 3
+	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s3 incarnation 1 revision 3
+	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s4 incarnation 1 revision 3
+	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s0 incarnation 2 revision 6
+	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s1 incarnation 2 revision 6
+	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s2 incarnation 2 revision 6
+	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s3 incarnation 2 revision 6
+	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s4 incarnation 2 revision 6
+	  1428.2 ms  s1: dropped s1 epoch 2.1
+	  1428.2 ms  s1: anchored s1 tick 17
+	  1428.5 ms  s2: anchored s2 tick 17
+	  1428.7 ms  s3: anchored s3 tick 17
+	  1428.9 ms  s4: anchored s4 tick 17
+	  1429.1 ms  s0: anchored s0 tick 18
+	4 laps
