@@ -265,8 +265,9 @@ func (w *World) form(res *Result) {
 		w.run(w.now + int64(w.timing.Beat)/8)
 	}
 	res.FirstLapMS = float64(w.now) / 1e6
-	w.run(bound)
+	w.run(bound - 1) // the first fault may be due then
 	w.checkBegun()
+	w.run(bound)
 }
 
 // checkBegun is that a fleet that has formed agrees on who leads it.
