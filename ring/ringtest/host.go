@@ -37,22 +37,23 @@ type host struct {
 	odd         bool // it runs with another roster than the rest
 
 	// Conditions, counted because faults may overlap.
-	held   int   // down until this is 0
-	off    int   // no power, or suspended: the kernel does not answer either
-	stop   int   // the process is stopped
-	mute   int   // nothing leaves
-	deaf   int   // nothing comes in
-	slow   int64 // longest wait for the processor, nanoseconds
-	loss   float64
-	group  int32
-	rough  trouble // what excuses its being taken for dead
-	starve trouble // what does so too, but excuses no word of its own
-	mild   trouble // what excuses nothing
-	badcut trouble // a cut link to one other
-	left   bool    // said goodbye
-	total  uint64  // passes, of all its processes
-	tick   uint64  // the newest counted, of all its processes that remember
-	agreed revisionOf
+	held     int   // down until this is 0
+	off      int   // no power, or suspended: the kernel does not answer either
+	stop     int   // the process is stopped
+	mute     int   // nothing leaves
+	deaf     int   // nothing comes in
+	slow     int64 // longest wait for the processor, nanoseconds
+	loss     float64
+	group    int32
+	rough    trouble // what excuses its being taken for dead
+	starve   trouble // what does so too, but excuses no word of its own
+	mild     trouble // what excuses nothing
+	badcut   trouble // a cut link to one other
+	left     bool    // said goodbye
+	total    uint64  // passes, of all its processes
+	tick     uint64  // the newest counted, of all its processes that remember
+	tickLife uint32  // which of them counted it
+	agreed   revisionOf
 
 	ears
 }
