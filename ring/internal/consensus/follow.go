@@ -178,6 +178,9 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 		c.cfg.Fleet.Alive(int(s.Leader)-1) {
 		c.setLead(int(s.Leader) - 1)
 	}
+	if c.rn == nil && s.Leader == 0 && s.Log > 0 && from == c.feeder {
+		c.setLead(-1)
+	}
 	c.leader.look = true
 	c.follow()
 }

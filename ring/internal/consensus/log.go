@@ -350,8 +350,8 @@ func (c *Core) elect() {
 	}
 	t := c.cfg.Timing
 	c.campaignAt = c.now.Add(10*t.Step + c.jitter(10*t.Step))
-	if !c.Quorum() {
-		return // nobody to vote: ask again later
+	if !c.Quorum() || !c.cfg.Fleet.Alive(c.cfg.Self) {
+		return // nobody to vote, or out of the ring and no use to it: ask again later
 	}
 	_ = c.rn.ForgetLeader()
 	_ = c.rn.Campaign()
@@ -369,6 +369,9 @@ func (c *Core) ViewChanged(now time.Time) {
 	}
 	if c.rn == nil && c.lead >= 0 && !c.cfg.Fleet.Alive(c.lead) {
 		c.setLead(-1)
+	}
+	if c.leading && !c.cfg.Fleet.Alive(c.cfg.Self) {
+		c.Depart(now) // no particle passes here: somebody in the ring should lead
 	}
 	if !c.Quorum() {
 		c.refuseAll()
