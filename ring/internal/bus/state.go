@@ -203,20 +203,21 @@ func (s *State) Advance(index, term uint64, data []byte) {
 // in order of index, each once.
 func (s *State) Apply(index, term uint64, data []byte, c *Command) Result {
 	s.Advance(index, term, data)
+	r := Result{Kind: c.Kind, Req: c.Req}
+	r.Req.Low = 0
 	if c.Req == (Request{}) {
-		return s.do(c)
+		s.do(c, &r)
+		return r
 	}
 	ses := s.session(c.Req)
-	if ses == nil {
-		return Result{Kind: c.Kind, Req: c.Req, Code: Gone} // of a process that is no more
+	if ses == nil || c.Req.Seq < ses.low {
+		r.Code = Gone // of a process that is no more, or that has its answer
+		return r
 	}
 	if was, ok := ses.done[c.Req.Seq]; ok {
 		return was
 	}
-	if c.Req.Seq < ses.low {
-		return Result{Kind: c.Kind, Req: c.Req, Code: Gone}
-	}
-	r := s.do(c)
+	s.do(c, &r)
 	ses.done[c.Req.Seq] = r
 	return r
 }
@@ -243,19 +244,18 @@ func (s *State) session(r Request) *session {
 	return ses
 }
 
-func (s *State) do(c *Command) Result {
-	r := Result{Kind: c.Kind, Req: c.Req}
+func (s *State) do(c *Command, r *Result) {
 	switch c.Kind {
 	case Put:
-		s.put(c, &r)
+		s.put(c, r)
 	case Delete:
-		s.del(c, &r)
+		s.del(c, r)
 	case Grant:
-		s.grant(c, &r)
+		s.grant(c, r)
 	case Renew, Release, Expire:
-		s.endLease(c, &r)
+		s.endLease(c, r)
 	case Drop:
-		s.drop(c, &r)
+		s.drop(c, r)
 	case Extend:
 		if c.Epoch != s.epoch.Number || c.Limit <= s.epoch.Limit ||
 			c.Limit-s.epoch.Limit > blockMax {
@@ -264,7 +264,7 @@ func (s *State) do(c *Command) Result {
 		}
 		s.epoch.Limit = c.Limit
 	case View:
-		s.view(c, &r)
+		s.view(c, r)
 	case Admit:
 		for _, h := range c.Changes {
 			if h.Incarnation > s.logs[h.Index].Generation {
@@ -276,7 +276,6 @@ func (s *State) do(c *Command) Result {
 	default:
 		r.Code = Bad
 	}
-	return r
 }
 
 // holds reports whether the condition of c does.
