@@ -156,3 +156,26 @@ func TestOnlyTheLeaderMissesTheBusesParticle(t *testing.T) {
 		t.Errorf("the leader waits until %v", d)
 	}
 }
+
+// A leader that died between the entry and the particle leaves an epoch without
+// one, and the particle of the epoch before goes on, which nobody stamps.
+func TestP1ParticleOfAnOlderEpochIsAsGoodAsNone(t *testing.T) {
+	c := newCore(0)
+	c.Begin(at(0))
+	b := three(7)
+	b.Leading = true
+	c.SetBus(at(0), b)
+	c.Let(at(0), 7, 5, 95, 1000)
+	b.Number, b.Refuses = 8, 8
+	c.SetBus(at(10), b)
+	for ms := 20; ms < 60_000; ms += 20 {
+		p := c.Depart(at(ms), 0, 0)
+		if _, ok := c.Arrive(at(ms), &p); !ok {
+			t.Fatal("it is still the newest that passed")
+		}
+		if c.Lost(at(ms)) {
+			return
+		}
+	}
+	t.Error("never missed the particle of epoch 8")
+}

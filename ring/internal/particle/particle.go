@@ -61,7 +61,7 @@ type Core struct {
 	last  wire.Particle // the newest let pass
 	has   bool
 	at    time.Time     // when it came, or when waiting for one began
-	busAt time.Time     // the same for one of the bus
+	busAt time.Time     // the same for one of the bus's newest epoch
 	asked time.Time     // when the bus was asked for one
 	lap   time.Duration // smoothed lap time with rests, 0 unknown
 	drops int           // particles dropped here since one last came round
@@ -117,7 +117,7 @@ func (c *Core) SetRing(alive, rank int) { c.alive, c.rank = alive, rank }
 
 // SetBus tells what is agreed on. It keeps b.Voters.
 func (c *Core) SetBus(now time.Time, b Bus) {
-	if b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable {
+	if b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable || b.Number != c.bus.Number {
 		c.busAt = now // it may be on its way
 	}
 	if !b.Anchorable {
@@ -229,7 +229,10 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 	if p.Epoch.Detached() {
 		c.det, c.hasDet = *p, true
 	} else {
-		c.number, c.buslap, c.busAt = p.Epoch.Number, p.Lap, now
+		c.number, c.buslap = p.Epoch.Number, p.Lap
+		if c.number >= c.bus.Number { // an older one is as good as none: nobody stamps it
+			c.busAt = now
+		}
 		c.hasDet, c.attached = false, true
 		c.stamp()
 	}
@@ -383,7 +386,8 @@ func (c *Core) Lost(now time.Time) bool {
 
 // here reports whether the particle is here, of the kind that is waited for.
 func (c *Core) here() bool {
-	return c.resting && !(c.bus.Anchorable && c.last.Epoch.Detached())
+	return c.resting && !(c.bus.Anchorable &&
+		(c.last.Epoch.Detached() || c.last.Epoch.Number < c.bus.Number))
 }
 
 // Drop replaces a lost particle where no quorum can: a counter above all heard
