@@ -179,3 +179,23 @@ func TestP1ParticleOfAnOlderEpochIsAsGoodAsNone(t *testing.T) {
 	}
 	t.Error("never missed the particle of epoch 8")
 }
+
+func TestP3ChangeOfVotersCostsNoTick(t *testing.T) {
+	r := ring(7)
+	r[0].Let(at(0), 7, 5, 95, 1000)
+	for hop := range 6 {
+		i := (hop + 1) % 3
+		if hop == 3 { // all have stamped the running lap but the one to come
+			for _, c := range r {
+				b := three(7)
+				b.Conf, b.Voters = 2, b.Voters[:2]
+				b.Stamps = c.cfg.Self < 2
+				c.SetBus(at(hop), b)
+			}
+		}
+		p := r[(i+2)%3].Depart(at(hop), i, 0)
+		if pass, ok := r[i].Arrive(at(hop), &p); !ok || !pass.Anchored {
+			t.Errorf("hop %d: %+v, %v", hop, pass, ok)
+		}
+	}
+}

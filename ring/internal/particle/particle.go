@@ -254,8 +254,7 @@ func (c *Core) stamp() {
 		p.Limit = max(p.Limit, c.bus.Limit)
 	}
 	if c.bus.Conf > p.Conf {
-		p.Conf, p.Voters = c.bus.Conf, uint8(copy(p.Stamps[:], c.bus.Voters))
-		clear(p.Stamps[p.Voters:])
+		c.putVoters(p)
 	}
 	if !c.bus.Stamps || p.Conf != c.bus.Conf || p.Epoch.Number < c.bus.Refuses {
 		return
@@ -263,6 +262,22 @@ func (c *Core) stamp() {
 	for i := range p.Stamps[:p.Voters] {
 		if s := &p.Stamps[i]; int(s.Voter) == c.cfg.Self {
 			s.Role |= wire.Stamped
+		}
+	}
+}
+
+// putVoters puts the newest set of voters on p. The stamps of those who are still
+// among them stay: a change of voters costs no tick.
+func (c *Core) putVoters(p *wire.Particle) {
+	old, n := p.Stamps, p.Voters
+	p.Conf, p.Voters = c.bus.Conf, uint8(copy(p.Stamps[:], c.bus.Voters))
+	clear(p.Stamps[p.Voters:])
+	for i := range p.Stamps[:p.Voters] {
+		s := &p.Stamps[i]
+		for _, o := range old[:n] {
+			if o.Voter == s.Voter {
+				s.Role |= o.Role & wire.Stamped
+			}
 		}
 	}
 }
