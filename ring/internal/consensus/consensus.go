@@ -192,6 +192,7 @@ type Core struct {
 	leadAt     time.Time // since when we do
 	heard      time.Time // when the leader last said something
 	campaignAt time.Time // zero: not to campaign
+	quorate    bool      // most voters lived when the view changed last
 	tickAt     time.Time
 	wasLead    int // the last one told of
 

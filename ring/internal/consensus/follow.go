@@ -26,10 +26,11 @@ const (
 // followState is what this instance knows of how far the others are, and where
 // it gets what it lacks.
 type followState struct {
-	bornAt time.Time
-	peers  map[int]*wire.Status // of those linked with, as they said last
-	told   map[int]wire.Status  // what they were told
-	saidAt time.Time
+	bornAt   time.Time
+	enoughAt time.Time            // since when enough are blank to begin a history
+	peers    map[int]*wire.Status // of those linked with, as they said last
+	told     map[int]wire.Status  // what they were told
+	saidAt   time.Time
 
 	tail      []*raftpb.Entry // newest applied entries
 	tailBytes int
@@ -189,7 +190,7 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 // of two of the same age, the one that has a leader. One that never had anything
 // but its beginning gives way to the smaller name.
 func (c *Core) compare(from int, s *wire.Status) {
-	young := c.rn != nil && c.lastIndex() <= 1
+	young := c.state.Applied() <= 1 && (c.rn == nil || c.lastIndex() <= 1)
 	alone := c.lead < 0 && c.now.Sub(later(c.heard, c.bornAt)) > c.cfg.Timing.Election
 	switch {
 	case s.Era != c.ident.Era:
@@ -590,11 +591,17 @@ func (c *Core) found() {
 			return
 		}
 	}
-	waited := c.now.Sub(c.bornAt)
-	enough := count == len(voters) || 2*count > len(voters) && waited >= c.cfg.Timing.Gather
+	gather := c.cfg.Timing.Gather
+	if count < len(voters) && (2*count <= len(voters) || c.now.Sub(c.bornAt) < gather) {
+		c.enoughAt = time.Time{}
+		return
+	}
+	if c.enoughAt.IsZero() {
+		c.enoughAt = c.now
+	}
 	// Whoever comes first by index begins; if it does not, the others do, later.
-	patience := c.cfg.Timing.Gather * time.Duration(1+4*slices.Index(voters, c.cfg.Self))
-	if !enough || first != c.cfg.Self && waited < patience {
+	if first != c.cfg.Self &&
+		c.now.Sub(c.enoughAt) < 4*gather*time.Duration(slices.Index(voters, c.cfg.Self)) {
 		return
 	}
 	var h History

@@ -379,8 +379,11 @@ func (c *Core) ViewChanged(now time.Time) {
 			c.setLead(-1)
 		}
 	}
-	if c.lead < 0 && (c.campaignAt.IsZero() || c.campaignAt.Sub(now) > c.cfg.Timing.Step) {
-		c.schedule()
+	if q := c.Quorum(); q != c.quorate {
+		c.quorate = q
+		if q && c.lead < 0 {
+			c.schedule()
+		}
 	}
 	c.leader.look = true
 	c.effect(Effect{Kind: Moved})

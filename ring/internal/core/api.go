@@ -48,7 +48,8 @@ type Room struct {
 // Saved is what must outlive the process, when there is a disk.
 type Saved struct {
 	Incarnation uint32
-	Epoch       wire.Epoch
+	Epoch       wire.Epoch // highest Number and highest Counter that passed
+	Ceiling     uint64     // first tick that has not passed
 }
 
 // Timing is the pace of everything, see the presets in package ring.

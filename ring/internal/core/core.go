@@ -170,7 +170,7 @@ func New(cfg Config) (*Core, error) {
 		token: particle.New(particle.Config{
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
 			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
-		}, cfg.Saved.Epoch),
+		}, cfg.Saved.Epoch, cfg.Saved.Ceiling),
 		room:  cmp.Or(cfg.Room, &Room{}),
 		saved: cfg.Saved, next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
 		downAt: map[int]time.Time{}, said: map[int]said{},

@@ -23,7 +23,7 @@ func (c *Core) onParticle(p *wire.Particle) {
 
 // passed has the epoch on disk before anything follows from it.
 func (c *Core) passed(p *wire.Particle, pass particle.Pass) {
-	c.keepEpoch(p.Epoch)
+	c.keep(p.Epoch)
 	c.fx = append(c.fx, Effect{Kind: Passed, Tick: Tick{
 		Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held,
 		Tick: pass.Tick, Anchored: pass.Anchored, Skew: pass.Skew,
@@ -40,15 +40,20 @@ func (c *Core) passed(p *wire.Particle, pass particle.Pass) {
 	}
 }
 
-// keepEpoch has the highest epoch on disk.
-func (c *Core) keepEpoch(e wire.Epoch) {
-	if e.Number <= c.saved.Epoch.Number && e.Counter <= c.saved.Epoch.Counter {
+// keep has on disk which epochs and ticks have passed.
+func (c *Core) keep(e wire.Epoch) {
+	ceiling := c.token.Ceiling()
+	if e.Number <= c.saved.Epoch.Number && e.Counter <= c.saved.Epoch.Counter &&
+		ceiling <= c.saved.Ceiling {
 		return
 	}
-	c.saved.Epoch = wire.Epoch{Number: max(e.Number, c.saved.Epoch.Number),
-		Counter: max(e.Counter, c.saved.Epoch.Counter), Dropper: e.Dropper}
+	if e.Number > c.saved.Epoch.Number || e.Counter > c.saved.Epoch.Counter {
+		c.saved.Epoch = wire.Epoch{Number: max(e.Number, c.saved.Epoch.Number),
+			Counter: max(e.Counter, c.saved.Epoch.Counter), Dropper: e.Dropper}
+		c.version++
+	}
+	c.saved.Ceiling = max(ceiling, c.saved.Ceiling)
 	c.save()
-	c.version++
 }
 
 // turnToken does what is due for the particle.
@@ -107,7 +112,7 @@ func (c *Core) forward() {
 		return
 	}
 	c.outP = c.token.Depart(c.now, c.next, cn.pulse.RTT()/2)
-	c.keepEpoch(c.outP.Epoch)
+	c.keep(c.outP.Epoch)
 	c.sentTo, c.sentInc = c.next, c.table.Incarnation(c.next)
 	c.put(cn, relay)
 }

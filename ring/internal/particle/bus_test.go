@@ -133,7 +133,7 @@ func TestP1AttachedStopDestroysDetached(t *testing.T) {
 }
 
 func TestP1OlderEpochOfTheBusDies(t *testing.T) {
-	c := New(Config{Self: 1, Fast: true, Lap: time.Second, Loss: time.Second}, wire.Epoch{Number: 7})
+	c := New(Config{Self: 1, Fast: true, Lap: time.Second, Loss: time.Second}, wire.Epoch{Number: 7}, 0)
 	if _, ok := c.Arrive(at(0), &wire.Particle{Epoch: wire.Epoch{Number: 6}, Lap: 99, Anchored: true}); ok {
 		t.Error("one older than what the disk holds passed")
 	}

@@ -68,6 +68,10 @@ type Core struct {
 	held  uint64        // HeldUS at the pass before
 	tick  uint64        // the newest that was counted here
 
+	// Ticks below floor may have passed a process before this one, and are neither
+	// stamped nor counted again; those from ceiling on have not passed this one.
+	floor, ceiling uint64
+
 	// The guard. Of a particle of the bus (number, buslap) is the newest let
 	// pass; of the others det is, if it is the newer of the two.
 	number, buslap uint64
@@ -88,11 +92,18 @@ type Core struct {
 	rank  int // instances alive with a smaller index: they replace a lost one first
 }
 
-// New returns the particle core of a stop that has seen none since, and no epoch
-// above top ever.
-func New(cfg Config, top wire.Epoch) *Core {
-	return &Core{cfg: cfg, top: top, number: top.Number, alive: 1}
+// ceilingAhead is for how long the ticks last that a stop reserves on its disk.
+const ceilingAhead = 3 * time.Second
+
+// New returns the particle core of a stop of which the disk says that no epoch
+// above top has passed it, and no tick from ceiling on.
+func New(cfg Config, top wire.Epoch, ceiling uint64) *Core {
+	return &Core{cfg: cfg, top: top, number: top.Number, floor: ceiling, ceiling: ceiling, alive: 1}
 }
+
+// Ceiling is the first tick that has neither been counted nor stamped here, nor
+// may be before it is on disk.
+func (c *Core) Ceiling() uint64 { return c.ceiling }
 
 // Pass is what Arrive tells of a particle that was let pass.
 type Pass struct {
@@ -113,7 +124,12 @@ func (c *Core) SetPace(hold time.Duration, fast bool) { c.cfg.Hold, c.cfg.Fast =
 
 // SetRing tells how many instances live and how many of them come before this
 // one in the roster.
-func (c *Core) SetRing(alive, rank int) { c.alive, c.rank = alive, rank }
+func (c *Core) SetRing(alive, rank int) {
+	c.alive, c.rank = alive, rank
+	if at := c.at.Add(c.rest()); c.resting && at.Before(c.release) { // the shares are smaller now
+		c.release, c.rests = at, c.rest()
+	}
+}
 
 // SetBus tells what is agreed on. It keeps b.Voters.
 func (c *Core) SetBus(now time.Time, b Bus) {
@@ -201,7 +217,7 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
-	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick {
+	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick && t >= c.floor {
 		if c.tick > 0 {
 			pass.Skipped = t - c.tick - 1
 		}
@@ -239,7 +255,8 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 	c.sent, c.resends = false, 0
 	c.resting = true
 	c.rests = c.rest()
-	if c.fresh && c.cfg.Hold == 0 && c.alive > 1 {
+	if alone := c.alive == 1 && int(p.Epoch.Dropper) == c.cfg.Self; c.fresh && c.cfg.Hold == 0 &&
+		!alone {
 		c.rests = 0
 	}
 	c.release = now.Add(c.rests)
@@ -255,6 +272,17 @@ func (c *Core) stamp() {
 	}
 	if c.bus.Conf > p.Conf {
 		c.putVoters(p)
+	}
+	t := p.Base + p.Lap
+	if t < c.floor {
+		return
+	}
+	if t >= c.ceiling {
+		ahead := uint64(4)
+		if c.lap > 0 {
+			ahead = max(ahead, uint64(ceilingAhead/c.lap))
+		}
+		c.ceiling = t + ahead
 	}
 	if !c.bus.Stamps || p.Conf != c.bus.Conf || p.Epoch.Number < c.bus.Refuses {
 		return

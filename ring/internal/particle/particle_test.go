@@ -9,7 +9,7 @@ import (
 
 func newCore(self int) *Core {
 	c := New(Config{Self: self, Fast: true, Lap: time.Second, Loss: 400 * time.Millisecond},
-		wire.Epoch{})
+		wire.Epoch{}, 0)
 	c.SetRing(3, self)
 	return c
 }
@@ -104,7 +104,7 @@ func TestCopyIsSentAgainWithGrowingPauses(t *testing.T) {
 // every particle before it has come round.
 func TestSlowLapIsWaitedForInTheEnd(t *testing.T) {
 	c := New(Config{Hold: time.Millisecond, Lap: time.Second, Loss: 400 * time.Millisecond},
-		wire.Epoch{})
+		wire.Epoch{}, 0)
 	c.SetRing(3, 0)
 	now := at(0)
 	c.Begin(now)
@@ -134,7 +134,7 @@ func TestP1FirstLapOfAnEpochDoesNotRest(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := New(Config{Hold: tt.hold, Lap: time.Second, Loss: 400 * time.Millisecond},
-				wire.Epoch{})
+				wire.Epoch{}, 0)
 			c.SetRing(tt.alive, 0)
 			for i, want := range tt.rests {
 				now := at(2000 * i)

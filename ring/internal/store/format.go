@@ -13,16 +13,16 @@ import (
 // told from a damaged one.
 //
 //	8 magic · 2 version · 4 payload length · payload · 4 CRC32C of all before
-//	payload of version 2 (version 1 has no number):
+//	payload of version 2 (version 1 has no number and no tick):
 //	1 length, ring · 1 length, instance · 32 roster hash · 4 incarnation ·
-//	8 epoch counter · 4 epoch dropper · 8 epoch number
+//	8 epoch counter · 4 epoch dropper · 8 epoch number · 8 tick
 const (
 	magic         = "RINGDATA"
 	formatVersion = 2
 	headLen       = len(magic) + 2 + 4
 	crcLen        = 4
 	payloadMax    = 2*(1+wire.NameMax) + fixedLen
-	fixedLen      = 32 + 4 + 8 + 4 + 8
+	fixedLen      = 32 + 4 + 8 + 4 + 8 + 8
 	fixedLenOne   = 32 + 4 + 8 + 4 // of version 1
 	fileMax       = 64 << 10       // bytes read at most; a newer payload may be longer than ours
 )
@@ -42,6 +42,7 @@ func (st state) encode() []byte {
 	p = binary.BigEndian.AppendUint64(p, st.saved.Epoch.Counter)
 	p = binary.BigEndian.AppendUint32(p, st.saved.Epoch.Dropper)
 	p = binary.BigEndian.AppendUint64(p, st.saved.Epoch.Number)
+	p = binary.BigEndian.AppendUint64(p, st.saved.Ceiling)
 	return envelope(formatVersion, p)
 }
 
@@ -116,6 +117,7 @@ func decodePayload(version uint16, p []byte) (st state, err error) {
 	st.saved.Epoch.Dropper = binary.BigEndian.Uint32(p[44:])
 	if version > 1 {
 		st.saved.Epoch.Number = binary.BigEndian.Uint64(p[48:])
+		st.saved.Ceiling = binary.BigEndian.Uint64(p[56:])
 	}
 	return st, nil
 }

@@ -1,5 +1,6 @@
-// Package store keeps what an instance must not forget: its incarnation and
-// the highest epoch it has seen, in one file of a directory of its own.
+// Package store keeps what an instance must not forget: its incarnation, the
+// highest epoch it has seen and how far ticks have passed it, in one file of a
+// directory of its own.
 //
 //	DIR/lock    held (flock) while a process uses DIR; says its pid
 //	DIR/state   magic, version, length, payload, CRC32C
@@ -50,6 +51,7 @@ type Identity struct {
 type Saved struct {
 	Incarnation uint32
 	Epoch       wire.Epoch
+	Ceiling     uint64 // first tick that has not passed this instance
 }
 
 // Store is an open data directory. Its methods must not be called at the same
