@@ -35,7 +35,7 @@ const (
 	Renew                   // Key, Fence
 	Release                 // Key, Fence
 	Expire                  // Key, Fence: the leader has seen it run out
-	Drop                    // Epoch: the one replaced; Dropper; Lap: the first; Limit: ticks to reserve;
+	Drop                    // Epoch: the one replaced; Dropper, Boot; Lap: the first; Limit: ticks to reserve;
 	//                         Fence and Rev: an epoch and a tick that the new ones must be above
 	Extend // Epoch, Limit: the new one
 	View   // Changes
@@ -84,6 +84,7 @@ type Command struct {
 	Fence   uint64
 	Epoch   uint64
 	Dropper uint32
+	Boot    uint32 // of the dropper's process
 	Lap     uint64
 	Limit   uint64
 	Changes []Change
@@ -127,7 +128,7 @@ func (c *Command) Encode() []byte {
 	b = appendBytes(b, c.Value)
 	b = append(b, byte(c.If))
 	for _, n := range [...]uint64{c.Rev, uint64(c.TTL), c.Fence, c.Epoch, uint64(c.Dropper),
-		c.Lap, c.Limit, uint64(len(c.Changes))} {
+		uint64(c.Boot), c.Lap, c.Limit, uint64(len(c.Changes))} {
 		b = binary.AppendUvarint(b, n)
 	}
 	for i := range c.Changes {
@@ -173,7 +174,7 @@ func Decode(b []byte) (Command, error) {
 	}
 	c.If = Condition(r.byte())
 	c.Rev, c.TTL, c.Fence, c.Epoch = r.uint(), time.Duration(r.uint()), r.uint(), r.uint()
-	c.Dropper, c.Lap, c.Limit = r.u32(), r.uint(), r.uint()
+	c.Dropper, c.Boot, c.Lap, c.Limit = r.u32(), r.u32(), r.uint(), r.uint()
 	n := r.count(ViewMax, 5)
 	for range n {
 		c.Changes = append(c.Changes, r.change())

@@ -19,7 +19,7 @@ func (s *State) Encode() []byte {
 	u(s.applied, s.term)
 	b = append(b, s.chain[:]...)
 	e := &s.epoch
-	u(s.fence, e.Number, uint64(e.Dropper), e.Term, e.Lap, e.Base, e.Limit, s.viewRev, s.votersAt)
+	u(s.fence, e.Number, uint64(e.Dropper), uint64(e.Boot), e.Lap, e.Base, e.Limit, s.viewRev, s.votersAt)
 
 	u(uint64(len(s.keys)))
 	for _, k := range slices.Sorted(maps.Keys(s.keys)) {
@@ -67,7 +67,7 @@ func Restore(b []byte) (*State, error) {
 	r.rest = r.rest[copy(s.chain[:], r.rest):]
 	s.fence = r.uint()
 	s.epoch = Epoch{
-		Number: r.uint(), Dropper: r.u32(), Term: r.uint(), Lap: r.uint(), Base: r.uint(),
+		Number: r.uint(), Dropper: r.u32(), Boot: r.u32(), Lap: r.uint(), Base: r.uint(),
 		Limit: r.uint(),
 	}
 	s.viewRev, s.votersAt = r.uint(), r.uint()

@@ -60,7 +60,7 @@ type Lease struct {
 type Epoch struct {
 	Number  uint64
 	Dropper uint32 // index of the leader that dropped it
-	Term    uint64 // in which it was the leader
+	Boot    uint32 // of its process: nobody else lets it go
 	Lap     uint64 // the first one
 	Base    uint64
 	Limit   uint64 // first number not reserved
@@ -378,7 +378,7 @@ func (s *State) drop(c *Command, r *Result) {
 	}
 	first := max(s.epoch.Limit, c.Rev, 1)
 	s.epoch = Epoch{
-		Number: max(s.epoch.Number, c.Fence) + 1, Dropper: c.Dropper, Term: s.term, Lap: c.Lap,
+		Number: max(s.epoch.Number, c.Fence) + 1, Dropper: c.Dropper, Boot: c.Boot, Lap: c.Lap,
 		Base: first - c.Lap, Limit: first + c.Limit,
 	}
 }

@@ -208,7 +208,7 @@ func randomCommand(r *rand.Rand) Command {
 		Kind: Kind(r.IntN(int(Leap))) + 1, Key: fmt.Sprint("k", r.IntN(5)),
 		Value: []byte(fmt.Sprint(r.IntN(100))), If: Condition(r.IntN(3)), Rev: uint64(r.IntN(300)),
 		TTL: TTLMin, Fence: uint64(r.IntN(20)), Epoch: uint64(r.IntN(3)), Lap: uint64(r.IntN(50)),
-		Limit: uint64(r.IntN(100)),
+		Limit: uint64(r.IntN(100)), Boot: r.Uint32(),
 	}
 	if c.Kind <= Release {
 		c.Req = req(origin, uint32(r.IntN(3))+1, seq, max(seq, 10)-9)

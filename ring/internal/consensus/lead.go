@@ -67,7 +67,7 @@ func (c *Core) Drop(now time.Time, lap, epoch, tick uint64, lapTime time.Duratio
 	}
 	c.leader.dropped, c.leader.dropAt = e.Number+1, now
 	c.own(bus.Command{
-		Kind: bus.Drop, Epoch: e.Number, Dropper: uint32(c.cfg.Self), Lap: lap,
+		Kind: bus.Drop, Epoch: e.Number, Dropper: uint32(c.cfg.Self), Boot: c.cfg.Boot, Lap: lap,
 		Limit: block(lapTime), Fence: epoch, Rev: tick + 1,
 	})
 	return true
@@ -124,18 +124,16 @@ func (c *Core) onApplied(cmd *bus.Command, r bus.Result) {
 	c.answer()
 }
 
-// onDrop lets the particle go, once: at the leader that asked for it, in the
-// term in which it did, and never when an old log is read again.
+// onDrop lets the particle go, once: in the process that asked for it, if it
+// leads, and so never when an old log is read again.
 func (c *Core) onDrop(cmd *bus.Command, r bus.Result) {
 	c.effect(Effect{Kind: Moved})
 	c.leader.extended = 0
 	if r.Code != bus.Done {
 		return
 	}
-	e := c.state.Epoch()
-	if c.leading && e.Term == c.rn.BasicStatus().GetTerm() && int(e.Dropper) == c.cfg.Self &&
-		c.leader.dropped > 0 {
-		c.leader.dropped = 0
+	c.leader.dropped = 0
+	if e := c.state.Epoch(); c.leading && int(e.Dropper) == c.cfg.Self && e.Boot == c.cfg.Boot {
 		c.effect(Effect{Kind: DropNow, Epoch: e})
 	}
 }
