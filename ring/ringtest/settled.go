@@ -37,7 +37,7 @@ func (w *World) look(set []int32, links bool) string {
 	for _, i := range set {
 		in[i] = true
 	}
-	quorum := 2*len(set) > len(w.hosts)
+	quorum := w.quorate(set)
 	inc := make([]uint32, len(w.hosts))
 	var id uint64
 	for n, i := range set {

@@ -295,16 +295,28 @@ func (w *World) checkCutOff(h *host) {
 		h.badcut.within(since) {
 		return
 	}
-	rough := 0
-	for i := range w.hosts {
+	rough := func(i int) bool {
 		k := &w.hosts[i]
-		if k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
-			k.rough.within(since) || k.badcut.within(since) {
-			rough++
+		return k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
+			k.rough.within(since) || k.badcut.within(since)
+	}
+	n, well := len(w.hosts), 0
+	for i := range w.hosts {
+		if !rough(i) {
+			well++
 		}
 	}
-	if n := len(w.hosts); 2*(n-rough) > n+2 {
-		w.fail("H5", "s%d calls itself cut off with %d of %d around it", h.index, n-rough, n)
+	voters, vote := 0, 0
+	for _, v := range w.voters() {
+		if v.Learner {
+			continue
+		}
+		if voters++; !rough(v.ID.Index()) {
+			vote++
+		}
+	}
+	if 2*well > n+2 && 2*vote > voters+2 {
+		w.fail("H5", "s%d calls itself cut off with %d of %d around it", h.index, well, n)
 	}
 }
 

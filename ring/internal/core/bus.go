@@ -330,3 +330,6 @@ func (c *Core) Revision() (h wire.History, applied uint64, chain [32]byte) {
 	s := c.bus.State()
 	return c.bus.Identity().History, s.Applied(), s.Chain()
 }
+
+// Voters lists who votes, as far as this instance knows.
+func (c *Core) Voters() []consensus.Voter { return c.bus.Voters() }

@@ -156,7 +156,11 @@ func (c *Core) cutAt() time.Time {
 	}
 	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
 	if c.quorate(c.overs...) && c.odd() {
-		return time.Time{} // the others' word, or our own recovery, comes by itself
+		// The others' word, or our own recovery, comes by itself; unless those who
+		// vote are with us, and it is the larger part that was cut off.
+		if late := c.over.Add(c.detection()); late.After(at) {
+			at = late
+		}
 	}
 	for _, t := range [2]time.Time{c.stale, c.unread} { // just back, we are no judge yet
 		if t.After(at) {
