@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -25,6 +26,14 @@ func (r *Ring) Bus() *Bus { return &Bus{r} }
 const (
 	KeyMax   = bus.KeyMax   // bytes of a key, or of a lease's name
 	ValueMax = bus.ValueMax // bytes of a value
+)
+
+// How far a new history leaps over the one before it, so that nothing that may
+// have been given there is given again.
+const (
+	LeapEpoch = consensus.LeapEpoch
+	LeapTick  = consensus.LeapTick
+	LeapFence = consensus.LeapFence
 )
 
 // Entry is a key of the bus, its value, and the revisions that made it and wrote
