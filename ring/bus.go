@@ -229,8 +229,10 @@ func (b *Bus) Status() BusStatus {
 		s.Voters = append(s.Voters, row)
 	}
 	for _, l := range v.Leases {
-		s.Leases = append(s.Leases, LeaseState{Name: l.Name, Holder: b.r.name(int(l.Holder)),
-			Fence: l.Fence, TTLMS: float64(l.TTL) / float64(time.Millisecond)})
+		s.Leases = append(s.Leases, LeaseState{
+			Name: l.Name, Holder: b.r.name(int(l.Holder)),
+			Fence: l.Fence, TTLMS: float64(l.TTL) / float64(time.Millisecond),
+		})
 	}
 	return s
 }

@@ -220,8 +220,11 @@ const valueShown = 48
 
 func printEntries(out io.Writer, entries []ring.Entry) error {
 	rows := [][]cell{{
-		{"KEY", bold, false}, {"REVISION", bold, true}, {"CREATED", bold, true},
-		{"BYTES", bold, true}, {"VALUE", bold, false},
+		{"KEY", bold, false},
+		{"REVISION", bold, true},
+		{"CREATED", bold, true},
+		{"BYTES", bold, true},
+		{"VALUE", bold, false},
 	}}
 	for _, e := range entries {
 		value := strconv.Quote(string(e.Value[:min(len(e.Value), valueShown)]))
@@ -229,8 +232,10 @@ func printEntries(out io.Writer, entries []ring.Entry) error {
 			value += " …"
 		}
 		rows = append(rows, []cell{
-			{e.Key, "", false}, {strconv.FormatUint(e.Revision, 10), "", true},
-			{strconv.FormatUint(e.Created, 10), "", true}, {strconv.Itoa(len(e.Value)), "", true},
+			{e.Key, "", false},
+			{strconv.FormatUint(e.Revision, 10), "", true},
+			{strconv.FormatUint(e.Created, 10), "", true},
+			{strconv.Itoa(len(e.Value)), "", true},
 			{value, dim, false},
 		})
 	}
@@ -317,8 +322,10 @@ says so. ` + "`ring bus restore`" + ` reads it.`,
 				": what it has may be behind")
 		}
 		if f.json {
-			return printJSON(cmd.OutOrStdout(), map[string]any{"v": 1, "file": args[0],
-				"bytes": len(text), "revision": s.Revision, "history": s.History, "quorum": s.Quorum})
+			return printJSON(cmd.OutOrStdout(), map[string]any{
+				"v": 1, "file": args[0],
+				"bytes": len(text), "revision": s.Revision, "history": s.History, "quorum": s.Quorum,
+			})
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes, revision %d or later of history %s\n",
 			args[0], len(text), s.Revision, shortHistory(s))

@@ -105,7 +105,8 @@ exit code 5, while most voters are alive; --force does it all the same.`,
 
 // renew says what a new history costs and, if told yes, has it begun.
 func renew(cmd *cobra.Command, c *client, f *busFlags, r renewal, yes bool, lost, path string,
-	body []byte) error {
+	body []byte,
+) error {
 	out := cmd.OutOrStdout()
 	if !f.json {
 		if err := printPlan(out, r.Before, lost); err != nil {
@@ -212,8 +213,12 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 		return err
 	}
 	rows := [][]cell{{
-		{"VOTER", bold, false}, {"ID", bold, false}, {"ROLE", bold, false}, {"STATE", bold, false},
-		{"REVISION", bold, true}, {"LAG", bold, true},
+		{"VOTER", bold, false},
+		{"ID", bold, false},
+		{"ROLE", bold, false},
+		{"STATE", bold, false},
+		{"REVISION", bold, true},
+		{"LAG", bold, true},
 	}}
 	for _, v := range s.Voters {
 		name := string(v.Name)
@@ -221,9 +226,12 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 			name += " (leads)"
 		}
 		rows = append(rows, []cell{
-			{name, "", false}, {v.ID, "", false}, {v.Role, "", false},
+			{name, "", false},
+			{v.ID, "", false},
+			{v.Role, "", false},
 			{string(v.State), stateColor(v.State), false},
-			{orDash(number(v.Revision)), "", true}, {fmt.Sprint(v.Lag), "", true},
+			{orDash(number(v.Revision)), "", true},
+			{fmt.Sprint(v.Lag), "", true},
 		})
 	}
 	if err := printTable(out, p, rows); err != nil || len(s.Leases) == 0 {
@@ -237,8 +245,10 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 	}}
 	for _, l := range s.Leases {
 		rows = append(rows, []cell{
-			{l.Name, "", false}, {string(l.Holder), "", false},
-			{fmt.Sprint(l.Fence), "", true}, {millis(l.TTLMS), "", true},
+			{l.Name, "", false},
+			{string(l.Holder), "", false},
+			{fmt.Sprint(l.Fence), "", true},
+			{millis(l.TTLMS), "", true},
 		})
 	}
 	return printTable(out, p, rows)

@@ -160,11 +160,16 @@ func statusRows(s ring.Status) [][]cell {
 			rtt = millis(*i.RTTMillis)
 		}
 		rows = append(rows, []cell{
-			{strconv.Itoa(i.Index), dim, true}, {name, "", false},
-			{state, stateColor(i.State), false}, {i.Address, "", false},
-			{orDash(string(i.Next)), "", false}, {orDash(number(i.Tick)), "", true},
-			{rtt, "", true}, {orDash(number(uint64(i.Incarnation))), "", true},
-			{orDash(number(uint64(i.PID))), "", true}, {orDash(i.Version), dim, false},
+			{strconv.Itoa(i.Index), dim, true},
+			{name, "", false},
+			{state, stateColor(i.State), false},
+			{i.Address, "", false},
+			{orDash(string(i.Next)), "", false},
+			{orDash(number(i.Tick)), "", true},
+			{rtt, "", true},
+			{orDash(number(uint64(i.Incarnation))), "", true},
+			{orDash(number(uint64(i.PID))), "", true},
+			{orDash(i.Version), dim, false},
 		})
 	}
 	return rows

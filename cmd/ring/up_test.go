@@ -43,11 +43,15 @@ func startUp(t *testing.T, nodes int, flags ...string) *localRing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &localRing{t: t, nodes: nodes, first: freePorts(t, nodes), ended: make(chan error, 1),
-		more: make(chan struct{}, 1)}
+	l := &localRing{
+		t: t, nodes: nodes, first: freePorts(t, nodes), ended: make(chan error, 1),
+		more: make(chan struct{}, 1),
+	}
 	l.cmd = exec.Command(binary)
-	l.cmd.Args = append([]string{"ring", "up", "--nodes", fmt.Sprint(nodes),
-		"--first-port", fmt.Sprint(l.first)}, flags...)
+	l.cmd.Args = append([]string{
+		"ring", "up", "--nodes", fmt.Sprint(nodes),
+		"--first-port", fmt.Sprint(l.first),
+	}, flags...)
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
