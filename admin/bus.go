@@ -160,8 +160,7 @@ func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Cont
 		writeJSON(w, http.StatusOK, body)
 	case errors.As(err, &conflict):
 		writeJSON(w, http.StatusConflict, map[string]any{
-			"v": 1, "error": err.Error(), "revision": conflict.Revision,
-		})
+			"v": 1, "error": err.Error(), "revision": conflict.Revision})
 	case errors.Is(err, ring.ErrNotFound):
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, ring.ErrRefused):

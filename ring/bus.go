@@ -186,8 +186,8 @@ type BusVoter struct {
 	ID       string `json:"id"`   // index and generation of its log
 	Role     string `json:"role"` // voter, learner, leaving
 	State    State  `json:"state"`
-	Revision uint64 `json:"revision"` // newest it has applied, as far as is known here
-	Lag      uint64 `json:"lag"`      // entries behind this instance
+	Revision uint64 `json:"revision"` // newest it has applied, as far as is known here; 0: not
+	Lag      uint64 `json:"lag"`      // entries behind this instance, where Revision is known
 }
 
 // LeaseState is a lease that somebody holds.
@@ -223,7 +223,7 @@ func (b *Bus) Status() BusStatus {
 		if i < len(rows) {
 			row.State = rows[i].State
 		}
-		if w.Applied < v.Applied {
+		if w.Applied > 0 && w.Applied < v.Applied {
 			row.Lag = v.Applied - w.Applied
 		}
 		s.Voters = append(s.Voters, row)

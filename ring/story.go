@@ -85,9 +85,9 @@ func (r *Ring) words(e Event, t node.Report) string {
 func (r *Ring) wordsOfBus(e Event, t node.Report, who string, mine bool) string {
 	switch t.Kind {
 	case core.Anchored:
-		return fmt.Sprintf("anchored: laps count from tick %d on, a quorum stamps them", t.Tick)
+		return fmt.Sprintf("anchored at tick %d: a quorum stamps the laps, they count", t.Tick)
 	case core.Unanchored:
-		return fmt.Sprintf("NOT ANCHORED: laps go by uncounted after tick %d, %s", t.Tick, t.Text)
+		return fmt.Sprintf("NOT ANCHORED: laps do not count after tick %d (%s)", t.Tick, t.Text)
 	case core.TicksSkipped:
 		return fmt.Sprintf("the %d numbers between tick %d and tick %d name no lap", t.Skipped,
 			t.Tick-t.Skipped-1, t.Tick)

@@ -221,7 +221,10 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 		{"LAG", bold, true},
 	}}
 	for _, v := range s.Voters {
-		name := string(v.Name)
+		name, lag := string(v.Name), "–"
+		if v.Revision > 0 {
+			lag = fmt.Sprint(v.Lag)
+		}
 		if v.Name == s.Leader {
 			name += " (leads)"
 		}
@@ -231,7 +234,7 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 			{v.Role, "", false},
 			{string(v.State), stateColor(v.State), false},
 			{orDash(number(v.Revision)), "", true},
-			{fmt.Sprint(v.Lag), "", true},
+			{lag, "", true},
 		})
 	}
 	if err := printTable(out, p, rows); err != nil || len(s.Leases) == 0 {

@@ -175,10 +175,8 @@ func TestSettingsRefused(t *testing.T) {
 	const sound = "name = \"a\"\nroster = [\"a\", \"b\"]\naddresses = \"h:{1+index}\"\n"
 	tests := []struct{ name, file, want string }{
 		{"unknown key", sound + "hodl = \"1s\"", "ring.toml:4:1: key hodl is unknown"},
-		{
-			"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
-			"ring.toml:6:3: key instance.addr is unknown",
-		},
+		{"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
+			"ring.toml:6:3: key instance.addr is unknown"},
 		{"unknown table", sound + "[tls]\ncert = \"x\"", "ring.toml:4:"},
 		{"wrong type", sound + "degree = \"six\"", "ring.toml:4:10: degree:"},
 		{"no TOML", sound + "hold = 1s", "ring.toml:4:"},
@@ -196,10 +194,8 @@ func TestSettingsRefused(t *testing.T) {
 		{"no addresses", "name = \"a\"\nroster = [\"a\", \"b\"]", "addresses are missing"},
 		{"open brace", "name = \"a\"\nroster = [\"a{1..\"]", "close the brace"},
 		{"duplicate", "name = \"a\"\nroster = [\"a\", \"b\", \"a\"]", "instances 0 and 2"},
-		{
-			"template", sound + "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"",
-			"instance table 1: addresses \"{zone}:1\": {zone} is unknown",
-		},
+		{"template", sound + "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"",
+			"instance table 1: addresses \"{zone}:1\": {zone} is unknown"},
 		{"half an address", sound + "[[instance]]\nname = \"c\"", "some have none"},
 		{"nameless", sound + "[[instance]]\naddress = \"h:9\"", "instance table 1: pattern \"\""},
 		{"too many", "name = \"a\"\nroster = [\"a/{1..16000}\", \"b/{1..16000}\"]", "16384"},
@@ -248,13 +244,8 @@ func TestAllFaultsAtOnce(t *testing.T) {
 
 func TestFlagsAreCheckedAtOnce(t *testing.T) {
 	for _, args := range [][]string{
-		{"--hold", "soon"},
-		{"--preset", "moon"},
-		{"--degree", "x"},
-		{"--max-speed=perhaps"},
-		{"--cpus", "-2"},
-		{"--log-level", "loud"},
-		{"--unknown"},
+		{"--hold", "soon"}, {"--preset", "moon"}, {"--degree", "x"}, {"--max-speed=perhaps"},
+		{"--cpus", "-2"}, {"--log-level", "loud"}, {"--unknown"},
 	} {
 		if _, err := loaded(t, args...); err == nil || !strings.Contains(err.Error(), args[0][:5]) {
 			t.Errorf("%v: %v, want it refused by name", args, err)

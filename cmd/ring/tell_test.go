@@ -20,10 +20,8 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 		self ring.Name
 		want []string
 	}{
-		{"a/0", []string{
-			"whole", "1 died", "2 left", "then two", "2 is back", "then three",
-			"1 is back", "then four",
-		}},
+		{"a/0", []string{"whole", "1 died", "2 left", "then two", "2 is back", "then three",
+			"1 is back", "then four"}},
 		{"a/3", []string{"0 is silent"}},
 	} {
 		t.Run(string(c.self), func(t *testing.T) {
