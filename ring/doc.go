@@ -35,7 +35,6 @@
 //     instance: the particle takes a detour, see View.BadLinks.
 //   - An instance that is cut off knows it, see View.CutOff, and calls what it
 //     cannot reach unreachable, not dead.
-//
 //   - A tick names one lap: its number is never used twice, goes back at no
 //     instance, and survives a restart of all, with [Config.Data]. Laps without a
 //     quorum go by uncounted, and [Tick].Anchored is false.
