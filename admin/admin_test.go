@@ -186,7 +186,7 @@ func TestFollowTicks(t *testing.T) {
 func TestLiveStream(t *testing.T) {
 	r := ringOfOne(t, nil)
 	lines := open(t, serve(t, r, Options{})+"/v1/live", "text/event-stream")
-	missing := []string{"event: status", "event: tick", "event: event"}
+	missing := []string{"event: status", "event: bus", "event: tick", "event: event"}
 	for len(missing) > 0 && lines.Scan() {
 		missing = slices.DeleteFunc(missing, func(s string) bool { return s == lines.Text() })
 	}

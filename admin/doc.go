@@ -8,6 +8,14 @@
 //	GET  /v1/ticks      the particle's passes here      ?follow=1&every=100ms
 //	GET  /v1/live       all of it as one event stream, for the page
 //	GET  /v1/roster     the enumeration and its hash
+//	GET  /v1/bus        who votes, who leads, revisions, leases
+//	GET  /v1/bus/keys   the keys that the fleet agrees on   ?prefix=P
+//	GET  /v1/bus/keys/K one of them                         ?local
+//	PUT  /v1/bus/keys/K      from this host only       ?if_revision=N
+//	DELETE /v1/bus/keys/K    from this host only       ?if_revision=N
+//	GET  /v1/bus/backup      from this host only
+//	POST /v1/bus/restore     from this host only
+//	POST /v1/bus/recover     from this host only       ?force=true
 //	POST /v1/leave      leave the ring; from this host only
 //	GET  /metrics       Prometheus and OpenMetrics
 //	GET  /livez /readyz /healthz       ?verbose
@@ -26,6 +34,11 @@
 // is disconnected after ten seconds, and at most [StreamsMax] streams run at a
 // time: neither can hold up the ring.
 //
+// What the fleet has to agree on first takes ?timeout=10s. It is answered 503
+// without a quorum, 409 where a condition does not hold, 404 where there is no such
+// key, 422 where it is refused, and 504 where it is not known what came of it.
+//
 // /livez asks nothing of peers: it fails only where this process is of no use
-// any more. /readyz is 200 while the instance is in the ring.
+// any more. /readyz is 200 while the instance is in the ring, whether or not there
+// is a quorum.
 package admin

@@ -97,7 +97,11 @@ func (a *api) ticks(w http.ResponseWriter, req *http.Request) {
 func (a *api) live(w http.ResponseWriter, req *http.Request) {
 	since, _ := resumed(req)
 	a.stream(w, req, func(offer func(item)) func() {
-		offer(item{name: "status", body: a.ring.Status()})
+		whole := func() {
+			offer(item{name: "status", body: a.ring.Status()})
+			offer(item{name: "bus", body: a.ring.Bus().Status()})
+		}
+		whole()
 		if last, ok := a.ring.LastTick(); ok {
 			offer(item{name: "tick", body: last})
 		}
@@ -107,15 +111,11 @@ func (a *api) live(w http.ResponseWriter, req *http.Request) {
 				offer(item{name: "tick", body: t})
 			}
 		})
-		stopViews := a.ring.OnView(func(ring.View) {
-			offer(item{name: "status", body: a.ring.Status()})
-		})
+		stopViews := a.ring.OnView(func(ring.View) { whole() })
 		stopEvents := a.ring.OnEvent(since, func(e ring.Event) {
 			offer(item{name: "event", id: eventID(e), body: e})
 		})
-		stopStatus := each(statusPace, func() {
-			offer(item{name: "status", body: a.ring.Status()})
-		})
+		stopStatus := each(statusPace, whole)
 		return func() {
 			stopTicks()
 			stopViews()

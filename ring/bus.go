@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -25,6 +26,14 @@ func (r *Ring) Bus() *Bus { return &Bus{r} }
 const (
 	KeyMax   = bus.KeyMax   // bytes of a key, or of a lease's name
 	ValueMax = bus.ValueMax // bytes of a value
+)
+
+// How far a new history leaps over the one before it, so that nothing that may
+// have been given there is given again.
+const (
+	LeapEpoch = consensus.LeapEpoch
+	LeapTick  = consensus.LeapTick
+	LeapFence = consensus.LeapFence
 )
 
 // Entry is a key of the bus, its value, and the revisions that made it and wrote
@@ -177,8 +186,8 @@ type BusVoter struct {
 	ID       string `json:"id"`   // index and generation of its log
 	Role     string `json:"role"` // voter, learner, leaving
 	State    State  `json:"state"`
-	Revision uint64 `json:"revision"` // newest it has applied, as far as is known here
-	Lag      uint64 `json:"lag"`      // entries behind this instance
+	Revision uint64 `json:"revision"` // newest it has applied, as far as is known here; 0: not
+	Lag      uint64 `json:"lag"`      // entries behind this instance, where Revision is known
 }
 
 // LeaseState is a lease that somebody holds.
@@ -214,14 +223,16 @@ func (b *Bus) Status() BusStatus {
 		if i < len(rows) {
 			row.State = rows[i].State
 		}
-		if w.Applied < v.Applied {
+		if w.Applied > 0 && w.Applied < v.Applied {
 			row.Lag = v.Applied - w.Applied
 		}
 		s.Voters = append(s.Voters, row)
 	}
 	for _, l := range v.Leases {
-		s.Leases = append(s.Leases, LeaseState{Name: l.Name, Holder: b.r.name(int(l.Holder)),
-			Fence: l.Fence, TTLMS: float64(l.TTL) / float64(time.Millisecond)})
+		s.Leases = append(s.Leases, LeaseState{
+			Name: l.Name, Holder: b.r.name(int(l.Holder)),
+			Fence: l.Fence, TTLMS: float64(l.TTL) / float64(time.Millisecond),
+		})
 	}
 	return s
 }

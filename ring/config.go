@@ -30,9 +30,10 @@ type Config struct {
 	Listen   string
 	Listener net.Listener
 
-	// Data is the directory for what must outlive the process: incarnation and
-	// epoch. It is made if missing, and belongs to this instance alone. If
-	// empty, nothing is kept and the instance learns both from its peers.
+	// Data is the directory for what must outlive the process: incarnation, epoch,
+	// and the log of the bus. It is made if missing, and belongs to this instance
+	// alone. If empty, nothing is kept and the instance learns all of it from its
+	// peers; what they agreed on is lost when most of them end at once.
 	Data string
 
 	Timing Timing // zero: LAN()

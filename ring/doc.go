@@ -6,8 +6,8 @@
 //	D ◄───────── C      C dies: B reaches past it to D; the ring is whole
 //
 // A roster lists the instances by name. Each process is one of them: a [Ring].
-// One particle goes round; each instance passes it on to the next one alive and
-// calls that a tick. Who dies is known to all within milliseconds, because many
+// One particle goes round; each instance passes it on to the next one alive. A lap
+// that a quorum of the voters has stamped is a tick. Who dies is known to all within milliseconds, because many
 // hold a hand of each, and the ring closes; who comes back is let in again.
 //
 //	r, err := ring.Join(ctx, ring.Config{
@@ -19,10 +19,11 @@
 //		return err
 //	}
 //	defer r.Close()
-//	r.OnTick(func(t ring.Tick) { fmt.Println("tick", t.Tick) })
+//	r.OnTick(func(t ring.Tick) { fmt.Println(t.Anchored, t.Tick) })
 //	r.OnView(func(v ring.View) { fmt.Println(v.Self, "holds the hand of", v.Next) })
 //	r.OnEvent(0, func(e ring.Event) { fmt.Println(e.Text) })
-//	<-r.Done()
+//	lease, err := r.Lease(ctx, "nightly report") // this instance alone, until Done
+//	entry, err := r.Bus().Get(ctx, "mode")       // what the fleet agrees on
 //
 // # What is promised
 //
@@ -34,12 +35,23 @@
 //     instance: the particle takes a detour, see View.BadLinks.
 //   - An instance that is cut off knows it, see View.CutOff, and calls what it
 //     cannot reach unreachable, not dead.
+//   - A tick names one lap: its number is never used twice, goes back at no
+//     instance, and survives a restart of all, with [Config.Data]. Laps without a
+//     quorum go by uncounted, and [Tick].Anchored is false.
+//   - At any moment at most one [Lease] of a name is valid in the fleet, while
+//     clocks differ in speed by less than a hundredth. Its Fence is higher than
+//     that of every lease before.
+//   - What [Bus] has acknowledged is kept by most voters, with [Config.Data] on
+//     disk, and seen by all in one order. Changes of who is alive get their number
+//     there: see [Event].Revision.
+//
+// Who is alive, and the particle, go on in every part of a divided fleet; what
+// has to be decided needs most of the voters, which are all instances up to seven,
+// and else seven of them. Without, it fails with [ErrNoQuorum] at once.
 //
 // # What is not, yet
 //
-// No quorum stands behind a tick: two parts of a divided fleet count each their
-// own, and Tick.Anchored is false. Links are plain TCP, so off loopback Join
-// wants to be told Config.Insecure.
+// Links are plain TCP, so off loopback Join wants to be told Config.Insecure.
 //
 // # Goroutines
 //

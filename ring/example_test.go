@@ -58,6 +58,21 @@ func until(r *ring.Ring, ok func(ring.View) bool) {
 	<-seen
 }
 
+// counting waits until a quorum stands behind what r does.
+func counting(r *ring.Ring) {
+	counts := make(chan struct{}, 1)
+	stop := r.OnTick(func(t ring.Tick) {
+		if t.Anchored {
+			select {
+			case counts <- struct{}{}:
+			default:
+			}
+		}
+	})
+	defer stop()
+	<-counts
+}
+
 // Three instances tick in step; one leaves, and the others close the ring.
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -80,13 +95,17 @@ func Example() {
 	// dc1/prod/0 holds the hand of dc3/prod/0
 }
 
-// Ticks grow, and are the same at all instances.
+// A tick is the number of one lap, the same at all instances, and never used
+// twice. Laps that no quorum stamps go by uncounted.
 func ExampleRing_OnTick() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	rings := joinAll(ctx)
 	ticks := make(chan ring.Tick, 1024)
 	rings[2].OnTick(func(t ring.Tick) {
+		if !t.Anchored {
+			return
+		}
 		select {
 		case ticks <- t:
 		default:
@@ -99,6 +118,65 @@ func ExampleRing_OnTick() {
 	}
 	// Output:
 	// dc3/prod/0 true
+}
+
+// One at a time in the whole fleet: the second has to wait, and its fence is
+// higher. What is done under a lease should carry the fence, so that the resource
+// can refuse one who does not know yet that he is late.
+func ExampleRing_Lease() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	for _, r := range rings {
+		defer r.Close()
+		counting(r)
+	}
+	first, err := rings[0].Lease(ctx, "nightly report")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("first:", first.Valid())
+
+	released := make(chan error, 1)
+	go func() { released <- first.Release(ctx) }()
+	second, err := rings[1].Lease(ctx, "nightly report")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("released:", <-released, "first:", first.Valid(), "second:", second.Valid())
+	fmt.Println("fence grows:", second.Fence() > first.Fence())
+	// Output:
+	// first: true
+	// released: <nil> first: false second: true
+	// fence grows: true
+}
+
+// What one instance has written, all see; and of two who decide on the same
+// state, one is told to read again.
+func ExampleRing_Bus() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	for _, r := range rings {
+		defer r.Close()
+		counting(r)
+	}
+	old, err := rings[0].Bus().Set(ctx, "mode", []byte("slow"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	e, err := rings[2].Bus().Get(ctx, "mode")
+	fmt.Println(string(e.Value), e.Revision == old, err)
+
+	_, err = rings[1].Bus().Swap(ctx, "mode", []byte("fast"), old)
+	fmt.Println("the first to swap:", err)
+	_, err = rings[2].Bus().Swap(ctx, "mode", []byte("off"), old)
+	var conflict *ring.ConflictError
+	fmt.Println("the second is told:", errors.As(err, &conflict), conflict.Revision > old)
+	// Output:
+	// slow true <nil>
+	// the first to swap: <nil>
+	// the second is told: true true
 }
 
 // A process that ends without a word is known dead, and by whom that was said.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -34,6 +35,9 @@ type collector struct {
 
 	laps, lapTime, rtt, instances, changes, badLinks, cutOff, joined *prometheus.Desc
 	epoch, tick, frames, bytes, missed, build                        *prometheus.Desc
+
+	anchored, skipped, revision, leads, term *prometheus.Desc
+	proposals, commitTime, syncTime, leases  *prometheus.Desc
 }
 
 func newCollector(r *Ring) *collector {
@@ -54,12 +58,24 @@ func newCollector(r *Ring) *collector {
 		badLinks:  desc("bad_links", "Links that do not carry while both ends live."),
 		cutOff:    desc("cut_off", "1 while this instance sees no quorum."),
 		joined:    desc("joined", "1 while this instance is in the ring."),
-		epoch:     desc("epoch", "Counter of the particle's epoch."),
-		tick:      desc("tick", "Newest tick at this stop."),
+		epoch:     desc("epoch", "Number of the particle's epoch."),
+		tick:      desc("tick", "Newest tick counted at this stop."),
 		frames:    desc("frames_total", "Frames on links.", "direction", "kind"),
 		bytes:     desc("bytes_total", "Bytes of frames on links.", "direction"),
 		missed:    desc("missed_total", "Ticks and events that callbacks were too slow for."),
 		build:     desc("build_info", "1, labelled with the build.", "version", "goversion"),
+
+		anchored: desc("anchored", "1 while laps count: a quorum stamps the particle."),
+		skipped:  desc("ticks_skipped_total", "Ticks that name no lap, as this stop saw it."),
+		revision: desc("bus_revision", "Newest entry of the bus applied here."),
+		leads:    desc("bus_leader", "1 while this instance leads the voters."),
+		term:     desc("bus_term", "Term of the voters, 0 where this instance does not vote."),
+		proposals: desc("bus_proposals_total",
+			"What this instance proposed to the bus, by what became of it.", "result"),
+		commitTime: desc("bus_commit_seconds",
+			"From a proposal at this instance to its being agreed on and applied here."),
+		syncTime: desc("bus_fsync_seconds", "Writes of the bus's log, each with its sync."),
+		leases:   desc("leases_held", "Leases that this instance holds, as it knows."),
 	}
 }
 
@@ -86,6 +102,8 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.laps, c.lapTime, c.rtt, c.instances, c.changes, c.badLinks, c.cutOff, c.joined,
 		c.epoch, c.tick, c.frames, c.bytes, c.missed, c.build,
+		c.anchored, c.skipped, c.revision, c.leads, c.term, c.proposals, c.commitTime, c.syncTime,
+		c.leases,
 	} {
 		out <- d
 	}
@@ -118,8 +136,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.badLinks, float64(len(s.View.BadLinks)))
 	gauge(c.cutOff, truth(s.View.CutOff))
 	gauge(c.joined, truth(s.View.Joined))
-	gauge(c.epoch, float64(s.Epoch.Counter))
-	gauge(c.tick, float64(s.Lap))
+	gauge(c.epoch, float64(s.Epoch.Number))
+	gauge(c.tick, float64(s.Bus.Tick))
+	gauge(c.anchored, truth(s.Bus.Anchored))
+	gauge(c.revision, float64(s.Bus.Applied))
+	gauge(c.leads, truth(s.Bus.Leading))
+	gauge(c.term, float64(s.Bus.Term))
+	gauge(c.leases, float64(c.ring.held(s.Bus)))
+	counter(c.skipped, k.Skipped)
+	for end, name := range node.ProposalEnds {
+		counter(c.proposals, k.Proposals[end], name)
+	}
+	out <- histogram(c.commitTime, k.Commits)
+	out <- histogram(c.syncTime, k.Syncs)
 	for i, direction := range []string{"in", "out"} {
 		counter(c.bytes, k.Traffic.Bytes[i], direction)
 		for kind, name := range kindNames {
@@ -137,6 +166,17 @@ func (r *Ring) census(s node.State) map[State]int {
 		count[stateOf(in, s.View.Quorum)]++
 	}
 	return count
+}
+
+// held counts the leases of this instance.
+func (r *Ring) held(b *core.BusView) int {
+	n := 0
+	for _, l := range b.Leases {
+		if int(l.Holder) == r.self {
+			n++
+		}
+	}
+	return n
 }
 
 func truth(b bool) float64 {

@@ -105,7 +105,8 @@ func (r *Ring) Status() Status {
 	return Status{
 		V: 1, Ring: r.cfg.Ring, RosterVersion: 1, RosterHash: hex.EncodeToString(hash[:]),
 		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure, BadLinks: v.BadLinks,
-		Epoch: r.epoch(s.Epoch), Lap: s.Lap, Tick: s.Bus.Tick, Anchored: s.Bus.Anchored,
+		Epoch: r.epoch(s.Epoch), Lap: s.Lap, Tick: s.Bus.Tick,
+		Anchored: s.Bus.Anchored, Unanchored: s.Bus.Why,
 		Leader: r.name(s.Bus.Leader), Revision: s.Bus.Applied, ViewRevision: s.Bus.ViewRev,
 		LapMS: LapMillis{P50: millis(s.P50), P99: millis(s.P99)},
 		Laps:  s.Passes, SlowestStop: r.name(s.Slow),

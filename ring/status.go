@@ -23,6 +23,7 @@ const (
 // Epoch names a particle; it grows whenever a lost one is replaced. Number is
 // that of the fleet's own, agreed on by a quorum. A Counter above 0 says that
 // this one was dropped where none could be reached: it spins, and counts nothing.
+// Its String is "7", or "7, detached 2 by dc1/prod/0".
 type Epoch struct {
 	Number  uint64 `json:"number"`
 	Counter uint64 `json:"counter"`
@@ -77,7 +78,8 @@ type Status struct {
 	RosterVersion uint64     `json:"roster_version"` // 1 until rosters change while running
 	RosterHash    string     `json:"roster_hash"`
 	Self          Name       `json:"self"`
-	Anchored      bool       `json:"anchored"` // a quorum stamps the laps: they count
+	Anchored      bool       `json:"anchored"`             // a quorum stamps the laps: they count
+	Unanchored    string     `json:"unanchored,omitempty"` // why not
 	CutOff        bool       `json:"cut_off"`
 	Insecure      bool       `json:"insecure"` // plain connections to other hosts are permitted
 	BadLinks      []BadLink  `json:"bad_links"`
@@ -117,10 +119,12 @@ type Event struct {
 	Instance    Name      `json:"instance"` // who tells it
 	Kind        string    `json:"kind"`
 	Subject     Name      `json:"subject,omitempty"`
+	Also        []Name    `json:"also,omitempty"` // further subjects of the same
 	By          []Name    `json:"by,omitempty"`
 	Incarnation uint32    `json:"incarnation,omitempty"`
 	Epoch       *Epoch    `json:"epoch,omitempty"`
 	Lap         uint64    `json:"lap,omitempty"`
+	Term        uint64    `json:"term,omitempty"` // of the leader
 	Proof       bool      `json:"proof,omitempty"`
 	Tick        uint64    `json:"tick,omitempty"`
 	Skipped     uint64    `json:"skipped,omitempty"`   // ticks that name no lap

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +21,14 @@ func (r *Ring) event(seq uint64, t node.Report) Event {
 		WaitMS: t.Wait.Milliseconds(),
 		Tick:   t.Tick, Skipped: t.Skipped, Revision: t.Revision,
 	}
-	if t.Kind == core.ViewNumbered {
+	switch t.Kind {
+	case core.ViewNumbered:
 		e.State, e.Confirmed = agreedState(t.State), r.name(t.Leader)
+	case core.Elected:
+		e.Term, e.Lap = t.Lap, 0
+	}
+	for _, i := range t.Also {
+		e.Also = append(e.Also, r.name(i))
 	}
 	for _, i := range t.By {
 		e.By = append(e.By, r.name(i))
@@ -78,23 +85,23 @@ func (r *Ring) words(e Event, t node.Report) string {
 func (r *Ring) wordsOfBus(e Event, t node.Report, who string, mine bool) string {
 	switch t.Kind {
 	case core.Anchored:
-		return "laps count again: a quorum stamps the particle"
+		return fmt.Sprintf("anchored at tick %d: a quorum stamps the laps, they count", t.Tick)
 	case core.Unanchored:
-		return fmt.Sprintf("laps no longer count, after tick %d: %s", t.Tick, t.Text)
+		return fmt.Sprintf("NOT ANCHORED: laps do not count after tick %d (%s)", t.Tick, t.Text)
 	case core.TicksSkipped:
-		return fmt.Sprintf("tick %d follows tick %d: the numbers between name no lap", t.Tick,
-			t.Tick-t.Skipped-1)
+		return fmt.Sprintf("the %d numbers between tick %d and tick %d name no lap", t.Skipped,
+			t.Tick-t.Skipped-1, t.Tick)
 	case core.Elected:
 		if mine {
-			return "I lead those who vote"
+			return fmt.Sprintf("I lead the voters, in term %d", e.Term)
 		}
-		return who + " leads those who vote"
+		return fmt.Sprintf("%s leads the voters, in term %d", who, e.Term)
 	case core.ViewNumbered:
 		return r.wordsOfView(e, who)
 	case core.Voting:
-		return "my vote: " + t.Text
+		return t.Text
 	case core.HistoryBegun:
-		return "I have begun " + t.Text + ": there was none"
+		return "the bus begins here, as " + t.Text
 	case core.HistoryChanged:
 		return fmt.Sprintf("I follow %s; what I had, up to revision %d, is given up", t.Text, t.Revision)
 	case core.HistoryConflict:
@@ -105,14 +112,24 @@ func (r *Ring) wordsOfBus(e Event, t node.Report, who string, mine bool) string 
 
 // wordsOfView tells a change of the view that has its number.
 func (r *Ring) wordsOfView(e Event, who string) string {
-	s := fmt.Sprintf("revision %d: %s is %s, as incarnation %d", e.Revision, who, e.State, e.Incarnation)
+	s := fmt.Sprintf("view revision %d: %s is %s", e.Revision, who, e.State)
+	switch {
+	case len(e.Also) > 0:
+		s = fmt.Sprintf("view revision %d: %s are %s", e.Revision,
+			r.people(append([]Name{e.Subject}, e.Also...)), e.State)
+	case e.State == Alive && e.Incarnation > 1:
+		s += fmt.Sprintf(" again, as incarnation %d", e.Incarnation)
+	}
 	if len(e.By) > 0 {
 		s += "; accused by " + r.people(e.By)
 	}
-	if e.Confirmed != "" {
-		s += "; confirmed by " + r.people([]Name{e.Confirmed}) + " and a quorum"
+	switch e.Confirmed {
+	case "":
+		return s
+	case r.cfg.Name:
+		return s + "; confirmed by me, who leads, and a quorum"
 	}
-	return s
+	return fmt.Sprintf("%s; confirmed by %s, who leads, and a quorum", s, e.Confirmed)
 }
 
 // agreedState translates a state of the agreed view.
@@ -153,7 +170,7 @@ func (r *Ring) wordsOfOthers(e Event, t node.Report, who string, mine bool) stri
 		if mine {
 			by = "I have"
 		}
-		return fmt.Sprintf("%s dropped a new particle: epoch %s, lap %d", by, e.Epoch, e.Lap)
+		return fmt.Sprintf("%s dropped a new particle: epoch %s, from lap %d", by, e.Epoch, e.Lap)
 	case core.Resent:
 		return strings.TrimSuffix(fmt.Sprintf("the particle of lap %d was sent again, to %s: %s",
 			e.Lap, who, t.Text), ": ")
@@ -228,15 +245,12 @@ func (r *Ring) address(i int) string {
 	return r.roster.Addr(i)
 }
 
-// String is the epoch as people say it: 7 by dc1/prod/0.
-func (e *Epoch) String() string {
-	if e == nil || *e == (Epoch{}) {
-		return "none"
-	}
+// String is the epoch as people say it.
+func (e Epoch) String() string {
 	if e.Counter > 0 {
 		return fmt.Sprintf("%d, detached %d by %s", e.Number, e.Counter, e.Dropper)
 	}
-	return fmt.Sprintf("%d by %s", e.Number, e.Dropper)
+	return strconv.FormatUint(e.Number, 10)
 }
 
 // log writes one report, and opens Joined's door. It has a goroutine of its
@@ -249,7 +263,7 @@ func (r *Ring) log(seq uint64, t node.Report) {
 			close(r.joined)
 		}
 	}
-	level := levelOf(t.Kind)
+	level := r.levelOf(t.Report)
 	if !r.cfg.Logger.Enabled(context.Background(), level) {
 		return
 	}
@@ -265,15 +279,19 @@ func (r *Ring) log(seq uint64, t node.Report) {
 	r.cfg.Logger.LogAttrs(context.Background(), level, e.Text, attrs...)
 }
 
-// levelOf says what is worth telling a colleague.
-func levelOf(k core.ReportKind) slog.Level {
-	switch k {
+// levelOf says what is worth telling a colleague: of what all see alike, only
+// here and not everywhere.
+func (r *Ring) levelOf(t core.Report) slog.Level {
+	switch t.Kind {
 	case core.Refusing, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved,
 		core.Unanchored, core.HistoryChanged, core.HistoryConflict:
 		return slog.LevelWarn
-	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent,
-		core.ViewNumbered:
+	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent:
 		return slog.LevelDebug
+	case core.ViewNumbered:
+		if t.Leader != r.self {
+			return slog.LevelDebug
+		}
 	}
 	return slog.LevelInfo
 }

@@ -7,6 +7,7 @@ const MIDDLE = 320, RADIUS = 244, LABELS_MAX = 40, EVENTS_MAX = 60;
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 let status = null;   // the newest status object
+let bus = null;      // the newest status of what the fleet agrees on
 let tick = null;     // the newest pass of the particle here, with .seen added
 let hops = [];       // paths between live instances in ring order, from this one
 let shape = "";      // what the drawing depends on; drawn again when it changes
@@ -18,6 +19,7 @@ const source = new EventSource("/v1/live");
 source.addEventListener("open", () => pulse("on", "live"));
 source.addEventListener("error", () => pulse("off", "this instance does not answer; trying again"));
 source.addEventListener("status", (e) => { status = JSON.parse(e.data); drawStatus(); });
+source.addEventListener("bus", (e) => { bus = JSON.parse(e.data); if (status) drawVotes(); });
 source.addEventListener("tick", (e) => hearTick(JSON.parse(e.data)));
 source.addEventListener("event", (e) => addEvent(JSON.parse(e.data)));
 
@@ -31,7 +33,9 @@ function hearTick(t) {
   t.seen = performance.now();
   t.took = t.took_ns / 1e6 || (tick ? tick.took : 0);
   tick = t;
-  text("tick", t.tick.toLocaleString("en").replaceAll(",", "\u2009"));
+  text("tick", t.anchored ? t.tick.toLocaleString("en").replaceAll(",", "\u2009") : "–");
+  text("tickword", t.anchored ? "tick" : `lap ${t.lap} goes by uncounted`);
+  $("picture").classList.toggle("uncounted", !t.anchored);
   text("pace", paceText(t.took));
 }
 
@@ -50,22 +54,56 @@ function drawStatus() {
   text("ring", status.ring);
   text("self", status.self);
   text("alive", `${living} of ${all.length}`);
-  text("epoch", String(status.epoch.counter));
+  text("epoch", status.epoch.counter
+    ? `${status.epoch.number}, detached ${status.epoch.counter}` : String(status.epoch.number));
   $("epoch").title = status.epoch.dropper ? `dropped by ${status.epoch.dropper}` : "";
+  text("leader", status.leader || "nobody");
+  text("revision", String(status.revision));
+  text("viewrevision", String(status.view_revision));
+  drawAnchor();
   text("p50", millis(status.lap_ms.p50));
   text("p99", millis(status.lap_ms.p99));
   text("slowest", status.slowest_stop || "–");
-  text("tickword", status.anchored ? "tick" : "tick, detached");
   drawNotices();
   drawBadLinks();
   drawRows(all);
   const now = JSON.stringify([status.self, status.detour, status.next, status.bad_links,
     all.map((i) => [i.name, i.state])]);
   if (now !== shape) { shape = now; drawPicture(all); }
+  if (bus) drawVotes();
+}
+
+// drawAnchor says whether laps count.
+function drawAnchor() {
+  const badge = $("anchor");
+  badge.hidden = false;
+  badge.className = "badge " + (status.anchored ? "yes" : "no");
+  text("anchor", status.anchored ? "anchored" : "NOT ANCHORED");
+  badge.title = status.anchored ? "A quorum stamps the laps: they count as ticks." : "";
+}
+
+// drawVotes marks who votes and who leads, in the list and in the picture.
+function drawVotes() {
+  const votes = new Map(bus.voters.map((v) =>
+    [v.name, v.name === bus.leader ? "leads" : v.role === "voter" ? "votes" : v.role]));
+  for (const i of status.instances || []) {
+    const vote = votes.get(i.name) || "", row = rows.get(i.name);
+    if (row) {
+      fill(row.vote, vote || "–");
+      row.vote.className = vote === "leads" ? "leads" : vote ? "" : "none";
+    }
+    nodes.get(i.name)?.classList.toggle("votes", vote !== "");
+    nodes.get(i.name)?.classList.toggle("leads", vote === "leads");
+  }
 }
 
 function drawNotices() {
   const notices = [];
+  if (!status.anchored) {
+    notices.push(["bad", "Not anchored: laps do not count" +
+      (status.unanchored ? ` (${status.unanchored})` : "") +
+      (status.tick ? `. The last tick was ${status.tick}.` : ".")]);
+  }
   if (status.cut_off) {
     notices.push(["bad", "This instance is cut off: it sees no quorum. What it cannot reach " +
       "is shown as unreachable, not as dead."]);
@@ -123,6 +161,7 @@ function makeRow(i) {
   cell("index", "num", document.createTextNode(String(i.index)));
   cell("name", "", document.createTextNode(i.name));
   cell("state", "", document.createElement("span"));
+  cell("vote", "");
   const link = element("a", "", i.address);
   link.href = `${location.protocol}//${i.address}/`;
   cell("address", "", link);
@@ -251,10 +290,12 @@ else requestAnimationFrame(drawParticle);
 // ---- events
 
 const tone = {
-  died: "grave", cut_off: "grave", refused: "grave",
+  died: "grave", cut_off: "grave", refused: "grave", unanchored: "grave",
+  history_conflict: "grave", anchored: "good",
   joined: "good", returned: "good", whole: "good", good_link: "good", detour_off: "good",
   suspected: "odd", accused: "odd", bad_link: "odd", detour_on: "odd", damped: "odd",
   starved: "odd", link_lost: "odd", dropped: "odd",
+  ticks_skipped: "odd", history_changed: "odd",
 };
 
 function addEvent(e) {

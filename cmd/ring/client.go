@@ -42,7 +42,10 @@ func addAddrFlag(cmd *cobra.Command) *string {
 }
 
 // newClient takes host:port, :port or a URL.
-func newClient(addr string) (*client, error) {
+func newClient(addr string) (*client, error) { return newPatientClient(addr, answerTime) }
+
+// newPatientClient waits up to patience for an answer to begin.
+func newPatientClient(addr string, patience time.Duration) (*client, error) {
 	text := addr
 	if !strings.Contains(text, "://") {
 		if strings.HasPrefix(text, ":") {
@@ -61,7 +64,7 @@ func newClient(addr string) (*client, error) {
 	// proxy: an admin address is never behind the one for the web.
 	transport := &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: answerTime}).DialContext,
-		ResponseHeaderTimeout: answerTime,
+		ResponseHeaderTimeout: patience,
 		DisableCompression:    true,
 	}
 	return &client{base: u.Scheme + "://" + u.Host, http: &http.Client{Transport: transport}}, nil
@@ -118,9 +121,16 @@ func (c *client) follow(ctx context.Context, path string, each func(json.RawMess
 	}
 }
 
-// open sends a request and turns every answer but 2xx into an error.
+// open sends a request without a body.
 func (c *client) open(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
+	return c.send(ctx, method, path, nil)
+}
+
+// send sends a request and turns every answer but 2xx into an error.
+func (c *client) send(ctx context.Context, method, path string, body io.Reader) (
+	io.ReadCloser, error,
+) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, usageError("--addr: %v", err)
 	}
@@ -140,13 +150,22 @@ func (c *client) open(ctx context.Context, method, path string) (io.ReadCloser, 
 		return nil, exitf(exitUnreachable, "%s is not the admin address of an instance (it answers %s)",
 			c.base, resp.Status)
 	}
-	switch resp.StatusCode {
-	case http.StatusForbidden, http.StatusUnauthorized:
-		return nil, exitf(exitRefused, "%s", said.Error)
-	case http.StatusNotFound:
-		return nil, exitf(exitFalse, "%s", said.Error)
+	// The library's errors begin with the name of this command.
+	return nil, exitf(codeOf(resp.StatusCode), "%s", strings.TrimPrefix(said.Error, "ring: "))
+}
+
+// codeOf is the exit code that goes with an answer.
+func codeOf(status int) int {
+	switch status {
+	case http.StatusForbidden, http.StatusUnauthorized, http.StatusUnprocessableEntity,
+		http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable:
+		return exitRefused
+	case http.StatusNotFound, http.StatusConflict:
+		return exitFalse
+	case http.StatusGatewayTimeout:
+		return exitTimeout
 	}
-	return nil, exitf(exitFailed, "%s", said.Error)
+	return exitFailed
 }
 
 // unreachable says in one line why nobody answers there, and what to do.

@@ -18,15 +18,17 @@ func newEventsCommand() *cobra.Command {
 	var since string
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Tell who saw whom die or come back, who said so, epochs, detours",
+		Short: "Tell who saw whom die or come back, who said so, who leads, epochs, detours",
 		Long: `Events prints the story that one instance can tell: the newest 4096 things that
-happened to it or that it heard of. With -f it goes on with each new one.
+happened to it or that it heard of. With -f it goes on with each new one. A change
+of who is alive that the fleet has agreed on has a revision, the same everywhere:
+view_numbered says who accused, and which leader's view came to the same.
 
 --since takes the number of an event (those after it are told), a duration back
 from now, or a time such as 2026-11-23T12:00:00Z.`,
 		Example: `  ring events
   ring events -f --since 10m
-  ring events --json | jq 'select(.kind == "died")'`,
+  ring events --json | jq 'select(.kind == "view_numbered")'`,
 		Args: cobra.NoArgs,
 	}
 	addr := addAddrFlag(cmd)
@@ -105,11 +107,12 @@ func printEvent(out io.Writer, line json.RawMessage, from time.Time, asJSON bool
 // what is odd. The kinds are those that package ring documents at Event.
 func kindColor(kind string) string {
 	switch kind {
-	case "died", "cut_off", "refused":
+	case "died", "cut_off", "refused", "unanchored", "history_conflict":
 		return red
-	case "joined", "returned", "whole", "good_link", "detour_off":
+	case "joined", "returned", "whole", "good_link", "detour_off", "anchored":
 		return green
-	case "suspected", "accused", "bad_link", "detour_on", "damped", "starved", "link_lost", "dropped":
+	case "suspected", "accused", "bad_link", "detour_on", "damped", "starved", "link_lost", "dropped",
+		"ticks_skipped", "history_changed":
 		return yellow
 	}
 	return ""

@@ -94,7 +94,8 @@ out.`,
 		}
 	}
 	add("run", newUpCommand(), newNodeCommand())
-	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newLeaveCommand())
+	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBusCommand(),
+		newLeaveCommand())
 	add("offline", newRosterCommand(), newSimCommand(), newVersionCommand())
 	root.SetHelpCommandGroupID("offline")
 	root.SetCompletionCommandGroupID("offline")

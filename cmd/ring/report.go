@@ -54,11 +54,7 @@ func stateLine(ctx context.Context, c *client) (string, bool) {
 	if c.get(ctx, "/v1/status", &status) != nil || c.get(ctx, "/v1/ticks", &last) != nil {
 		return "no instance answers", false
 	}
-	parts := []string{
-		fmt.Sprintf("%d of %d alive", alive(status), len(status.Instances)),
-		fmt.Sprintf("epoch %d", status.Epoch.Counter),
-		fmt.Sprintf("tick %d", status.Tick),
-	}
+	parts := []string{aliveText(status), anchorText(status), "epoch " + status.Epoch.String()}
 	if last.Tick != nil && last.Tick.Took > 0 {
 		parts = append(parts, "lap "+lapText(last.Tick.Took))
 	}

@@ -8,8 +8,12 @@ import (
 	"sync"
 )
 
-// tickWord begins the lines in which a child tells a tick. See teller.
-const tickWord = "tick "
+// What a child's line begins with that tells a tick, or a lap that is none. See
+// tellTick; no line of the story begins so.
+const (
+	tickWord = "tick: "
+	lapWord  = "lap: "
+)
 
 // screenLines is how many lines wait for the terminal. A line that finds the
 // queue full is not shown; how many were not, is.
@@ -94,10 +98,12 @@ func (s *screen) state(text string, ok bool) {
 
 // line shows what a child said: name, port, and the tick alone or the words.
 func (s *screen) line(c child, text string, complaint bool) {
-	if tick, ok := strings.CutPrefix(text, tickWord); ok && !complaint {
-		tick = fmt.Sprintf("%-*s %5d %s", s.width, c.name, c.port, tick)
-		s.put(s.paint.in(dim, tick)+"\n", true)
-		return
+	for _, w := range []struct{ word, color string }{{tickWord, dim}, {lapWord, purple}} {
+		if tick, ok := strings.CutPrefix(text, w.word); ok && !complaint {
+			tick = fmt.Sprintf("%-*s %5d %s", s.width, c.name, c.port, tick)
+			s.put(s.paint.in(w.color, tick)+"\n", true)
+			return
+		}
 	}
 	name := s.paint.in(bold, fmt.Sprintf("%-*s", s.width, c.name))
 	if complaint {

@@ -43,9 +43,22 @@ type starter struct {
 }
 
 // runUp returns nil when the ring was ended by a signal.
-func runUp(ctx context.Context, out io.Writer, o upOptions) error {
+func runUp(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	if err := checkPorts(o.firstPort, o.nodes); err != nil {
 		return err
+	}
+	if o.data == "" {
+		// Most of a ring may be killed at once, and what it agreed on must not be
+		// lost with it. Nobody relies on what power takes away, so it is no matter
+		// whether this is a disk.
+		if o.data, err = os.MkdirTemp("", "ring-up-"); err != nil {
+			return fmt.Errorf("make a directory for the instances' data: %w", err)
+		}
+		defer func() {
+			if rerr := os.RemoveAll(o.data); rerr != nil {
+				err = errors.Join(err, fmt.Errorf("remove the instances' data: %w", rerr))
+			}
+		}()
 	}
 	children, err := o.children()
 	if err != nil {

@@ -26,9 +26,10 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show who is alive, the tick and the lap time, as one instance knows it",
-		Long: `Status asks one instance what it knows of the ring: every instance with its
-state, the epoch and the tick of the particle, lap times without the declared
-rests, and links that are bad while both of their ends live.
+		Long: `Status asks one instance what it knows of the ring. It says first whether the
+fleet is anchored: whether a quorum of the voters stamps the laps of the particle,
+so that they count as ticks. Then every instance with its state, the epoch, lap
+times without the declared rests, and links that are bad while both ends live.
 
 With --quiet it prints nothing: exit code 0 means that all are alive and this
 instance is in the ring, 3 that it is otherwise, 4 that it cannot be reached.`,
@@ -107,18 +108,38 @@ func alive(s ring.Status) int {
 	return n
 }
 
+func aliveText(s ring.Status) string {
+	return fmt.Sprintf("%d of %d alive", alive(s), len(s.Instances))
+}
+
+// anchorText says whether laps count, and if not why.
+func anchorText(s ring.Status) string {
+	if s.Anchored {
+		return fmt.Sprintf("anchored, tick %d, led by %s", s.Tick, orDash(string(s.Leader)))
+	}
+	text := "NOT ANCHORED: laps do not count"
+	if s.Unanchored != "" {
+		text += " (" + s.Unanchored + ")"
+	}
+	if s.Tick > 0 {
+		text += fmt.Sprintf("; the last tick was %d", s.Tick)
+	}
+	return text
+}
+
 func printStatus(out io.Writer, s ring.Status) error {
 	p := paintFor(out)
-	count, color := fmt.Sprintf("%d of %d alive", alive(s), len(s.Instances)), green
+	count := p.in(green, aliveText(s))
 	if alive(s) < len(s.Instances) {
-		color = yellow
+		count = p.in(yellow, aliveText(s))
 	}
-	tick := fmt.Sprintf("tick %d", s.Tick)
+	color := green
 	if !s.Anchored {
-		tick += " (detached)"
+		color = red
 	}
-	fmt.Fprintf(out, "%s · %s · epoch %d · %s\n", p.in(bold, s.Ring), p.in(color, count),
-		s.Epoch.Counter, tick)
+	fmt.Fprintln(out, p.in(color, anchorText(s)))
+	fmt.Fprintf(out, "%s · %s · epoch %s · view revision %d\n", p.in(bold, s.Ring), count, s.Epoch,
+		s.ViewRevision)
 	fmt.Fprintf(out, "as %s knows it; it holds the hand of %s", s.Self, orDash(string(s.Next)))
 	if s.Detour != "" {
 		fmt.Fprintf(out, " by way of %s", s.Detour)
@@ -160,11 +181,16 @@ func statusRows(s ring.Status) [][]cell {
 			rtt = millis(*i.RTTMillis)
 		}
 		rows = append(rows, []cell{
-			{strconv.Itoa(i.Index), dim, true}, {name, "", false},
-			{state, stateColor(i.State), false}, {i.Address, "", false},
-			{orDash(string(i.Next)), "", false}, {orDash(number(i.Tick)), "", true},
-			{rtt, "", true}, {orDash(number(uint64(i.Incarnation))), "", true},
-			{orDash(number(uint64(i.PID))), "", true}, {orDash(i.Version), dim, false},
+			{strconv.Itoa(i.Index), dim, true},
+			{name, "", false},
+			{state, stateColor(i.State), false},
+			{i.Address, "", false},
+			{orDash(string(i.Next)), "", false},
+			{orDash(number(i.Tick)), "", true},
+			{rtt, "", true},
+			{orDash(number(uint64(i.Incarnation))), "", true},
+			{orDash(number(uint64(i.PID))), "", true},
+			{orDash(i.Version), dim, false},
 		})
 	}
 	return rows

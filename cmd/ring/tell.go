@@ -92,6 +92,10 @@ func (t *teller) worth(e ring.Event) bool {
 		return true
 	case "dropped":
 		return e.Subject == t.self
+	case "elected":
+		return e.Subject == t.self
+	case "anchored", "unanchored", "ticks_skipped":
+		return t.first()
 	case "view_changed":
 		return t.sumsUp()
 	}
@@ -105,6 +109,10 @@ func (t *teller) worth(e ring.Event) bool {
 		return t.besideMe(e.Subject)
 	case "accused", "cleared":
 		return t.besideMe(e.Subject) && slices.Contains(e.By, t.self)
+	case "history_changed", "history_conflict":
+		return true
+	case "view_numbered":
+		return e.Confirmed == t.self
 	case "bad_link", "good_link":
 		return slices.Contains(e.By, t.self)
 	case "died", "unreachable", "left", "returned", "damped":
@@ -126,6 +134,17 @@ func (t *teller) sumsUp() bool {
 		return t.index[t.self] == 0
 	}
 	return tell
+}
+
+// first says whether this instance tells what all see alike: nobody who is there
+// stands before it in the roster.
+func (t *teller) first() bool {
+	for other, there := range t.there {
+		if there && t.index[other] < t.index[t.self] {
+			return false
+		}
+	}
+	return true
 }
 
 // besideMe says whether somebody is, or was until now, the one whose hand this
@@ -153,8 +172,17 @@ func tellTicks(out io.Writer, r *ring.Ring, fast bool) (stop func()) {
 			return
 		}
 		last = t.At
-		fmt.Fprintf(out, "%s%d\n", tickWord, t.Tick)
+		tellTick(out, t)
 	})
+}
+
+// tellTick tells one pass: its number, or that it has none.
+func tellTick(out io.Writer, t ring.Tick) {
+	if t.Anchored {
+		fmt.Fprintf(out, "%s%d\n", tickWord, t.Tick)
+		return
+	}
+	fmt.Fprintf(out, "%s- lap %d goes by uncounted\n", lapWord, t.Lap)
 }
 
 func lookForTicks(out io.Writer, r *ring.Ring) (stop func()) {
@@ -171,7 +199,7 @@ func lookForTicks(out io.Writer, r *ring.Ring) (stop func()) {
 			}
 			if t, ok := r.LastTick(); ok && t.At != last.At {
 				last = t
-				fmt.Fprintf(out, "%s%d\n", tickWord, t.Tick)
+				tellTick(out, t)
 			}
 		}
 	}()

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +17,13 @@ func newTickCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tick",
 		Short: "Print the tick, or every pass of the particle at one instance",
-		Long: `Tick prints the number of the newest tick that one instance knows, and nothing
-else; exit code 3 means that there was none yet. With -f it prints a line for
-each pass of the particle: tick, epoch, and the time since the pass before.`,
+		Long: `Tick prints the number of the newest tick that one instance has counted, and
+nothing else; exit code 3 means that there was none yet. A tick names one lap: no
+number is ever used twice, and none goes back.
+
+With -f it prints a line for each pass of the particle: its tick, epoch and lap,
+the time since the pass before, and how long after the lap began it was here. A
+lap that no quorum stamps has no number: its line begins with - and says so.`,
 		Example: `  ring tick
   ring tick -f
   ring tick -f --every 1s --json`,
@@ -62,6 +68,9 @@ func newestTick(cmd *cobra.Command, c *client, asJSON bool) error {
 	if err := json.Unmarshal(answer.Tick, &tick); err != nil {
 		return exitf(exitFailed, "read tick: %w", err)
 	}
+	if tick.Tick == 0 {
+		return exitf(exitFalse, "no lap has been counted there yet: no quorum has stamped one")
+	}
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), tick.Tick)
 	return err
 }
@@ -75,13 +84,25 @@ func printTick(cmd *cobra.Command, line json.RawMessage, asJSON bool) error {
 	if err := json.Unmarshal(line, &tick); err != nil {
 		return exitf(exitFailed, "read tick: %w", err)
 	}
-	text := fmt.Sprintf("%-8d epoch %d", tick.Tick, tick.Epoch.Counter)
-	if tick.Took > 0 {
-		text += "  lap " + lapText(tick.Took)
-	}
-	if !tick.Anchored {
-		text += "  detached"
-	}
-	_, err := fmt.Fprintln(out, text)
+	_, err := fmt.Fprintln(out, tickLine(tick))
 	return err
+}
+
+// tickLine shows one pass. That of a lap which does not count has no number.
+func tickLine(t ring.Tick) string {
+	number := "-"
+	if t.Anchored {
+		number = strconv.FormatUint(t.Tick, 10)
+	}
+	text := fmt.Sprintf("%-8s epoch %s  lap %d", number, t.Epoch, t.Lap)
+	if t.Took > 0 {
+		text += " in " + lapText(t.Took)
+	}
+	if !t.Anchored {
+		return text + "  uncounted"
+	}
+	if t.Skew > 0 {
+		text += "  skew " + millis(float64(t.Skew)/float64(time.Millisecond))
+	}
+	return text
 }

@@ -37,11 +37,15 @@ state of the ring. The ring's page is at the first address.
 Kill any of them (kill -9): its neighbour notices, the ring closes around it, it
 is started again, and the ring opens for it. What you read is what the
 instances found out; this starter does not tell them, or you, what it knows as
-their parent. Ctrl-C ends all; a second Ctrl-C ends them at once.`,
+their parent. Ctrl-C ends all; a second Ctrl-C ends them at once.
+
+While fewer than most of those who vote live, laps go by uncounted, and the lines
+say so. What an instance must remember it finds again when it is started again;
+without --data it is all removed in the end.`,
 		Example: `  ring up
   ring up --nodes 5 --first-port 4000 --hold 500ms
   ring up --max-speed
-  ring up --data ./data        # a restart of everything keeps its epochs`,
+  ring up --data ./data        # a restart of everything goes on with its ticks`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -58,7 +62,7 @@ their parent. Ctrl-C ends all; a second Ctrl-C ends them at once.`,
 	f.BoolVar(&o.maxSpeed, "max-speed", false, "no rest at all: as fast as the processes can")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only the story: no ticks, no state")
 	f.StringVar(&o.data, "data", "",
-		"keep each instance's data in a subdirectory of this one (default: memory only)")
+		"keep each instance's data in a subdirectory of this one (default: one that goes in the end)")
 	cmd.MarkFlagsMutuallyExclusive("hold", "max-speed")
 	return cmd
 }
@@ -97,7 +101,8 @@ type child struct {
 	args []string
 }
 
-// children lists what to start. Everything is said by flags, so that
+// children lists what to start, each with its data directory under o.data.
+// Everything is said by flags, so that
 // `ps` shows how to start one by hand.
 func (o upOptions) children() ([]child, error) {
 	all := make([]child, o.nodes)
@@ -115,13 +120,11 @@ func (o upOptions) children() ([]child, error) {
 		} else {
 			c.args = append(c.args, "--hold", o.hold.String())
 		}
-		if o.data != "" {
-			dir := filepath.Join(o.data, strings.ReplaceAll(c.name, "/", "-"))
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return nil, fmt.Errorf("make the instances' data directories: %w", err)
-			}
-			c.args = append(c.args, "--data", dir)
+		dir := filepath.Join(o.data, strings.ReplaceAll(c.name, "/", "-"))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the instances' data directories: %w", err)
 		}
+		c.args = append(c.args, "--data", dir)
 		all[i] = c
 	}
 	return all, nil

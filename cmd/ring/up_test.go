@@ -26,6 +26,7 @@ type localRing struct {
 	cmd   *exec.Cmd
 	first int
 	nodes int
+	temp  string // for what it keeps while it runs
 	ended chan error
 
 	mu    sync.Mutex
@@ -43,7 +44,7 @@ func startUp(t *testing.T, nodes int, flags ...string) *localRing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &localRing{t: t, nodes: nodes, first: freePorts(t, nodes), ended: make(chan error, 1),
+	l := &localRing{t: t, nodes: nodes, first: freePorts(t, nodes), temp: t.TempDir(), ended: make(chan error, 1),
 		more: make(chan struct{}, 1)}
 	l.cmd = exec.Command(binary)
 	l.cmd.Args = append([]string{"ring", "up", "--nodes", fmt.Sprint(nodes),
@@ -53,6 +54,7 @@ func startUp(t *testing.T, nodes int, flags ...string) *localRing {
 		t.Fatal(err)
 	}
 	l.cmd.Stderr = l.cmd.Stdout
+	l.cmd.Env = append(os.Environ(), "TMPDIR="+l.temp)
 	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -183,6 +183,9 @@ func reportText(r *core.Report) string {
 	if r.Subject >= 0 {
 		fmt.Fprintf(&b, " s%d", r.Subject)
 	}
+	for _, i := range r.Also {
+		fmt.Fprintf(&b, " s%d", i)
+	}
 	if len(r.By) > 0 {
 		b.WriteString(" by")
 		for _, i := range r.By {

@@ -173,7 +173,7 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 		return
 	}
 	if c.rn != nil && s.Applied > c.state.Applied() && s.Yours != c.ident.ID.Generation() {
-		c.stopVoting("the others took its vote away while it was gone")
+		c.stopVoting("the others took my vote away while I was gone")
 	}
 	if c.rn == nil && s.Leader > 0 && (s.Log > 0 || c.lead < 0) &&
 		c.cfg.Fleet.Alive(int(s.Leader)-1) {

@@ -36,7 +36,7 @@ func (c *Core) applyConf(e *raftpb.Entry) {
 	c.leader.changing = false
 	c.leader.look = true
 	if c.rn != nil && !c.listed(c.ident.ID) {
-		c.stopVoting("the others go on without this instance's vote")
+		c.stopVoting("the others go on without my vote")
 	}
 }
 
@@ -72,9 +72,9 @@ func (c *Core) setConf(cs *raftpb.ConfState) {
 		return
 	}
 	if votes := c.votes(c.ident.ID); votes != voted {
-		text := "it learns and does not vote"
+		text := "I learn and do not vote"
 		if votes {
-			text = "it votes"
+			text = "I vote"
 		}
 		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.state.Applied(), Text: text})
 	}
@@ -133,7 +133,7 @@ func (c *Core) begun() {
 	c.must(c.open(first))
 	c.feeder = -1
 	if c.votes(c.ident.ID) {
-		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.state.VotersAt(), Text: "it votes"})
+		c.tell(Tell{Kind: Voting, Subject: c.cfg.Self, Rev: c.state.VotersAt(), Text: "I vote"})
 	}
 	c.schedule()
 	c.effect(Effect{Kind: Moved})

@@ -198,7 +198,7 @@ const (
 	Unanchored      ReportKind = "unanchored"       // laps do not count: Text says why
 	TicksSkipped    ReportKind = "ticks_skipped"    // the Skipped numbers before Tick name no lap
 	Elected         ReportKind = "elected"          // Subject leads the voters, in term Lap
-	ViewNumbered    ReportKind = "view_numbered"    // Subject is in State, agreed as Revision; By accused it
+	ViewNumbered    ReportKind = "view_numbered"    // Subject, and Also, are in State, agreed as Revision; By accused it
 	Voting          ReportKind = "voting"           // of this instance: Text
 	HistoryBegun    ReportKind = "history_begun"    // here: Text
 	HistoryChanged  ReportKind = "history_changed"  // of this instance: Text
@@ -208,7 +208,8 @@ const (
 // Report is one line of the instance's story.
 type Report struct {
 	Kind        ReportKind
-	Subject     int // index, or -1
+	Subject     int   // index, or -1
+	Also        []int // further subjects of the same
 	By          []int
 	Incarnation uint32
 	Epoch       wire.Epoch

@@ -220,32 +220,54 @@ func (c *Core) tellAnchor() {
 	}
 	c.anchored = anchored
 	c.version++
-	r := Report{Kind: Unanchored, Subject: c.self, Tick: tick}
-	switch {
-	case anchored:
+	r := Report{Kind: Unanchored, Subject: c.self, Tick: tick, Text: c.unanchored()}
+	if anchored {
 		r.Kind = Anchored
-	case !c.bus.Quorum():
-		r.Text = "most of those who vote are out of reach"
-	case c.bus.Leader() < 0:
-		r.Text = "nobody leads those who vote"
-	default:
-		r.Text = "too few of those who vote have stamped the last lap"
 	}
 	c.tell(r)
 }
 
-// numbered tells a change of the view that has its number.
+// unanchored is why laps do not count, empty while they do.
+func (c *Core) unanchored() string {
+	switch _, anchored := c.token.Tick(); {
+	case anchored:
+		return ""
+	case c.bus.Identity().History == (wire.History{}):
+		return "too few of those who vote first have met yet"
+	case !c.bus.Quorum():
+		return "most of those who vote are out of reach"
+	case c.bus.Leader() < 0:
+		return "nobody leads those who vote"
+	}
+	return "too few of those who vote have stamped the last lap"
+}
+
+// numbered tells a change of the view that has its number: one report for all
+// who are there as they were met, since a fleet that starts is one story.
 func (c *Core) numbered(e *consensus.Effect) {
+	var met *Report
+	var out []*Report
 	for _, h := range e.View {
-		r := Report{Kind: ViewNumbered, Subject: int(h.Index), Incarnation: h.Incarnation,
-			Revision: e.Rev, Proof: h.Proof, State: wire.State(h.State), Leader: c.bus.Leader()}
 		if int64(h.Index) >= int64(c.n) {
 			continue
 		}
+		r := &Report{Kind: ViewNumbered, Subject: int(h.Index), Incarnation: h.Incarnation,
+			Revision: e.Rev, Proof: h.Proof, State: wire.State(h.State), Leader: c.bus.Leader()}
 		for _, by := range h.By {
 			r.By = append(r.By, int(by))
 		}
-		c.tell(r)
+		switch {
+		case r.State != wire.Alive || r.Incarnation != 1:
+		case met != nil:
+			met.Also = append(met.Also, r.Subject)
+			continue
+		default:
+			met = r
+		}
+		out = append(out, r)
+	}
+	for _, r := range out {
+		c.tell(*r)
 	}
 }
 
@@ -277,6 +299,7 @@ type BusView struct {
 	Leases   []bus.Lease
 	Tick     uint64
 	Anchored bool
+	Why      string // laps do not count, empty while they do
 }
 
 // BusView returns it. It allocates.
@@ -288,6 +311,7 @@ func (c *Core) BusView() *BusView {
 		Leading: c.bus.Leading(), Term: c.bus.Term(), Quorum: c.bus.Quorum(), Applied: s.Applied(),
 		Voters: c.bus.VoterViews(), Epoch: s.Epoch(), Fence: s.Fence(), ViewRev: s.ViewRevision(),
 		Keys: s.Len(), Leases: s.Leases(), Tick: tick, Anchored: anchored,
+		Why: c.unanchored(),
 	}
 }
 

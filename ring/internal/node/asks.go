@@ -86,7 +86,12 @@ func (n *Node) ask(ctx context.Context, ev core.Event) (bus.Result, error) {
 // Propose has a command agreed on and returns what came of it. If ctx ends
 // before, it may still be done.
 func (n *Node) Propose(ctx context.Context, c bus.Command) (bus.Result, error) {
-	return n.ask(ctx, core.Event{Kind: core.Propose, Command: c})
+	begun := time.Now()
+	res, err := n.ask(ctx, core.Event{Kind: core.Propose, Command: c})
+	n.mu.Lock()
+	n.stats.proposal(res, err, time.Since(begun))
+	n.mu.Unlock()
+	return res, err
 }
 
 // Sync returns when this instance has applied everything that was acknowledged

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"time"
 
 	"ringofservers.dev/ring/internal/core"
 )
@@ -22,12 +23,17 @@ func (n *Node) keep() {
 		if len(ws) == 0 {
 			continue
 		}
-		if err := n.cfg.Journal.Append(ws); err != nil {
-			n.mu.Lock()
+		begun := time.Now()
+		err := n.cfg.Journal.Append(ws)
+		n.mu.Lock()
+		if err != nil {
 			n.end(fmt.Errorf("%w: %w", ErrSave, err), false)
 			n.mu.Unlock()
 			return
 		}
-		n.do(core.Event{Kind: core.Persisted, Seq: seq})
+		now := time.Now()
+		n.stats.syncs.record(now.Sub(begun))
+		n.step(now, core.Event{Kind: core.Persisted, Seq: seq})
+		n.mu.Unlock()
 	}
 }

@@ -261,6 +261,7 @@ func (n *Node) pass(now time.Time, t core.Tick) {
 }
 
 func (n *Node) tell(now time.Time, r core.Report) {
+	n.stats.skipped += r.Skipped
 	r.By = slices.Clone(r.By) // it is the core's until its next Step
 	n.reports.push(Report{At: now, Report: r})
 	n.told = true

@@ -95,6 +95,11 @@ type Counts struct {
 	Laps    Timings
 	RTTs    map[int]Timings // by peer
 	Missed  uint64          // ticks and reports that followers were too slow for
+
+	Skipped   uint64                    // ticks that name no lap
+	Proposals [len(ProposalEnds)]uint64 // by how they ended
+	Commits   Timings                   // of proposals that were agreed on
+	Syncs     Timings                   // of the journal
 }
 
 // Counts takes a copy of all counters.
@@ -105,6 +110,9 @@ func (n *Node) Counts() Counts {
 		Traffic: n.stats.traffic, Passes: n.stats.passes, Laps: n.stats.laps.copy(),
 		RTTs:   make(map[int]Timings, len(n.stats.rtts)),
 		Missed: n.ticks.missed.Load() + n.reports.missed.Load(),
+
+		Skipped: n.stats.skipped, Proposals: n.stats.proposals,
+		Commits: n.stats.commits.copy(), Syncs: n.stats.syncs.copy(),
 	}
 	for peer, t := range n.stats.rtts {
 		c.RTTs[peer] = t.copy()

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"errors"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -45,7 +47,17 @@ type stats struct {
 	recent  [2]timings
 	turned  time.Time // when recent last moved on
 	rtts    map[int]*timings
+
+	skipped   uint64 // ticks that name no lap
+	proposals [len(ProposalEnds)]uint64
+	commits   timings // of proposals that were agreed on
+	syncs     timings // of the journal
 }
+
+// ProposalEnds are what can become of a proposal: agreed on and done, agreed on
+// and to no effect (a condition was false, a lease held, the bus full), refused
+// for want of a quorum, or not known.
+var ProposalEnds = [...]string{"done", "denied", "no_quorum", "unknown"}
 
 // timings is a histogram and what it cannot tell exactly.
 type timings struct {
@@ -68,7 +80,24 @@ func (t *timings) record(d time.Duration) {
 func newStats() stats {
 	return stats{
 		laps: newTimings(), recent: [2]timings{newTimings(), newTimings()},
-		rtts: map[int]*timings{},
+		rtts: map[int]*timings{}, commits: newTimings(), syncs: newTimings(),
+	}
+}
+
+// proposal counts one that has ended.
+func (s *stats) proposal(res bus.Result, err error, took time.Duration) {
+	end := 0
+	switch {
+	case errors.Is(err, ErrNoQuorum), errors.Is(err, ErrBusy):
+		end = 2
+	case err != nil:
+		end = 3
+	case res.Code != bus.Done:
+		end = 1
+	}
+	s.proposals[end]++
+	if err == nil {
+		s.commits.record(took)
 	}
 }
 

@@ -17,14 +17,11 @@ run 5s
 	   266.2 ms  s3 s1 s4 s0: returned s2 incarnation 1
 	   266.3 ms  s0: next_changed s2
 	   281.2 ms  s0: history_begun s0 revision 1 (history c5fe54d9)
-	   282.8 ms  s0: voting s0 revision 1 (it votes)
-	   282.9 ms  s4: voting s4 revision 1 (it votes)
-	   284.1 ms  s3: voting s3 revision 1 (it votes)
+	   282.8 ms  s0: voting s0 revision 1 (I vote)
+	   282.9 ms  s4: voting s4 revision 1 (I vote)
+	   284.1 ms  s3: voting s3 revision 1 (I vote)
 	   290.2 ms  s0 s3 s4 s1 s2: elected s0
-	   293.8 ms  s0 s3 s4 s1: view_numbered s0 incarnation 1 revision 3
-	   293.8 ms  s0 s3 s4 s1: view_numbered s2 incarnation 1 revision 3
-	   293.8 ms  s0 s3 s4 s1: view_numbered s3 incarnation 1 revision 3
-	   293.8 ms  s0 s3 s4 s1: view_numbered s4 incarnation 1 revision 3
+	   293.8 ms  s0 s3 s4 s1: view_numbered s0 s2 s3 s4 incarnation 1 revision 3
 	   293.8 ms  s0: dropped s0 epoch 1.0
 	   293.8 ms  s0: anchored s0 tick 1
 	   294.2 ms  s3: anchored s3 tick 1
@@ -36,8 +33,8 @@ run 5s
 	   383.7 ms  s0: next_changed s1
 	   385.2 ms  s0 s3 s4 s1: view_numbered s1 incarnation 1 revision 5
 	   545.0 ms  s1: anchored s1 tick 2
-	   783.6 ms  s2: voting s2 revision 8 (it votes)
-	  1093.5 ms  s1: voting s1 revision 7 (it votes)
+	   783.6 ms  s2: voting s2 revision 8 (I vote)
+	  1093.5 ms  s1: voting s1 revision 7 (I vote)
 	  1145.9 ms  s0: unanchored s0 tick 2 (too few of those who vote have stamped the last lap)
 	  1346.1 ms  s1: unanchored s1 tick 2 (too few of those who vote have stamped the last lap)
 	  1546.3 ms  s2: unanchored s2 tick 2 (too few of those who vote have stamped the last lap)

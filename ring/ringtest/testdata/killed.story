@@ -20,11 +20,7 @@ run 3s
 	     0.8 ms  s2: returned s3 incarnation 1
 	     0.8 ms  s2: returned s4 incarnation 1
 	    43.5 ms  s2: elected s0
-	    43.5 ms  s2: view_numbered s0 incarnation 1 revision 3
-	    43.5 ms  s2: view_numbered s1 incarnation 1 revision 3
-	    43.5 ms  s2: view_numbered s2 incarnation 1 revision 3
-	    43.5 ms  s2: view_numbered s3 incarnation 1 revision 3
-	    43.5 ms  s2: view_numbered s4 incarnation 1 revision 3
+	    43.5 ms  s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
 	    46.7 ms  s2: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
 	   129.4 ms  s2: joined s2 incarnation 2
 	   129.4 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)

@@ -9,8 +9,8 @@ run 2s
 	     0.2 ms  s1: next_changed s3
 	     0.2 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
 	     1.9 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 1 revision 5
-	     5.2 ms  s2: voting s2 revision 6 (it learns and does not vote)
-	     5.2 ms  s2: voting s2 revision 6 (the others go on without this instance's vote)
+	     5.2 ms  s2: voting s2 revision 6 (I learn and do not vote)
+	     5.2 ms  s2: voting s2 revision 6 (the others go on without my vote)
 	     5.2 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
 	2 laps
 run 3s
@@ -24,6 +24,6 @@ run 3s
 	   152.1 ms  s3 s1 s0 s4: returned s2 incarnation 2
 	   152.2 ms  s1: next_changed s2
 	   155.4 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 8
-	   244.8 ms  s2: voting s2 revision 10 (it votes)
+	   244.8 ms  s2: voting s2 revision 10 (I vote)
 	   506.0 ms  s2: anchored s2 tick 9
 	4 laps

@@ -25,11 +25,7 @@ run 4s
 	    12.7 ms  s3 s4 s1 s0 s2: view_changed (4 of 5 alive)
 	    12.8 ms  s1 s3 s4 s2 s0: view_changed (5 of 5 alive)
 	    22.0 ms  s1 s4 s2 s0 s3: elected s1
-	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s0 incarnation 1 revision 3
-	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s1 incarnation 1 revision 3
-	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s2 incarnation 1 revision 3
-	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s3 incarnation 1 revision 3
-	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s4 incarnation 1 revision 3
+	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
 	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s0 incarnation 2 revision 6
 	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s1 incarnation 2 revision 6
 	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s2 incarnation 2 revision 6

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring"
+)
+
+// A lap that does not count never looks like one that does.
+func TestUncountedLapsLookDifferent(t *testing.T) {
+	counted := ring.Tick{
+		Epoch: ring.Epoch{Number: 7}, Lap: 15, Tick: 12, Anchored: true,
+		Took: time.Second, Skew: 20 * time.Millisecond,
+	}
+	uncounted := counted
+	uncounted.Anchored = false
+	uncounted.Epoch.Counter, uncounted.Epoch.Dropper = 2, "a/3"
+	for _, c := range []struct {
+		tick       ring.Tick
+		line, told string
+	}{
+		{counted, "12       epoch 7  lap 15 in 1.00 s  skew 20 ms", "tick: 12\n"},
+		{
+			uncounted, "-        epoch 7, detached 2 by a/3  lap 15 in 1.00 s  uncounted",
+			"lap: - lap 15 goes by uncounted\n",
+		},
+	} {
+		if got := tickLine(c.tick); got != c.line {
+			t.Errorf("tick -f shows %q, want %q", got, c.line)
+		}
+		var out strings.Builder
+		if tellTick(&out, c.tick); out.String() != c.told {
+			t.Errorf("the starter is told %q, want %q", &out, c.told)
+		}
+	}
+}
+
+func TestStatusSaysFirstWhetherLapsCount(t *testing.T) {
+	s := ring.Status{Ring: "r", Tick: 1234, Leader: "a/1", Anchored: true, Epoch: ring.Epoch{Number: 7}}
+	lines := func() []string {
+		var out strings.Builder
+		if err := printStatus(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(out.String(), "\n")
+	}
+	if got, want := lines()[0], "anchored, tick 1234, led by a/1"; got != want {
+		t.Errorf("first line %q, want %q", got, want)
+	}
+	s.Anchored, s.Leader, s.Unanchored = false, "", "nobody leads"
+	s.Epoch.Counter, s.Epoch.Dropper = 2, "a/0"
+	got := lines()
+	want := "NOT ANCHORED: laps do not count (nobody leads); the last tick was 1234"
+	if got[0] != want || !strings.Contains(got[1], "epoch 7, detached 2 by a/0") {
+		t.Errorf("begins %q, want %q and the epoch", got[:2], want)
+	}
+}
