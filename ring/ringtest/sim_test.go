@@ -91,7 +91,7 @@ func TestTimings(t *testing.T) {
 // check runs and reports.
 func check(t *testing.T, opt Options) Result {
 	t.Helper()
-	opt.Shrink = true
+	opt.Shrink, opt.judge = true, judge
 	res, err := Run(opt)
 	if err != nil {
 		t.Fatal(err)
