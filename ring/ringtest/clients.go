@@ -107,6 +107,24 @@ type client struct {
 
 func keyName(key int) string { return "key/" + string(rune('a'+key)) }
 
+// planUse draws who uses the fleet: clients in half of the seeds, in half of those
+// contenders for leases too. What is agreed on costs steps, and what the fleet
+// does when it has little to agree on is worth half of the seeds.
+func (w *World) planUse() {
+	d := dice(mix(w.seed, forClient))
+	roll := d.below(4)
+	if w.opt.busy {
+		roll = 0
+	}
+	if w.opt.idle || roll > 1 {
+		return
+	}
+	w.planClients()
+	if roll == 0 {
+		w.planLeases()
+	}
+}
+
 // planClients lets users come.
 func (w *World) planClients() {
 	w.clients = make([]client, clients)

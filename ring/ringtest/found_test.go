@@ -109,7 +109,7 @@ func TestFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, Options{Seed: row.seed, Nodes: row.nodes, Schedule: script, idle: !row.used})
+			check(t, Options{Seed: row.seed, Nodes: row.nodes, Schedule: script, idle: !row.used, busy: row.used})
 		})
 	}
 }

@@ -37,6 +37,7 @@ type Options struct {
 	tell  func(*World, *host, *core.Report)
 	judge func(*World) // looks back at a run in which nothing failed
 	idle  bool         // nobody uses the fleet
+	busy  bool         // clients do, and contenders for leases, whatever the seed
 	keep  bool         // the last lines of the trace
 }
 
@@ -230,10 +231,7 @@ func play(opt Options) (*World, Result, error) {
 	}
 	w.trace.keep = opt.keep
 	w.plan()
-	if !opt.idle {
-		w.planClients()
-		w.planLeases()
-	}
+	w.planUse()
 	res := Result{
 		Seed: opt.Seed, Nodes: opt.Nodes, Faults: opt.Faults, Timing: opt.Timing,
 		BeatMS: float64(w.timing.Beat) / 1e6, Schedule: lines(w.script),
