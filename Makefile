@@ -11,7 +11,7 @@ fuzz: ; set -e; for t in wire:FuzzDecode wire:FuzzSplit roster:FuzzExpand roster
 sim: ; RINGTEST_FRESH=60s $(GO) test -run 'TestSim|TestFresh' ./ring/ringtest
 large: ; RINGTEST_LARGE=2000 $(GO) test -run TestLarge -v ./ring/ringtest
 mutants: ; $(GO) run ./ring/ringtest/mutants
-soak: ; RINGTEST_FRESH=4h $(GO) test -timeout 5h -run 'TestFresh' ./ring/ringtest
+soak: ; RINGTEST_SEEDS=$${RINGTEST_SEEDS:-10000} $(GO) test -timeout 12h -v -run 'TestSoak' ./ring/ringtest
 lint: ; $(GO) vet ./... && $(GO) tool -modfile=tools/go.mod staticcheck ./...
 fmt: ; $(GO) tool -modfile=tools/go.mod gofumpt -w .
 bench: ; cd bench && for e in hops start death partial false idle fleet; do $(GO) run . $$e; done

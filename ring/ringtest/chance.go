@@ -13,6 +13,8 @@ const (
 	forStream
 	forHost
 	forSchedule
+	forClient
+	forLease
 )
 
 // dice is a splitmix64 stream: eight bytes, so that every stream of every link

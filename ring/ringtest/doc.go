@@ -7,8 +7,10 @@
 //	        │  host 0      host 1      host 2    …      │    checkers
 //	        │  core,disk   core,disk   core,disk        │──► R1 R2 P1 H1
 //	        │  own clock   own clock   own clock        │    H2 H4 H5
-//	        │     └─ frames ──┴── frames ──┘            │    look on from outside
-//	        └───────────────────────────────────────────┘
+//	        │     └─ frames ──┴── frames ──┘            │    P2 P3 S1
+//	        └─────▲───────────────▲───────────────▲─────┘    look on from outside
+//	              └─ clients of the bus, holders ─┘
+//	                 of leases, what these guard
 //
 // What steps here is the code that runs between real processes: the same
 // cores, and every frame encoded and decoded by the same codec. Only sockets,

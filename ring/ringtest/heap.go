@@ -18,6 +18,9 @@ const (
 	atFlap                // ref: action
 	atCheck               // ref: expectation
 	atSynced              // ref: host, gen: its life; its log is on disk
+	atClient              // ref: client, gen: its turn
+	atLease               // ref: contender
+	atWrite               // ref: write
 )
 
 // moment is one entry of the world's agenda.

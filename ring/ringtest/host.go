@@ -3,6 +3,7 @@ package ringtest
 import (
 	"time"
 
+	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -15,6 +16,8 @@ type input struct {
 	conn  core.ConnID
 	buf   []byte
 	seq   uint64
+
+	command *bus.Command
 }
 
 // host is one machine with its disk and clock, and the process on it, if any.
@@ -24,16 +27,19 @@ type host struct {
 	core  *core.Core
 	inbox []input // what a process that does not run now has yet to see
 
-	offset int64 // of its clock against the world's, nanoseconds
-	ppm    int64 // how much faster its clock runs
-	armed  int64 // when a timer moment is planned, 0 for none
-	late   bool  // the deadline came while it did not run
-	waking bool  // a wake moment is planned
-	dials  uint32
-	dice   dice
+	offset  int64 // of its clock against the world's, nanoseconds
+	ppm     int64 // how much faster its clock runs
+	bootppm int64 // the same for the clock that goes on while the host sleeps
+	armed   int64 // when a timer moment is planned, 0 for none
+	late    bool  // the deadline came while it did not run
+	waking  bool  // a wake moment is planned
+	dials   uint32
+	dice    dice
 
 	disk, older core.Saved
 	log         logDisk
+	asked       uint64 // requests of this process
+	waiting     []waiting
 	odd         bool // it runs with another roster than the rest
 
 	// Conditions, counted because faults may overlap.
@@ -136,6 +142,7 @@ func (w *World) kill(h *host, silent bool) {
 	if h.core == nil {
 		return
 	}
+	w.orphan(h)
 	h.core = nil
 	w.cutPower(h)
 	for _, in := range h.inbox {
@@ -203,6 +210,9 @@ func (w *World) wake(h *host) {
 // take steps the core with one input.
 func (w *World) take(h *host, in input) {
 	ev := core.Event{Kind: in.kind, Conn: in.conn, Peer: int(in.peer), Cause: in.cause, Seq: in.seq}
+	if in.command != nil {
+		ev.Command = *in.command
+	}
 	switch in.kind {
 	case core.Received:
 		l, ref := w.endOf(in.conn)
@@ -302,6 +312,8 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 		w.onPassed(h, fx.Tick)
 	case core.Tell:
 		w.onTell(h, &fx.Report)
+	case core.Settled, core.Readable, core.Denied:
+		w.onAnswer(h, fx)
 	case core.Gone:
 		h.left = true
 		w.kill(h, false)

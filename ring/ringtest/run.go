@@ -34,8 +34,11 @@ type Options struct {
 	Progress io.Writer     // a line for each second of virtual time, nil for none
 	Shrink   bool          // look for the shortest schedule that still fails
 
-	tell func(*World, *host, *core.Report)
-	keep bool // the last lines of the trace
+	tell  func(*World, *host, *core.Report)
+	judge func(*World) // looks back at a run in which nothing failed
+	idle  bool         // nobody uses the fleet
+	busy  bool         // clients do, and contenders for leases, whatever the seed
+	keep  bool         // the last lines of the trace
 }
 
 // Failure is an invariant that did not hold.
@@ -228,6 +231,7 @@ func play(opt Options) (*World, Result, error) {
 	}
 	w.trace.keep = opt.keep
 	w.plan()
+	w.planUse()
 	res := Result{
 		Seed: opt.Seed, Nodes: opt.Nodes, Faults: opt.Faults, Timing: opt.Timing,
 		BeatMS: float64(w.timing.Beat) / 1e6, Schedule: lines(w.script),
@@ -235,6 +239,9 @@ func play(opt Options) (*World, Result, error) {
 	w.form(&res)
 	w.suffer(&res)
 	w.calm(&res)
+	if w.failure == nil && opt.judge != nil {
+		opt.judge(w)
+	}
 	w.sum(&res)
 	return w, res, nil
 }
@@ -344,6 +351,7 @@ func (w *World) calm(res *Result) {
 	if w.failure != nil || len(set) == 0 {
 		return
 	}
+	w.resting = true
 	w.record(true)
 	from, sent := w.now, w.bytes
 	w.run(w.now + 4*w.lapTime() + second)

@@ -3,6 +3,8 @@ package ringtest
 import (
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,6 +46,37 @@ func TestFresh(t *testing.T) {
 		check(t, Options{Seed: first + seeds, Nodes: sizes[seeds%6], Faults: "all"})
 	}
 	t.Logf("# %d seeds", seeds)
+}
+
+// TestSoak runs RINGTEST_SEEDS seeds of all faults over fleets of 1 to 16, from a
+// seed drawn from the clock or from RINGTEST_FROM on. It goes on after a failure,
+// so that the count stands for what it says.
+func TestSoak(t *testing.T) {
+	seeds, err := strconv.ParseUint(os.Getenv("RINGTEST_SEEDS"), 10, 64)
+	if err != nil {
+		t.Skip("RINGTEST_SEEDS is not set to a number")
+	}
+	from, err := strconv.ParseUint(os.Getenv("RINGTEST_FROM"), 10, 64)
+	if err != nil {
+		from = uint64(time.Now().UnixNano())
+	}
+	t.Logf("# %d seeds from %d", seeds, from)
+	failed := 0
+	for n := range seeds {
+		opt := Options{Seed: from + n, Nodes: 1 + int(n%16), Faults: "all", judge: judge}
+		res, err := Run(opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := res.Failure; f != nil {
+			failed++
+			text, _, _ := strings.Cut(f.Text, "\n")
+			t.Errorf("%s failed with seed %d of %d nodes: %s", f.Invariant, opt.Seed, opt.Nodes, text)
+		}
+		if (n+1)%500 == 0 {
+			t.Logf("# %d seeds, %d failed", n+1, failed)
+		}
+	}
 }
 
 // TestReplay runs each seed twice: the same to the byte, traced or not.
@@ -91,7 +124,7 @@ func TestTimings(t *testing.T) {
 // check runs and reports.
 func check(t *testing.T, opt Options) Result {
 	t.Helper()
-	opt.Shrink = true
+	opt.Shrink, opt.judge = true, judge
 	res, err := Run(opt)
 	if err != nil {
 		t.Fatal(err)

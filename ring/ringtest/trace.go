@@ -111,6 +111,12 @@ func (w *World) note(h *host, ev *core.Event) {
 		text = "broken: link with " + w.other(ev.Conn)
 	case core.Leave:
 		text = "leave"
+	case core.Propose:
+		text = fmt.Sprintf("propose %d: kind %d of %s", ev.Seq, ev.Command.Kind, ev.Command.Key)
+	case core.Read:
+		text = fmt.Sprintf("read %d", ev.Seq)
+	case core.Cancel:
+		text = fmt.Sprintf("cancel %d", ev.Seq)
 	case core.Persisted:
 		text = fmt.Sprintf("persisted %d", ev.Seq)
 	}
@@ -154,6 +160,13 @@ func (w *World) noteEffect(h *host, fx *core.Effect) {
 		text = "TELL " + reportText(&fx.Report)
 	case core.Gone:
 		text = "gone"
+	case core.Settled:
+		text = fmt.Sprintf("settled %d: code %d revision %d fence %d", fx.Seq, fx.Result.Code,
+			fx.Result.Rev, fx.Result.Fence)
+	case core.Readable:
+		text = fmt.Sprintf("readable %d", fx.Seq)
+	case core.Denied:
+		text = fmt.Sprintf("denied %d: why %d", fx.Seq, fx.Why)
 	case core.Persist:
 		text = fmt.Sprintf("persist %d", fx.Seq)
 	case core.Fatal:

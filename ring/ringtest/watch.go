@@ -57,6 +57,11 @@ type watch struct {
 	ticks    map[tickOf]lapOf                 // which lap each tick names
 	chains   map[revisionOf][sha256.Size]byte // what each revision is
 	counting uint64                           // ticks counted in all
+
+	grants    map[grantOf]bool // fences that were given
+	granted   uint64           // the highest of them, in
+	grantedIn wire.History
+	guarded   map[resourceOf]resource
 }
 
 // tickOf and lapOf: a tick names one lap of one history.

@@ -40,6 +40,12 @@ type World struct {
 	delay   int64
 	parting int32 // number of the newest partition
 
+	clients    []client
+	contenders []contender
+	ops        []op // of all clients, in the order in which they were asked
+	writes     []write
+	resting    bool // nobody asks anything any more
+
 	script []Action
 	active []bool
 	watch  watch // what the checkers know
@@ -86,9 +92,12 @@ func newWorld(opt Options) (*World, error) {
 		d := dice(mix(w.seed, forClock, uint64(i)))
 		h.offset = d.below(1000 * second)
 		h.ppm = d.below(401) - 200
+		h.bootppm = d.below(2*leaseSkew+1) - leaseSkew
 		h.dice = dice(mix(w.seed, forHost, uint64(i)))
 	}
 	w.watch.ticks = map[tickOf]lapOf{}
+	w.watch.grants = map[grantOf]bool{}
+	w.watch.guarded = map[resourceOf]resource{}
 	w.watch.chains = map[revisionOf][sha256.Size]byte{}
 	w.script = opt.script(w)
 	w.active = make([]bool, len(w.script))
@@ -165,6 +174,12 @@ func (w *World) dispatch(m moment) {
 		if w.alive(m.ref, m.gen) {
 			w.onSynced(&w.hosts[m.ref])
 		}
+	case atClient:
+		w.clientTurn(m.ref, m.gen)
+	case atLease:
+		w.leaseTurn(m.ref)
+	case atWrite:
+		w.onWrite(m.ref)
 	default:
 		w.dispatchNet(m)
 	}

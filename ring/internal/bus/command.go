@@ -57,7 +57,7 @@ const (
 // being done twice. The zero Request is that of the leader's own commands.
 type Request struct {
 	Origin uint32 // index of the instance
-	Life   uint32 // of its process: the incarnation it had when it first asked
+	Life   uint32 // of its process: random, for an incarnation comes again where all are lost
 	Seq    uint64 // from 1
 	Low    uint64 // no request below this one will ever be sent again
 }

@@ -43,11 +43,13 @@ func (s *State) Encode() []byte {
 	}
 	u(uint64(len(s.sessions)))
 	for _, i := range slices.Sorted(maps.Keys(s.sessions)) {
-		ses := s.sessions[i]
-		u(uint64(i), uint64(ses.life), ses.low, uint64(len(ses.done)))
-		for _, seq := range slices.Sorted(maps.Keys(ses.done)) {
-			r := ses.done[seq]
-			u(seq, uint64(r.Kind), uint64(r.Code), r.Rev, r.Fence, uint64(r.Holder))
+		u(uint64(i), uint64(len(s.sessions[i])))
+		for _, ses := range s.sessions[i] {
+			u(uint64(ses.life), ses.low, uint64(len(ses.done)))
+			for _, seq := range slices.Sorted(maps.Keys(ses.done)) {
+				r := ses.done[seq]
+				u(seq, uint64(r.Kind), uint64(r.Code), r.Rev, r.Fence, uint64(r.Holder))
+			}
 		}
 	}
 	return b
@@ -89,15 +91,17 @@ func Restore(b []byte) (*State, error) {
 		i := r.u32()
 		s.logs[i] = Log{Generation: r.u32(), Boot: r.u32()}
 	}
-	for range r.count(len(r.rest), 4) {
+	for range r.count(len(r.rest), 2) {
 		i := r.u32()
-		ses := &session{life: r.u32(), low: r.uint(), done: map[uint64]Result{}}
-		for range r.count(len(r.rest), 6) {
-			req := Request{Origin: i, Life: ses.life, Seq: r.uint()}
-			ses.done[req.Seq] = Result{Req: req, Kind: Kind(r.byte()), Code: Code(r.byte()),
-				Rev: r.uint(), Fence: r.uint(), Holder: r.u32()}
+		for range r.count(sessionsKept, 3) {
+			ses := &session{life: r.u32(), low: r.uint(), done: map[uint64]Result{}}
+			for range r.count(len(r.rest), 6) {
+				req := Request{Origin: i, Life: ses.life, Seq: r.uint()}
+				ses.done[req.Seq] = Result{Req: req, Kind: Kind(r.byte()), Code: Code(r.byte()),
+					Rev: r.uint(), Fence: r.uint(), Holder: r.u32()}
+			}
+			s.sessions[i] = append(s.sessions[i], ses)
 		}
-		s.sessions[i] = ses
 	}
 	if r.fail || len(r.rest) > 0 || s.bytes > StateMax {
 		return nil, ErrMalformed

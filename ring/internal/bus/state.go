@@ -83,6 +83,10 @@ type Log struct {
 	Boot       uint32
 }
 
+// sessionsKept is of how many processes of one instance: more than are started
+// within the time that a request may be on its way.
+const sessionsKept = 4
+
 // session remembers what a process asked for, as long as it may ask again.
 type session struct {
 	life uint32
@@ -104,14 +108,14 @@ type State struct {
 	viewRev  uint64
 	votersAt uint64
 	logs     map[uint32]Log
-	sessions map[uint32]*session
+	sessions map[uint32][]*session // of each instance the last few, oldest first
 }
 
 // New is the state before the first entry.
 func New() *State {
 	return &State{
 		keys: map[string]Entry{}, leases: map[string]Lease{}, members: map[uint32]Member{},
-		logs: map[uint32]Log{}, sessions: map[uint32]*session{},
+		logs: map[uint32]Log{}, sessions: map[uint32][]*session{},
 	}
 }
 
@@ -210,29 +214,33 @@ func (s *State) Apply(index, term uint64, data []byte, c *Command) Result {
 		return r
 	}
 	ses := s.session(c.Req)
-	if ses == nil || c.Req.Seq < ses.low {
-		r.Code = Gone // of a process that is no more, or that has its answer
-		return r
-	}
 	if was, ok := ses.done[c.Req.Seq]; ok {
 		return was
+	}
+	if c.Req.Seq < ses.low {
+		r.Code = Gone // it has its answer
+		return r
 	}
 	s.do(c, &r)
 	ses.done[c.Req.Seq] = r
 	return r
 }
 
-// session finds that of a request and forgets what will not be asked again. A
-// later process of an instance begins a new one; an earlier one has none.
+// session finds that of a request and forgets what will not be asked again. Each
+// process of an instance has its own; those of the last few are kept, because
+// what an earlier one asked may still be on its way.
 func (s *State) session(r Request) *session {
-	ses := s.sessions[r.Origin]
-	if ses == nil || ses.life < r.Life {
-		ses = &session{life: r.Life, done: map[uint64]Result{}}
-		s.sessions[r.Origin] = ses
+	all := s.sessions[r.Origin]
+	at := slices.IndexFunc(all, func(ses *session) bool { return ses.life == r.Life })
+	if at < 0 {
+		if len(all) == sessionsKept {
+			all = slices.Delete(all, 0, 1)
+		}
+		at = len(all)
+		all = append(all, &session{life: r.Life, done: map[uint64]Result{}})
+		s.sessions[r.Origin] = all
 	}
-	if ses.life > r.Life {
-		return nil
-	}
+	ses := all[at]
 	if r.Low > ses.low {
 		ses.low = r.Low
 		for seq := range ses.done {

@@ -70,10 +70,12 @@ func TestS1RepeatedRequestIsDoneOnce(t *testing.T) {
 	if r := m.do(put); r.Code != Gone {
 		t.Errorf("after it was answered: %+v", r)
 	}
-	// Nor is what an earlier process asked for.
-	m.do(Command{Kind: Put, Key: "c", Req: req(3, 8, 1, 1)})
-	if r := m.do(Command{Kind: Put, Key: "a", Req: req(3, 7, 9, 9)}); r.Code != Gone {
-		t.Errorf("of a process that is gone: %+v", r)
+	// Another process of that instance asks for something of its own.
+	if r := m.do(Command{Kind: Put, Key: "c", Req: req(3, 8, 5, 5)}); r.Code != Done {
+		t.Errorf("of a new process: %+v", r)
+	}
+	if r := m.do(put); r.Code != Gone {
+		t.Errorf("of the one before, again: %+v", r)
 	}
 }
 

@@ -35,8 +35,8 @@ func newAsking() asking {
 	return asking{wishes: map[uint64]*wish{}, tries: map[uint64]*question{}}
 }
 
-// Propose asks for a command to be agreed on. life is the incarnation of this
-// process, at the first call; seq is its own, from 1, and greater each time.
+// Propose asks for a command to be agreed on. life names this process, 0 for
+// one that is not in the ring yet; seq is its own, from 1, and greater each time.
 // Settled or Refused follows, unless Cancel comes before. However often it has
 // to be sent, it is done once.
 func (c *Core) Propose(now time.Time, life uint32, seq uint64, cmd bus.Command) {

@@ -339,7 +339,7 @@ func (c *Core) recover(ev *Event) {
 
 // propose hands a wish to consensus.
 func (c *Core) propose(ev *Event) {
-	life := c.inc
+	life := c.cfg.Boot
 	if !c.joined {
 		life = 0
 	}

@@ -4,8 +4,8 @@
 //
 //	go run ./ring/ringtest/mutants [-run text] [-seeds 1000]
 //
-// A mutant is compiled by means of go build -overlay, so nothing is written
-// into the tree. It exits with 1 when a mutant lives, or no longer applies.
+// A mutant is the simulator's tests, compiled by means of -overlay, so nothing is
+// written into the tree; TestHunt there plays the seeds. It exits with 1 when a mutant lives, or no longer applies.
 package main
 
 import (
@@ -19,50 +19,19 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"ringofservers.dev/ring/ringtest"
 )
 
 func main() {
 	only := flag.String("run", "", "only mutants whose name contains this")
 	seeds := flag.Uint64("seeds", 1000, "seeds to try at most")
-	hunt := flag.String("hunt", "", "used by itself: faults to hunt with")
-	nodes := flag.Int("nodes", 5, "used by itself")
-	want := flag.String("want", "", "used by itself: invariants")
 	flag.Parse()
-	var err error
-	if *hunt != "" {
-		err = search(*hunt, *nodes, *want, *seeds)
-	} else {
-		err = breakAll(*only, *seeds)
-	}
-	if err != nil {
+	if err := breakAll(*only, *seeds); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-// search is the child: it runs seeds until one breaks a wanted invariant.
-func search(faults string, nodes int, want string, seeds uint64) error {
-	other := map[string]uint64{}
-	for seed := range seeds {
-		opt := ringtest.Options{Seed: seed, Nodes: nodes, Faults: faults}
-		res, err := ringtest.Run(opt)
-		if err != nil {
-			return err
-		}
-		if f := res.Failure; f != nil {
-			if strings.Contains(","+want+",", ","+f.Invariant+",") {
-				fmt.Printf("%s with seed %d: %s\n", f.Invariant, seed, f.Text)
-				return nil
-			}
-			other[f.Invariant]++
-		}
-	}
-	return fmt.Errorf("lives after %d seeds (others broken: %v)", seeds, other)
-}
-
-// breakAll is the parent: it builds and runs each mutant.
+// breakAll builds and runs each mutant.
 func breakAll(only string, seeds uint64) error {
 	root, err := moduleRoot()
 	if err != nil {
@@ -73,6 +42,10 @@ func breakAll(only string, seeds uint64) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	whole := filepath.Join(dir, "whole")
+	if err := build(root, whole); err != nil {
+		return err
+	}
 	failed := 0
 	for _, m := range table {
 		if !strings.Contains(m.name, only) {
@@ -81,7 +54,7 @@ func breakAll(only string, seeds uint64) error {
 		begun := time.Now()
 		found, err := m.try(root, dir, seeds)
 		if err == nil {
-			err = m.sound(found)
+			err = m.sound(whole, found)
 		}
 		verdict := "found"
 		if err != nil {
@@ -105,7 +78,7 @@ func moduleRoot() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// try builds this program with the mutation in it, and lets it hunt.
+// try builds the simulator's tests with the mutation in them, and lets them hunt.
 func (m mutant) try(root, dir string, seeds uint64) (string, error) {
 	path := filepath.Join(root, "ring", "internal", filepath.FromSlash(m.file))
 	text, err := os.ReadFile(path)
@@ -128,43 +101,58 @@ func (m mutant) try(root, dir string, seeds uint64) (string, error) {
 	if err := os.WriteFile(config, overlay, 0o600); err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-overlay", config, "-o", program,
-		"./ring/ringtest/mutants")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %s", bytes.TrimSpace(out))
-	}
-	return m.hunt(program, seeds)
-}
-
-func (m mutant) hunt(program string, seeds uint64) (string, error) {
-	hunt := exec.Command(program, "-hunt", m.faults, "-nodes", fmt.Sprint(m.nodes),
-		"-want", m.invariant, "-seeds", fmt.Sprint(seeds))
-	var stderr bytes.Buffer
-	hunt.Stderr = &stderr
-	out, err := hunt.Output()
-	if err != nil {
-		if text := strings.TrimSpace(stderr.String()); text != "" {
-			return "", errors.New(lastLine(text))
-		}
+	if err := build(root, program, "-overlay", config); err != nil {
 		return "", err
 	}
-	return strings.TrimSpace(string(out)), nil
+	return m.hunt(program, 0, seeds)
 }
 
+func build(root, program string, flags ...string) error {
+	args := append([]string{"test", "-c", "-o", program}, flags...)
+	cmd := exec.Command("go", append(args, "./ring/ringtest")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %s", bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// hunt lets a program look for a seed that breaks what m should; it fails if
+// there is none.
+func (m mutant) hunt(program string, from, seeds uint64) (string, error) {
+	hunt := exec.Command(program, "-test.run", "^TestHunt$", "-test.timeout", "1h")
+	hunt.Env = append(os.Environ(), fmt.Sprintf("RINGTEST_HUNT=%s %d %s %d %d", m.faults, m.nodes,
+		m.invariant, from, seeds))
+	out, err := hunt.CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if found, ok := strings.CutPrefix(line, "FOUND "); ok {
+			return found, nil
+		}
+		if strings.HasPrefix(line, "LIVES") {
+			return "", fmt.Errorf("%w %s", errLives, line)
+		}
+	}
+	return "", fmt.Errorf("the hunt ended with %w: %s", err, lastLine(string(bytes.TrimSpace(out))))
+}
+
+var errLives = errors.New("it")
+
 // sound makes sure that it was the mutation which the checker saw: without it
-// the same seed must break nothing.
-func (m mutant) sound(found string) error {
+// the same seed must break nothing of the kind.
+func (m mutant) sound(whole, found string) error {
 	var invariant string
 	var seed uint64
 	if _, err := fmt.Sscanf(found, "%s with seed %d:", &invariant, &seed); err != nil {
-		return fmt.Errorf("child said %q: %w", found, err)
+		return fmt.Errorf("the hunt said %q: %w", found, err)
 	}
-	res, err := ringtest.Run(ringtest.Options{Seed: seed, Nodes: m.nodes, Faults: m.faults})
-	if err == nil && res.Failure != nil && res.Failure.Invariant == invariant {
-		err = fmt.Errorf("the core itself fails: %s with seed %d", invariant, seed)
+	switch _, err := m.hunt(whole, seed, 1); {
+	case err == nil:
+		return fmt.Errorf("the core itself fails: %s with seed %d", invariant, seed)
+	case !errors.Is(err, errLives):
+		return err
 	}
-	return err
+	return nil
 }
 
 func lastLine(text string) string { return text[strings.LastIndexByte(text, '\n')+1:] }

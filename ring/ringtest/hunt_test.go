@@ -1,0 +1,60 @@
+package ringtest
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestHunt is how the mutants program looks for what it has broken: it plays
+// seeds until one breaks an invariant of those wanted. RINGTEST_HUNT says
+// how: faults, nodes, invariants and how many seeds from which on, with spaces.
+func TestHunt(t *testing.T) {
+	var faults, want string
+	var nodes int
+	var from, seeds uint64
+	hunt := os.Getenv("RINGTEST_HUNT")
+	if hunt == "" {
+		t.Skip("RINGTEST_HUNT is not set; run the mutants program")
+	}
+	if _, err := fmt.Sscan(hunt, &faults, &nodes, &want, &from, &seeds); err != nil {
+		t.Fatalf("RINGTEST_HUNT is %q: %v", hunt, err)
+	}
+	other := map[string]uint64{}
+	for seed := from; seed < from+seeds; seed++ {
+		opt := Options{Seed: seed, Nodes: nodes, Faults: faults, judge: judge, busy: true}
+		switch f := attempt(t, opt); {
+		case f == nil:
+		case strings.Contains(","+want+",", ","+f.Invariant+","):
+			text, _, _ := strings.Cut(f.Text, "\n")
+			fmt.Printf("FOUND %s with seed %d: %s\n", f.Invariant, seed, text)
+			return
+		default:
+			other[f.Invariant]++
+		}
+	}
+	fmt.Printf("LIVES after %d seeds (others broken: %v)\n", seeds, other)
+}
+
+// attempt plays one seed; a core that gives up by a panic has broken "panic".
+func attempt(t *testing.T, opt Options) (f *Failure) {
+	defer func() {
+		if r := recover(); r != nil {
+			f = &Failure{Invariant: "panic", Text: fmt.Sprint(r)}
+		}
+	}()
+	_, res, err := play(must(t, opt))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Failure
+}
+
+func must(t *testing.T, opt Options) Options {
+	opt, err := opt.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opt
+}
