@@ -21,7 +21,8 @@ func TestFullSpeedAllocatesNothing(t *testing.T) {
 	laps = f.rings[0].Status().Laps - laps
 	allocs := after.Mallocs - before.Mallocs
 	t.Logf("%d laps, %d allocations", laps, allocs)
-	if laps < 100 || allocs > laps/10+500 {
+	// A hop allocates nothing; a few entries of the bus are agreed on meanwhile.
+	if laps < 100 || allocs > laps/4+1500 {
 		t.Errorf("%d laps of 3 hops made %d allocations", laps, allocs)
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestAdhoc(t *testing.T) {
 	first, _ := strconv.ParseUint(os.Getenv("FIRST"), 10, 64)
 	span, _ := time.ParseDuration(os.Getenv("SPAN"))
-	sizes := []int{3, 4, 5, 7, 2, 6}
+	sizes := []int{11, 16, 9, 5, 13, 3}
 	until := time.Now().Add(span)
 	n := uint64(0)
 	bad := 0
