@@ -165,7 +165,7 @@ func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Cont
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, ring.ErrRefused):
 		refuse(w, http.StatusUnprocessableEntity, err.Error())
-	case errors.Is(err, ring.ErrUncertain):
+	case errors.Is(err, ring.ErrUncertain), errors.Is(err, context.DeadlineExceeded):
 		refuse(w, http.StatusGatewayTimeout, err.Error())
 	default: // no quorum, or the instance is going away
 		refuse(w, http.StatusServiceUnavailable, err.Error())

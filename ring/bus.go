@@ -49,7 +49,7 @@ type Entry struct {
 // acknowledged to anybody before the call. It fails with ErrNotFound.
 func (b *Bus) Get(ctx context.Context, key string) (Entry, error) {
 	if err := b.r.node.Sync(ctx); err != nil {
-		return Entry{}, busError("read "+key, err)
+		return Entry{}, readError("read "+key, err)
 	}
 	e, ok := b.Peek(key)
 	if !ok {
@@ -68,7 +68,7 @@ func (b *Bus) Peek(key string) (Entry, bool) {
 // List returns the keys that begin with prefix, in order, as Get would.
 func (b *Bus) List(ctx context.Context, prefix string) ([]Entry, error) {
 	if err := b.r.node.Sync(ctx); err != nil {
-		return nil, busError("list "+prefix, err)
+		return nil, readError("list "+prefix, err)
 	}
 	var out []Entry
 	for _, k := range b.r.node.Keys(prefix) {
@@ -159,6 +159,14 @@ func busError(what string, err error) error {
 		return fmt.Errorf("%w: %s: %w", ErrUncertain, what, err)
 	}
 	return fmt.Errorf("ring: %s: %w", what, err)
+}
+
+// readError is busError for what changes nothing.
+func readError(what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("ring: %s: no answer in time: %w", what, err)
+	}
+	return busError(what, err)
 }
 
 // BusStatus is what `ring bus status` shows.

@@ -23,13 +23,13 @@ func (c *Core) applyConf(e *raftpb.Entry) {
 	} else {
 		c.state.Advance(e.GetIndex(), e.GetTerm(), e.GetData())
 	}
-	cs := c.conf
+	var cs *raftpb.ConfState
 	if c.rn != nil {
 		cs = c.rn.ApplyConfChange(&cc)
-	} else if next, err := changed(c.conf, &cc, e.GetIndex()); err == nil {
-		cs = next
 	} else {
-		panic("BUG: consensus: " + err.Error())
+		next, err := changed(c.conf, &cc, e.GetIndex())
+		c.must(err)
+		cs = next
 	}
 	c.state.VotersChanged()
 	c.setConf(cs)
