@@ -432,12 +432,14 @@ func (c *Core) remember(e *raftpb.Entry) {
 	c.news = true
 }
 
-// share sends those who follow what is new to them.
+// share sends those who follow what is new to them, and answers the reads that
+// waited for it.
 func (c *Core) share() {
 	if !c.news {
 		return
 	}
 	c.news = false
+	c.answer()
 	for _, i := range slices.Sorted(maps.Keys(c.feeds)) {
 		c.feed(i)
 	}
