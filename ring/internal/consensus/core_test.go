@@ -349,6 +349,26 @@ func TestLeaderDies(t *testing.T) {
 	f.same()
 }
 
+func TestWhoFollowsKnowsTheLeaderWithoutALink(t *testing.T) {
+	f := newFleet(t, 11)
+	f.run(3 * time.Second)
+	lead := f.leader()
+	n := f.nodes[2] // FirstVoters(11) are 0, 1, 3, 4, 6, 7, 9
+	n.core.Closed(f.now, lead)
+	f.carry(n)
+	if got := n.core.Leader(); got != lead || !n.core.Anchorable() {
+		t.Errorf("without its link with the leader %d it takes %d for that", lead, got)
+	}
+	f.kill(lead, false)
+	if got := n.core.Leader(); got == lead {
+		t.Error("it takes the dead for the leader")
+	}
+	f.run(time.Second)
+	if got := n.core.Leader(); got < 0 || got != f.leader() {
+		t.Errorf("it takes %d for the leader, not %d", got, f.leader())
+	}
+}
+
 func TestVoterIsReplaced(t *testing.T) {
 	f := newFleet(t, 11)
 	f.run(3 * time.Second)

@@ -89,9 +89,8 @@ func (c *Core) Closed(now time.Time, i int) {
 		c.rn.ReportUnreachable(uint64(NewRaftID(i, g)))
 		c.pump()
 	}
-	if c.rn == nil && c.lead == i {
-		c.setLead(-1)
-	}
+	// Who does not vote goes on taking i for the leader if it was that: the view
+	// says when it is dead, and the others when somebody else leads.
 }
 
 // Receive takes what instance from sent, as its link vouches.
