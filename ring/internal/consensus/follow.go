@@ -361,8 +361,13 @@ func (c *Core) onPull(from int, m *wire.Pull) {
 func (c *Core) feed(i int) {
 	next := c.feeds[i]
 	base := c.state.Applied() + 1 - uint64(len(c.tail)) // index of tail[0]
+	if next < base { // our own state came whole meanwhile
+		delete(c.feeds, i)
+		c.sendPiece(i, 0, 0)
+		return
+	}
 	for range framesAtOnce {
-		if next > c.state.Applied() || next < base {
+		if next > c.state.Applied() {
 			break
 		}
 		m := &wire.Entries{History: c.ident.History, Era: c.ident.Era, First: next}

@@ -190,7 +190,7 @@ func (c *Core) install(s *raftpb.Snapshot) {
 	c.state = state
 	c.tail, c.tailBytes = nil, 0
 	c.setConf(s.GetMetadata().GetConfState())
-	c.answer()
+	c.news = true
 	c.caughtUp()
 }
 
