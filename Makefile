@@ -14,4 +14,4 @@ mutants: ; $(GO) run ./ring/ringtest/mutants
 soak: ; RINGTEST_SEEDS=$${RINGTEST_SEEDS:-10000} $(GO) test -timeout 12h -v -run 'TestSoak' ./ring/ringtest
 lint: ; $(GO) vet ./... && $(GO) tool -modfile=tools/go.mod staticcheck ./...
 fmt: ; $(GO) tool -modfile=tools/go.mod gofumpt -w .
-bench: ; cd bench && for e in hops start death partial false idle fleet; do $(GO) run . $$e; done
+bench: ; cd bench && for e in hops start death bus anchor partial false idle fleet; do $(GO) run . $$e; done

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -125,7 +126,7 @@ func (d *deaths) once(b *bench, s system, n, victim int, sig syscall.Signal) err
 	r, ours := s.(*ringSystem)
 	var ticks *ticker
 	if ours {
-		ticks = follow(b.ctx, r, (victim+1)%n)
+		ticks = follow(b.ctx, r.Ring, (victim+1)%n)
 		defer ticks.stop()
 	}
 	// A signal at a fixed phase of heartbeats would measure the phase.
@@ -229,40 +230,45 @@ func (d *deaths) closing(r *ringSystem, n, victim int, at, known time.Time, tick
 	return err
 }
 
-// ticker keeps the times of the ticks of one instance.
+// ticker keeps the ticks of one instance.
 type ticker struct {
 	stop func()
 	mu   sync.Mutex
-	at   []time.Time
+	kept []fleet.Tick
 }
 
 // ticksMax bounds what a ticker keeps; at full speed that is some ten seconds.
 const ticksMax = 1 << 15
 
-func follow(ctx context.Context, r *ringSystem, i int) *ticker {
+func follow(ctx context.Context, r *fleet.Ring, i int) *ticker {
 	ctx, stop := context.WithCancel(ctx)
 	t := &ticker{stop: stop}
 	go func() {
 		_ = r.API.Follow(ctx, r.Addrs[i], func(tick fleet.Tick) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			if len(t.at) == ticksMax {
-				t.at = append(t.at[:0:0], t.at[ticksMax/2:]...)
+			if len(t.kept) == ticksMax {
+				t.kept = append(t.kept[:0:0], t.kept[ticksMax/2:]...)
 			}
-			t.at = append(t.at, tick.At)
+			t.kept = append(t.kept, tick)
 		})
 	}()
 	return t
 }
 
-// after is the first tick kept behind that moment, zero for none.
+// after is the time of the first tick kept behind that moment, zero for none.
 func (t *ticker) after(at time.Time) time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, tick := range t.at {
-		if tick.After(at) {
-			return tick
+	for _, tick := range t.ticks() {
+		if tick.At.After(at) {
+			return tick.At
 		}
 	}
 	return time.Time{}
+}
+
+// ticks are those kept.
+func (t *ticker) ticks() []fleet.Tick {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.kept)
 }

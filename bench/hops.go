@@ -63,25 +63,31 @@ func ringLaps(b *bench, n int, span time.Duration) (float64, error) {
 	if err := r.StartAll(20*time.Second, "--max-speed", "--log-level", "warn"); err != nil {
 		return 0, fmt.Errorf("%w\n%s", err, tail(r.Logs()))
 	}
+	laps, _, err := b.countLaps(r, span)
+	return laps, err
+}
+
+// countLaps counts them for a while, after a second for things to settle.
+func (b *bench) countLaps(r *fleet.Ring, span time.Duration) (float64, *fleet.Status, error) {
 	if err := b.rest(time.Second); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	before, err := r.API.Status(r.Addrs[0])
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	begin := time.Now()
 	if err := b.rest(span); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	after, err := r.API.Status(r.Addrs[0])
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if after.Epoch != before.Epoch {
-		return 0, fmt.Errorf("the particle was lost while laps were counted")
+		return 0, nil, fmt.Errorf("the particle was lost while laps were counted")
 	}
-	return float64(after.Laps-before.Laps) / time.Since(begin).Seconds(), nil
+	return float64(after.Laps-before.Laps) / time.Since(begin).Seconds(), after, nil
 }
 
 func bareLaps(b *bench, n int, span time.Duration) (float64, error) {

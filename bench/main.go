@@ -34,6 +34,7 @@ type options struct {
 	Peers    bool
 	Only     string
 	Ring     string // a ring program to measure instead of ../cmd/ring
+	Before   string // a ring program of a commit to compare with
 	Verbose  bool
 }
 
@@ -56,6 +57,8 @@ var experiments = []struct {
 	{"hops", "laps per second at full speed beside bare Go and Node rings", hops},
 	{"start", "from `ring up` to the first tick", start},
 	{"death", "time to know a death, beside memberlist and corosync", death},
+	{"anchor", "ticks through deaths of voters, anchored laps, a shrinking fleet", anchor},
+	{"bus", "durable writes beside etcd-server", durable},
 	{"partial", "bad links, cut-off, mute and stopping instances", partial},
 	{"false", "false deaths under processor load and under packet loss", falseDeaths},
 	{"idle", "processor, memory and bytes of an idle ring", idle},
@@ -81,6 +84,7 @@ func realMain(args []string) int {
 	f.BoolVar(&o.Peers, "peers", true, "measure memberlist too, where the experiment can")
 	f.StringVar(&o.Only, "only", "", "only the parts whose name contains this")
 	f.StringVar(&o.Ring, "ring", "", "measure this ring program instead of building ../cmd/ring")
+	f.StringVar(&o.Before, "before", "", "compare the laps of anchor with those of this ring program")
 	f.BoolVar(&o.Verbose, "v", false, "say what is being done")
 	if f.Parse(args[1:]) != nil {
 		return 2

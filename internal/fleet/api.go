@@ -95,6 +95,7 @@ type Tick struct {
 	Epoch    Epoch     `json:"epoch"`
 	Lap      uint64    `json:"lap"`
 	Tick     uint64    `json:"tick"`
+	Anchored bool      `json:"anchored"`
 
 	Held time.Duration `json:"held_ns"` // rests of the lap
 }

@@ -15,6 +15,7 @@ type Ring struct {
 	Group  *Group
 	Binary string
 	Dir    string // for config files and data
+	Keep   bool   // each instance has a data directory
 	Names  []string
 	Addrs  []string
 	Flags  []string // given to every instance
@@ -87,6 +88,9 @@ func ConfigText(ring string, names, addrs []string) string {
 // Start starts instance i, or starts it again.
 func (r *Ring) Start(i int, flags ...string) error {
 	args := append([]string{"node", "--name", r.Names[i], "--config", r.Config}, r.Flags...)
+	if r.Keep {
+		args = append(args, "--data", filepath.Join(r.Dir, fmt.Sprintf("data%d", i)))
+	}
 	s := Spec{Name: r.Names[i], Path: r.Binary, Args: append(args, flags...), Env: r.Env, Dir: r.Dir}
 	if r.Net != nil {
 		s.Netns = r.Net.Namespace(i)

@@ -240,16 +240,28 @@ func (s *State) session(r Request) *session {
 		all = append(all, &session{life: r.Life, done: map[uint64]Result{}})
 		s.sessions[r.Origin] = all
 	}
-	ses := all[at]
-	if r.Low > ses.low {
-		ses.low = r.Low
-		for seq := range ses.done {
-			if seq < ses.low {
-				delete(ses.done, seq)
-			}
+	all[at].forget(r.Low)
+	return all[at]
+}
+
+// forget forgets what lies below low, by the shorter of two ways.
+func (s *session) forget(low uint64) {
+	if low <= s.low {
+		return
+	}
+	from := s.low
+	s.low = low
+	if low-from <= uint64(len(s.done)) {
+		for seq := from; seq < low; seq++ {
+			delete(s.done, seq)
+		}
+		return
+	}
+	for seq := range s.done {
+		if seq < low {
+			delete(s.done, seq)
 		}
 	}
-	return ses
 }
 
 func (s *State) do(c *Command, r *Result) {

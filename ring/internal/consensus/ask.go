@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -14,9 +16,16 @@ import (
 type asking struct {
 	life    uint32
 	wishes  map[uint64]*wish     // by Seq of the request
+	order   []uint64             // their Seqs, which grow, and of some that are done
 	tries   map[uint64]*question // by try
 	lastTry uint64
+	lookAt  time.Time // nothing is sent again before; zero: nothing has been sent
+	batch   []*raftpb.Entry
+	bytes   int // of batch
 }
+
+// batchBytes is where a batch of wishes is full: a frame holds it.
+const batchBytes = 32 << 10
 
 // wish is a command on its way.
 type wish struct {
@@ -52,15 +61,52 @@ func (c *Core) Propose(now time.Time, life uint32, seq uint64, cmd bus.Command) 
 		c.effect(Effect{Kind: Refused, Seq: seq, Why: Busy})
 		return
 	}
-	low := seq
-	for s := range c.wishes {
-		low = min(low, s)
-	}
-	cmd.Req = bus.Request{Origin: uint32(c.cfg.Self), Life: c.life, Seq: seq, Low: low}
+	cmd.Req = bus.Request{Origin: uint32(c.cfg.Self), Life: c.life, Seq: seq, Low: c.low(seq)}
 	w := &wish{data: cmd.Encode()}
 	c.wishes[seq] = w
+	c.order = append(c.order, seq)
 	c.send(w)
-	c.pump()
+	c.pumpSoon()
+}
+
+// low is the lowest Seq that may be asked for again; seq, if there is no other.
+func (c *Core) low(seq uint64) uint64 {
+	for len(c.order) > 0 && c.wishes[c.order[0]] == nil {
+		c.order = c.order[1:]
+	}
+	if len(c.order) == 0 {
+		return seq
+	}
+	return c.order[0]
+}
+
+// pumpSoon pumps at once, unless the disk is busy: then it is pumped when that
+// is done, and what was asked for meanwhile goes together, in few messages and
+// with one sync. It would have waited for the disk anyway.
+func (c *Core) pumpSoon() {
+	if len(c.queue) == 0 {
+		c.pump()
+	}
+}
+
+// toEngine puts a command into the next batch.
+func (c *Core) toEngine(data []byte) {
+	if c.bytes+len(data) > batchBytes {
+		c.flush()
+	}
+	c.batch = append(c.batch, &raftpb.Entry{Data: data})
+	c.bytes += len(data)
+}
+
+// flush gives the batch to the engine. Without a leader it is lost, and sent
+// again when there is one.
+func (c *Core) flush() {
+	if len(c.batch) == 0 {
+		return
+	}
+	c.step(&raftpb.Message{
+		Type: raftpb.MsgProp.Enum(), From: new(uint64(c.ident.ID)), Entries: c.batch})
+	c.batch, c.bytes = nil, 0
 }
 
 // Cancel gives up a request; it may still be done.
@@ -89,13 +135,21 @@ func (c *Core) Read(now time.Time, seq uint64) {
 // send puts a wish on its way: to our own engine, or to a voter's.
 func (c *Core) send(w *wish) {
 	w.sent = c.now
+	c.sentOne()
 	if c.Stamps() {
-		_ = c.rn.Propose(w.data) // without a leader it is sent again when there is one
+		c.toEngine(w.data)
 		return
 	}
 	if to := c.voterToAsk(); to >= 0 {
 		c.effect(Effect{Kind: Send, To: to,
 			Msg: &wire.Propose{History: c.ident.History, Command: w.data}})
+	}
+}
+
+// sentOne notes that something may have to be sent again.
+func (c *Core) sentOne() {
+	if c.lookAt.IsZero() {
+		c.lookAt = c.now.Add(c.cfg.Timing.Retry)
 	}
 }
 
@@ -124,14 +178,15 @@ func (c *Core) onPropose(m *wire.Propose) {
 	if err != nil || cmd.Req == (bus.Request{}) || cmd.Check() != nil || cmd.Kind > bus.Release {
 		return // only a leader writes the others
 	}
-	_ = c.rn.Propose(m.Command)
-	c.pump()
+	c.toEngine(m.Command)
+	c.pumpSoon()
 }
 
 // question asks under a name that was never used.
 func (c *Core) question(q *question) {
 	c.lastTry++
 	q.sent = c.now
+	c.sentOne()
 	c.tries[c.lastTry] = q
 	if c.Stamps() {
 		c.rn.ReadIndex(c.readCtx(c.cfg.Self, c.cfg.Boot, c.lastTry))
@@ -210,35 +265,49 @@ func (c *Core) retry() {
 	if at.IsZero() || c.now.Before(at) {
 		return
 	}
+	c.lookAt = time.Time{} // what is sent again sets it
 	wait := c.cfg.Timing.Retry
-	for _, seq := range slices.Sorted(maps.Keys(c.wishes)) {
-		if w := c.wishes[seq]; c.now.Sub(w.sent) >= wait {
+	next := c.now.Add(wait)
+	for _, seq := range c.order {
+		w := c.wishes[seq]
+		if w == nil {
+			continue
+		}
+		if c.now.Sub(w.sent) >= wait {
 			c.send(w)
 		}
+		next = sooner(next, w.sent.Add(wait))
 	}
 	for _, try := range slices.Sorted(maps.Keys(c.tries)) {
-		if q := c.tries[try]; q.index == 0 && c.now.Sub(q.sent) >= wait {
+		q := c.tries[try]
+		if q.index > 0 {
+			continue
+		}
+		if c.now.Sub(q.sent) >= wait {
 			delete(c.tries, try)
 			c.question(q)
 		}
+		next = sooner(next, q.sent.Add(wait))
+	}
+	if len(c.wishes)+len(c.tries) > 0 {
+		c.lookAt = next
 	}
 	c.pump()
 }
 
-// retryAt is when the oldest has waited for long enough.
+// retryAt is no later than the oldest has waited for long enough.
 func (c *Core) retryAt() time.Time {
-	var at time.Time
-	for _, w := range c.wishes {
-		if t := w.sent.Add(c.cfg.Timing.Retry); at.IsZero() || t.Before(at) {
-			at = t
-		}
+	if len(c.wishes)+len(c.tries) == 0 {
+		return time.Time{}
 	}
-	for _, q := range c.tries {
-		if t := q.sent.Add(c.cfg.Timing.Retry); q.index == 0 && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
+	return c.lookAt
+}
+
+func sooner(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return at
+	return a
 }
 
 // resendAll has everything sent again at once: somebody new leads.
@@ -249,12 +318,15 @@ func (c *Core) resendAll() {
 	for _, q := range c.tries {
 		q.sent = q.sent.Add(-c.cfg.Timing.Retry)
 	}
+	c.lookAt = c.now
 }
 
 // refuseAll refuses what is under way: there is no quorum, or another history.
 func (c *Core) refuseAll() {
-	for _, seq := range slices.Sorted(maps.Keys(c.wishes)) {
-		c.effect(Effect{Kind: Refused, Seq: seq, Why: Unknown})
+	for _, seq := range c.order {
+		if c.wishes[seq] != nil {
+			c.effect(Effect{Kind: Refused, Seq: seq, Why: Unknown})
+		}
 	}
 	clear(c.wishes)
 	var seqs []uint64

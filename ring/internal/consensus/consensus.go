@@ -246,7 +246,9 @@ func (c *Core) Start(now time.Time) {
 }
 
 // Pending reports whether Effects would return anything.
-func (c *Core) Pending() bool { return len(c.fx) > 0 || c.news && len(c.feeds) > 0 }
+func (c *Core) Pending() bool {
+	return len(c.fx) > 0 || c.news && len(c.feeds)+len(c.tries) > 0
+}
 
 // Effects returns what is to be done since the last call, in order. The slice is
 // valid until the next call of any method.

@@ -39,6 +39,22 @@ type node struct {
 	dropped []bus.Epoch
 	told    []Tell
 	seq     uint64
+	busy    bool // its disk: what it is to keep waits in late
+	late    []Effect
+}
+
+// sync does what waits for the disk, in one go.
+func (n *node) sync() {
+	n.busy = false
+	late := n.late
+	n.late = nil
+	for _, e := range late {
+		if err := n.disk.Apply(e.Write); err != nil {
+			n.f.t.Fatal(err)
+		}
+		n.core.Persisted(n.f.now, e.Seq)
+	}
+	n.f.carry(n)
 }
 
 func (n *node) propose(cmd bus.Command) uint64 {
@@ -143,6 +159,10 @@ func (f *fleet) carry(n *node) {
 			case Send:
 				f.queue = append(f.queue, envelope{n.i, e.To, e.Msg})
 			case Persist:
+				if n.busy {
+					n.late = append(n.late, e)
+					continue
+				}
 				if err := n.disk.Apply(e.Write); err != nil {
 					f.t.Fatal(err)
 				}
@@ -286,6 +306,33 @@ func TestFleetAgrees(t *testing.T) {
 	}
 }
 
+func TestWishesRideTogetherWhileTheDiskIsBusy(t *testing.T) {
+	const wishes = 300
+	f := newFleet(t, 3)
+	f.run(3 * time.Second)
+	lead := f.nodes[f.leader()]
+	lead.busy = true
+	var seqs []uint64
+	for i := range wishes {
+		seqs = append(seqs, lead.propose(bus.Command{Kind: bus.Put, Key: fmt.Sprint(i)}))
+	}
+	if n := len(lead.late); n != 1 {
+		t.Errorf("%d writes while the first was not on disk", n)
+	}
+	before := lead.core.seq
+	lead.sync()
+	f.run(time.Second)
+	if n := lead.core.seq - before; n != 1 {
+		t.Errorf("%d writes for what had waited, not one", n)
+	}
+	for _, seq := range seqs {
+		if r, ok := lead.settled[seq]; !ok || r.Code != bus.Done {
+			t.Fatalf("wish %d: %+v, %v", seq, r, ok)
+		}
+	}
+	f.same()
+}
+
 func TestLeaderDies(t *testing.T) {
 	f := newFleet(t, 5)
 	f.run(3 * time.Second)
@@ -300,6 +347,26 @@ func TestLeaderDies(t *testing.T) {
 	f.start(lead)
 	f.run(3 * time.Second)
 	f.same()
+}
+
+func TestWhoFollowsKnowsTheLeaderWithoutALink(t *testing.T) {
+	f := newFleet(t, 11)
+	f.run(3 * time.Second)
+	lead := f.leader()
+	n := f.nodes[2] // FirstVoters(11) are 0, 1, 3, 4, 6, 7, 9
+	n.core.Closed(f.now, lead)
+	f.carry(n)
+	if got := n.core.Leader(); got != lead || !n.core.Anchorable() {
+		t.Errorf("without its link with the leader %d it takes %d for that", lead, got)
+	}
+	f.kill(lead, false)
+	if got := n.core.Leader(); got == lead {
+		t.Error("it takes the dead for the leader")
+	}
+	f.run(time.Second)
+	if got := n.core.Leader(); got < 0 || got != f.leader() {
+		t.Errorf("it takes %d for the leader, not %d", got, f.leader())
+	}
 }
 
 func TestVoterIsReplaced(t *testing.T) {

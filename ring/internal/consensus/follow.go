@@ -90,9 +90,8 @@ func (c *Core) Closed(now time.Time, i int) {
 		c.rn.ReportUnreachable(uint64(NewRaftID(i, g)))
 		c.pump()
 	}
-	if c.rn == nil && c.lead == i {
-		c.setLead(-1)
-	}
+	// Who does not vote goes on taking i for the leader if it was that: the view
+	// says when it is dead, and the others when somebody else leads.
 }
 
 // Receive takes what instance from sent, as its link vouches.
@@ -366,8 +365,13 @@ func (c *Core) onPull(from int, m *wire.Pull) {
 func (c *Core) feed(i int) {
 	next := c.feeds[i]
 	base := c.state.Applied() + 1 - uint64(len(c.tail)) // index of tail[0]
+	if next < base { // our own state came whole meanwhile
+		delete(c.feeds, i)
+		c.sendPiece(i, 0, 0)
+		return
+	}
 	for range framesAtOnce {
-		if next > c.state.Applied() || next < base {
+		if next > c.state.Applied() {
 			break
 		}
 		m := &wire.Entries{History: c.ident.History, Era: c.ident.Era, First: next}
@@ -436,12 +440,14 @@ func (c *Core) remember(e *raftpb.Entry) {
 	c.news = true
 }
 
-// share sends those who follow what is new to them.
+// share sends those who follow what is new to them, and answers the reads that
+// waited for it.
 func (c *Core) share() {
 	if !c.news {
 		return
 	}
 	c.news = false
+	c.answer()
 	for _, i := range slices.Sorted(maps.Keys(c.feeds)) {
 		c.feed(i)
 	}

@@ -121,7 +121,6 @@ func (c *Core) onApplied(cmd *bus.Command, r bus.Result) {
 			delete(c.leader.leases, cmd.Key)
 		}
 	}
-	c.answer()
 }
 
 // onDrop lets the particle go, once: in the process that asked for it, if it

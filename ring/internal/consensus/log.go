@@ -67,6 +67,9 @@ func (c *Core) open(s *Saved) error {
 
 // pump does whatever the engine wants done, until it wants nothing.
 func (c *Core) pump() {
+	if c.rn != nil {
+		c.flush()
+	}
 	for c.rn != nil && c.rn.HasReady() {
 		rd := c.rn.Ready()
 		if rd.SoftState != nil {
@@ -187,6 +190,7 @@ func (c *Core) install(s *raftpb.Snapshot) {
 	c.state = state
 	c.tail, c.tailBytes = nil, 0
 	c.setConf(s.GetMetadata().GetConfState())
+	c.news = true
 	c.caughtUp()
 }
 

@@ -154,6 +154,7 @@ func (c *Core) stopVoting(why string) {
 // closeLog ends the engine. What is still being written no longer matters.
 func (c *Core) closeLog() {
 	c.rn, c.ms, c.queue, c.hard, c.drops = nil, nil, nil, nil, nil
+	c.batch, c.bytes = nil, 0
 	c.first, c.starting = nil, 0
 	c.leader = leaderState{}
 	c.leading = false

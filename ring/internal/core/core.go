@@ -211,6 +211,16 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		}
 		ev = Event{Kind: Timer} // its road is blocked: somebody must be dialed
 	}
+	if ev.Kind == Propose && now.Before(c.idle) {
+		// As long as the disk is busy, it has but been put with the others.
+		c.propose(&ev)
+		if !c.bus.Pending() {
+			c.idle = earlier(c.idle, c.bus.Deadline())
+			c.schedule()
+			return c.done()
+		}
+		ev = Event{Kind: Timer}
+	}
 	c.handle(ev)
 	c.settle()
 	c.idle = c.idleDeadline()
