@@ -12,8 +12,9 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
-// program is the ring program under test.
-var program string
+// program is the ring program under test, leaser one that takes leases through
+// package ring.
+var program, leaser string
 
 // nets numbers the namespaces of this process.
 var nets atomic.Int32
@@ -38,6 +39,10 @@ func runAll(m *testing.M) int {
 		flags = append(flags, "-race")
 	}
 	if program, err = fleet.Build("..", "./cmd/ring", dir, flags...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if leaser, err = fleet.Build("..", "./processtest/leaser", dir, flags...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
