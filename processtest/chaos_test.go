@@ -14,6 +14,9 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
+// shortHold makes a lap of a few instances take some tens of milliseconds.
+const shortHold = "4ms"
+
 // kept is a ring whose instances keep what they must, and what a test does to it.
 type kept struct {
 	*fleet.Ring
@@ -25,7 +28,7 @@ type kept struct {
 
 // newKept is such a ring, in namespaces or on loopback, not started. Its chances
 // are those of PROCESSTEST_SEED, if that is set.
-func newKept(t *testing.T, n int, inNet bool, flags ...string) *kept {
+func newKept(t *testing.T, n int, inNet bool) *kept {
 	t.Helper()
 	seed := rand.Uint64()
 	if text := os.Getenv("PROCESSTEST_SEED"); text != "" {
@@ -35,7 +38,10 @@ func newKept(t *testing.T, n int, inNet bool, flags ...string) *kept {
 		}
 	}
 	t.Logf("PROCESSTEST_SEED=%d", seed)
-	k := &kept{t: t, rand: rand.New(rand.NewPCG(seed, 0)), data: t.TempDir(), flags: flags}
+	k := &kept{
+		t: t, rand: rand.New(rand.NewPCG(seed, 0)), data: t.TempDir(),
+		flags: []string{"--hold", shortHold},
+	}
 	if inNet {
 		k.Ring = newRingInNet(t, n)
 		k.flags = append(k.flags, "--listen", "0.0.0.0:3000") // for its own host, too
@@ -106,11 +112,14 @@ func (k *kept) anchored(want bool, who []int) {
 // ticking waits until each of those has counted some more.
 func (k *kept) ticking(who []int) {
 	k.t.Helper()
+	from := make([]uint64, len(k.Names))
 	for _, i := range who {
-		from := status(k.t, k.Ring, i).Tick
+		from[i] = status(k.t, k.Ring, i).Tick
+	}
+	for _, i := range who {
 		await(k.t, k.Names[i]+" counts on", func() bool {
 			s, err := k.API.Status(k.Addrs[i])
-			return err == nil && s.Tick >= from+3
+			return err == nil && s.Tick >= from[i]+3
 		})
 	}
 }

@@ -1,8 +1,11 @@
 package processtest
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +27,14 @@ var nets atomic.Int32
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
+	// Whoever tests processes mostly waits for them: more tests at once than
+	// there are cores, if nobody has said how many.
+	if f := flag.Lookup("test.parallel"); f != nil {
+		flag.Parse()
+		if f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+			_ = f.Value.Set(strconv.Itoa(runtime.GOMAXPROCS(0) + 1))
+		}
+	}
 	os.Exit(runAll(m))
 }
 

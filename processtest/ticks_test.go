@@ -10,9 +10,6 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
-// fastHold makes a lap of a few instances take some tens of milliseconds.
-const fastHold = "4ms"
-
 // lapName is what a tick may name.
 type lapName struct{ epoch, lap uint64 }
 
@@ -41,8 +38,10 @@ type watcher struct {
 // watch begins; the test's end is its end.
 func watch(k *kept) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watcher{k: k, ticks: map[uint64]lapName{}, laps: map[lapName]uint64{},
-		newest: make([]uint64, len(k.Names))}
+	w := &watcher{
+		k: k, ticks: map[uint64]lapName{}, laps: map[lapName]uint64{},
+		newest: make([]uint64, len(k.Names)),
+	}
 	var all sync.WaitGroup
 	w.stop = sync.OnceFunc(func() {
 		cancel()
@@ -191,7 +190,7 @@ func (w *watcher) restarted() {
 
 func TestP3TicksOfThreeNameOneLapEach(t *testing.T) {
 	t.Parallel()
-	k := newKept(t, 3, true, "--hold", fastHold)
+	k := newKept(t, 3, true)
 	k.up(k.All(), k.All())
 	w := watch(k)
 	for begin, n := time.Now(), 0; k.more(begin, n); n++ {
@@ -216,7 +215,7 @@ func TestP3TicksOfThreeNameOneLapEach(t *testing.T) {
 
 func TestP3TicksOfSevenNameOneLapEach(t *testing.T) {
 	t.Parallel()
-	k := newKept(t, 7, true, "--hold", fastHold)
+	k := newKept(t, 7, true)
 	k.up(k.All(), k.All())
 	w := watch(k)
 	for begin, n := time.Now(), 0; k.more(begin, n); n++ {

@@ -119,3 +119,12 @@ func (r *Ring) Local(i int, patience time.Duration) (*API, string) {
 	}
 	return a, "127.0.0.1:3000"
 }
+
+// Entry reads a key, as everybody may.
+func (a *API) Entry(addr, key string) (e Entry, err error) {
+	b, err := a.Get(addr, KeyPath(key))
+	if err != nil {
+		return e, err
+	}
+	return e, json.Unmarshal(b, &e)
+}

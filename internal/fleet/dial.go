@@ -18,23 +18,22 @@ func (f *Net) Dial(ctx context.Context, i int, network, addr string) (net.Conn, 
 		return nil, err
 	}
 	defer there.Close()
-	type result struct {
-		c   net.Conn
-		err error
+	// A socket stays where it was made, so the thread can come back. It must: the
+	// processes that it started are killed when it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		// The thread never comes back from the namespace: it ends with this
-		// goroutine, which does not unlock it. A socket stays where it was made.
-		runtime.LockOSThread()
-		if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, fmt.Errorf("enter %s: %w", f.Namespace(i), err)}
-			return
-		}
-		var d net.Dialer
-		c, err := d.DialContext(ctx, network, addr)
-		done <- result{c, err}
-	}()
-	r := <-done
-	return r.c, r.err
+	defer here.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("enter %s: %w", f.Namespace(i), err)
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
+	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic("leave " + f.Namespace(i) + ": " + back.Error()) // this thread is good for nothing
+	}
+	return c, err
 }

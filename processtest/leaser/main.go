@@ -132,10 +132,10 @@ func (w *writer) turn(r *ring.Ring) error {
 			first = at
 		}
 		time.Sleep(work)
-		w.write(l.Fence(), first, last)
+		w.write(l.Fence(), first, last, "more")
 	}
 	// The last write looks at nothing: where the lease was lost, others may hold it.
-	w.write(l.Fence(), first, last)
+	w.write(l.Fence(), first, last, "")
 	return l.Release(ctx)
 }
 
@@ -149,12 +149,13 @@ func sure(l *ring.Lease) (at time.Duration, ok bool) {
 }
 
 // write tells the resource; what becomes of it, that says.
-func (w *writer) write(fence uint64, first, last time.Duration) {
+func (w *writer) write(fence uint64, first, last time.Duration, more string) {
 	q := url.Values{
 		"fence":    {strconv.FormatUint(fence, 10)},
 		"instance": {string(w.name)},
 		"first":    {strconv.FormatInt(int64(first), 10)},
 		"last":     {strconv.FormatInt(int64(last), 10)},
+		"more":     {more}, // set: this write is not the last of its turn
 	}
 	resp, err := w.client.Post(w.url+"?"+q.Encode(), "text/plain", nil)
 	if err == nil {
