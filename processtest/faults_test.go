@@ -54,7 +54,7 @@ func TestAllKilledAndRestarted(t *testing.T) {
 	}
 	up()
 	after := status(t, r, 0)
-	if after.Epoch.Counter <= before.Epoch.Counter {
+	if after.Epoch.Number <= before.Epoch.Number {
 		t.Errorf("epoch %+v behind %+v: a restart must not go back", after.Epoch, before.Epoch)
 	}
 	for i, one := range after.Instances {
@@ -250,14 +250,15 @@ func TestDiskFullWhileRunning(t *testing.T) {
 	laps(t, r, 0, 2)
 }
 
-// smallDisk is a directory on a file system of its own, of 64 KiB.
+// smallDisk is a directory on a file system of its own, of 1 MiB: room for what
+// an instance keeps when it starts, twice.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		skipLoudly(t, fmt.Errorf("a small file system needs root"))
 	}
 	dir := t.TempDir()
-	cmd := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "ringb", dir)
+	cmd := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "ringb", dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mount: %v: %s", err, out)
 	}

@@ -148,6 +148,9 @@ func TestP1OneParticleThatNeverGoesBack(t *testing.T) {
 // dropped them decides between equal counters, and is by name here, not by
 // index: one-digit names sort alike.
 func later(a, b fleet.Tick) bool {
+	if a.Epoch.Number != b.Epoch.Number {
+		return a.Epoch.Number > b.Epoch.Number
+	}
 	if a.Epoch.Counter != b.Epoch.Counter {
 		return a.Epoch.Counter > b.Epoch.Counter
 	}

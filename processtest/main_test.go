@@ -1,8 +1,11 @@
 package processtest
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,8 +15,9 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
-// program is the ring program under test.
-var program string
+// program is the ring program under test, leaser one that takes leases through
+// package ring.
+var program, leaser string
 
 // nets numbers the namespaces of this process.
 var nets atomic.Int32
@@ -23,6 +27,14 @@ var nets atomic.Int32
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
+	// Whoever tests processes mostly waits for them: more tests at once than
+	// there are cores, if nobody has said how many.
+	if f := flag.Lookup("test.parallel"); f != nil {
+		flag.Parse()
+		if f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+			_ = f.Value.Set(strconv.Itoa(runtime.GOMAXPROCS(0) + 1))
+		}
+	}
 	os.Exit(runAll(m))
 }
 
@@ -38,6 +50,10 @@ func runAll(m *testing.M) int {
 		flags = append(flags, "-race")
 	}
 	if program, err = fleet.Build("..", "./cmd/ring", dir, flags...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if leaser, err = fleet.Build("..", "./processtest/leaser", dir, flags...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

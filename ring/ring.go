@@ -248,8 +248,8 @@ func (r *Ring) SetPace(hold time.Duration, maxSpeed bool) {
 }
 
 // Handle serves h at the instance's port, beside the links of the ring. It may
-// be called again to serve something else. Without it every request is
-// answered 404.
+// be called again to serve something else. Before it every request is answered
+// 503: an answer of 404 would be taken for h's word.
 func (r *Ring) Handle(h http.Handler) { r.handler.Store(&h) }
 
 func (r *Ring) serve(w http.ResponseWriter, req *http.Request) {
@@ -257,7 +257,7 @@ func (r *Ring) serve(w http.ResponseWriter, req *http.Request) {
 		(*h).ServeHTTP(w, req)
 		return
 	}
-	http.NotFound(w, req)
+	http.Error(w, "this instance serves nothing here, or not yet", http.StatusServiceUnavailable)
 }
 
 // OnTick calls f for each pass of the particle at this stop from now on, in

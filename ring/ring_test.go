@@ -203,7 +203,7 @@ func TestHandleSharesThePort(t *testing.T) {
 		}
 		return resp.StatusCode, string(b)
 	}
-	if code, _ := get(); code != http.StatusNotFound {
+	if code, _ := get(); code != http.StatusServiceUnavailable {
 		t.Errorf("before Handle: %d", code)
 	}
 	r.Handle(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hi") }))

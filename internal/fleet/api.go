@@ -18,6 +18,7 @@ const answerMax = 64 << 20
 // JSON that tests and benchmarks look at, written down a second time on
 // purpose: a change of a name in the product fails here.
 type Epoch struct {
+	Number  uint64 `json:"number"`
 	Counter uint64 `json:"counter"`
 	Dropper string `json:"dropper"`
 }
@@ -52,7 +53,10 @@ type Status struct {
 	BadLinks   []Link `json:"bad_links"`
 	Epoch      Epoch  `json:"epoch"`
 	Tick       uint64 `json:"tick"`
+	Lap        uint64 `json:"lap"`
 	Laps       uint64 `json:"laps"`
+	Leader     string `json:"leader"`
+	Revision   uint64 `json:"revision"`
 	View       string `json:"view"`
 	Next       string `json:"next"`
 	Detour     string `json:"detour"`
@@ -85,6 +89,8 @@ type Event struct {
 	Incarnation uint32    `json:"incarnation"`
 	Epoch       *Epoch    `json:"epoch"`
 	Proof       bool      `json:"proof"`
+	Tick        uint64    `json:"tick"`
+	Skipped     uint64    `json:"skipped"`
 	Text        string    `json:"text"`
 }
 

@@ -365,7 +365,7 @@ func (c *Core) onPull(from int, m *wire.Pull) {
 func (c *Core) feed(i int) {
 	next := c.feeds[i]
 	base := c.state.Applied() + 1 - uint64(len(c.tail)) // index of tail[0]
-	if next < base { // our own state came whole meanwhile
+	if next < base {                                    // our own state came whole meanwhile
 		delete(c.feeds, i)
 		c.sendPiece(i, 0, 0)
 		return

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"ringofservers.dev/ring/internal/bus"
@@ -50,11 +51,12 @@ func (a *asks) answer(fx *core.Effect) {
 	ch <- o
 }
 
-// end tells all callers that nothing will come.
+// end tells all callers that nothing will come. What they asked for is on its
+// way and may still be done.
 func (a *asks) end() {
 	for seq, ch := range a.waiting {
 		delete(a.waiting, seq)
-		ch <- outcome{err: ErrEnded}
+		ch <- outcome{err: fmt.Errorf("%w: %w", ErrEnded, ErrUnknown)}
 	}
 }
 
