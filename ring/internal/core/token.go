@@ -44,7 +44,7 @@ func (c *Core) passed(p *wire.Particle, pass particle.Pass) {
 func (c *Core) keep(e wire.Epoch) {
 	ceiling := c.token.Ceiling()
 	if e.Number <= c.saved.Epoch.Number && e.Counter <= c.saved.Epoch.Counter &&
-		ceiling <= c.saved.Ceiling {
+		ceiling == c.saved.Ceiling {
 		return
 	}
 	if e.Number > c.saved.Epoch.Number || e.Counter > c.saved.Epoch.Counter {
@@ -52,7 +52,7 @@ func (c *Core) keep(e wire.Epoch) {
 			Counter: max(e.Counter, c.saved.Epoch.Counter), Dropper: e.Dropper}
 		c.version++
 	}
-	c.saved.Ceiling = max(ceiling, c.saved.Ceiling)
+	c.saved.Ceiling = ceiling
 	c.save()
 }
 

@@ -93,7 +93,7 @@ type Core struct {
 }
 
 // ceilingAhead is for how long the ticks last that a stop reserves on its disk.
-const ceilingAhead = 3 * time.Second
+const ceilingAhead = time.Second
 
 // New returns the particle core of a stop of which the disk says that no epoch
 // above top has passed it, and no tick from ceiling on.
@@ -277,13 +277,7 @@ func (c *Core) stamp() {
 	if t < c.floor {
 		return
 	}
-	if t >= c.ceiling {
-		ahead := uint64(4)
-		if c.lap > 0 {
-			ahead = max(ahead, uint64(ceilingAhead/c.lap))
-		}
-		c.ceiling = t + ahead
-	}
+	c.raiseCeiling(t)
 	if !c.bus.Stamps || p.Conf != c.bus.Conf || p.Epoch.Number < c.bus.Refuses {
 		return
 	}
@@ -291,6 +285,18 @@ func (c *Core) stamp() {
 		if s := &p.Stamps[i]; int(s.Voter) == c.cfg.Self {
 			s.Role |= wire.Stamped
 		}
+	}
+}
+
+// raiseCeiling reserves ticks for this stop, up to what is reserved for the epoch,
+// and gives back what a faster pace had reserved.
+func (c *Core) raiseCeiling(t uint64) {
+	ahead := uint64(4)
+	if c.lap > 0 {
+		ahead = max(ahead, uint64(ceilingAhead/c.lap))
+	}
+	if t >= c.ceiling || c.ceiling-t > 4*ahead {
+		c.ceiling = max(min(t+ahead, c.last.Limit), t+1)
 	}
 }
 
