@@ -223,14 +223,8 @@ func (k *kept) cut(do func(rest []int), who int, how ...func(int) error) {
 func (k *kept) parted(do func(few, rest []int), few ...int) {
 	k.t.Helper()
 	rest := k.Except(few...)
-	for _, i := range few {
-		for _, j := range rest {
-			for _, err := range []error{k.Net.Drop(i, j), k.Net.Drop(j, i)} {
-				if err != nil {
-					k.t.Fatal(err)
-				}
-			}
-		}
+	if err := k.Net.Part(few...); err != nil {
+		k.t.Fatal(err)
 	}
 	k.down(rest, few)
 	k.down(few, rest)

@@ -1,12 +1,15 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -122,6 +125,32 @@ func (f *Net) Deafen(i int) error {
 // Mute lets instance i send nothing to other instances.
 func (f *Net) Mute(i int) error {
 	return f.rule(i, "output", fmt.Sprintf("ip daddr %s.1-%s.%d drop", f.base, f.base, f.n))
+}
+
+// Part lets nothing pass between the instances of few and all others, either
+// way. All of it comes at once, or nearly: a cut that grows would be many faults.
+func (f *Net) Part(few ...int) error {
+	var here, there []string
+	for i := range f.n {
+		if slices.Contains(few, i) {
+			here = append(here, f.Addr(i))
+		} else {
+			there = append(there, f.Addr(i))
+		}
+	}
+	errs := make([]error, f.n)
+	var all sync.WaitGroup
+	for i := range f.n {
+		from := here
+		if slices.Contains(few, i) {
+			from = there
+		}
+		all.Go(func() {
+			errs[i] = f.rule(i, "input", fmt.Sprintf("ip saddr { %s } drop", strings.Join(from, ", ")))
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Lossy makes every instance lose that many in a hundred of the packets that
