@@ -69,7 +69,7 @@ func (c *watch) begun(w *World, i int) {
 	}
 	w.mark()
 	n := len(w.hosts)
-	whole := 2*len(rest) > n
+	whole := 2*len(rest) > n && w.quorum(rest)
 	proven := w.timing.proven(n, len(victims))
 	switch a.Fault {
 	case Crash, Blank, Torn, Third:
@@ -312,7 +312,7 @@ func (w *World) lookAtSides(a *Action, sides [2][]int32) {
 				w.fail("P3", "s%d calls its laps anchored, without a quorum %v into %v", i,
 					span(w.now-int64(a.At)), a)
 			}
-			if v := w.hosts[i].core.Head(); 2*len(set) < len(w.hosts) && !v.CutOff {
+			if v := w.hosts[i].core.Head(); w.hosts[i].minor > 0 && !v.CutOff {
 				w.fail("H5", "s%d, with %d of %d, does not know that it is cut off", i, len(set),
 					len(w.hosts))
 			}

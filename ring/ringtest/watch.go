@@ -52,6 +52,7 @@ type watch struct {
 	news      []death
 	expected  []expectation
 	found     []Detection
+	early     bool  // a particle was dropped by who did not see everybody yet
 	forming   int64 // actions before this time are in the formation
 	victims   []int // of the newest action: who ran until then, and was in the ring
 
@@ -265,6 +266,8 @@ func (w *World) onTell(h *host, r *core.Report) {
 		w.remember(h, r, true)
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
+	case core.Dropped:
+		w.watch.early = w.watch.early || !w.watch.formed && len(w.everybody()) > w.seenBy(h)
 	case core.HistoryBegun:
 		w.checkBeside(h)
 	case core.CutOff:
@@ -273,6 +276,17 @@ func (w *World) onTell(h *host, r *core.Report) {
 	case core.Whole:
 		h.cutOff = false
 	}
+}
+
+// seenBy counts those alive in the view of h.
+func (w *World) seenBy(h *host) int {
+	n := 0
+	for i := range w.hosts {
+		if h.core.Row(i).State == alive {
+			n++
+		}
+	}
+	return n
 }
 
 // remember keeps deaths and returns for those who look back at an action; what
@@ -398,16 +412,21 @@ func (w *World) checkCutOff(h *host) {
 		h.badcut.within(since) {
 		return
 	}
-	rough := 0
-	for i := range w.hosts {
-		k := &w.hosts[i]
-		if k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
+	voters := h.core.BusView().Voters
+	rough, all := 0, 0
+	for _, v := range voters {
+		if !v.Votes {
+			continue
+		}
+		all++
+		k := &w.hosts[v.ID.Index()]
+		if v.Leaves || k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
 			k.rough.within(since) || k.badcut.within(since) {
 			rough++
 		}
 	}
-	if n := len(w.hosts); 2*(n-rough) > n+2 {
-		w.fail("H5", "s%d calls itself cut off with %d of %d around it", h.index, n-rough, n)
+	if 2*(all-rough) > all+2 {
+		w.fail("H5", "s%d calls itself cut off with %d of %d voters around it", h.index, all-rough, all)
 	}
 }
 

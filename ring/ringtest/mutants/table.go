@@ -179,7 +179,8 @@ var table = []mutant{
 	},
 	{
 		"begin a history beside data", "S1", "consensus/follow.go",
-		"if s.History != (History{}) {\n\t\t\treturn\n", "if false {\n\t\t\treturn\n",
+		"if s.History != (History{}) {\n\t\t\treturn\n",
+		"if s.History != (History{}) && false {\n\t\t\treturn\n",
 		"blank", 3,
 	},
 	{
