@@ -130,6 +130,11 @@ func (w *World) turnNet(a *Action, h *host, by int) {
 			for _, i := range a.Set {
 				w.hosts[i].group = w.parting
 			}
+			w.checkMinority(a)
+			return
+		}
+		for i := range w.hosts {
+			w.hosts[i].minor = 0
 		}
 	case Reset:
 		w.resetLinks(int32(a.A), int32(a.B))

@@ -9,6 +9,7 @@ import (
 // sync has taken its time, and a crash takes what was under way, or some of it.
 type logDisk struct {
 	has     bool
+	since   int64 // when it began
 	saved   consensus.Saved
 	pending []logWrite
 	busy    bool // a sync is under way
@@ -29,7 +30,9 @@ func (d *logDisk) load() *consensus.Saved {
 }
 
 func (d *logDisk) apply(w *World, one *consensus.Write) {
-	d.has = true
+	if !d.has {
+		d.has, d.since = true, w.now
+	}
 	if err := d.saved.Apply(one); err != nil {
 		w.fail("S1", "a log would not be whole: %v", err)
 	}

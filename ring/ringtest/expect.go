@@ -69,7 +69,7 @@ func (c *watch) begun(w *World, i int) {
 	}
 	w.mark()
 	n := len(w.hosts)
-	whole := w.quorate(rest)
+	whole := 2*len(rest) > n && w.quorum(rest)
 	proven := w.timing.proven(n, len(victims))
 	switch a.Fault {
 	case Crash, Blank, Torn, Third:
@@ -202,7 +202,7 @@ func (w *World) expectCalm(a *Action, invariant string, until time.Duration) {
 
 // expectDetour is H4: nobody is dropped, the link is shown as bad, laps go on.
 func (w *World) expectDetour(a *Action, all []int32) {
-	if len(all) < 3 || !w.quorate(all) {
+	if len(all) < 3 || !w.quorum(all) {
 		return
 	}
 	w.expectCalm(a, "H4", a.over()+time.Second)
@@ -246,7 +246,7 @@ func (w *World) showsBad(i int32, a, b int) bool {
 
 // expectDamping is H2 of a flapping instance.
 func (w *World) expectDamping(a *Action, rest []int32) {
-	if a.For < 30*time.Second || !w.quorate(rest) {
+	if a.For < 30*time.Second || !w.quorum(rest) {
 		return
 	}
 	w.expect(int64(a.over())-1, func() {
@@ -308,7 +308,11 @@ func (w *World) lookAtSides(a *Action, sides [2][]int32) {
 			w.fail("R2", "in the part of s%d, %v into %v: %s", set[0], span(w.now-int64(a.At)), a, text)
 		}
 		for _, i := range set {
-			if v := w.hosts[i].core.Head(); !w.quorate(set) && !v.CutOff {
+			if w.hosts[i].minor > 0 && w.hosts[i].core.BusView().Anchored {
+				w.fail("P3", "s%d calls its laps anchored, without a quorum %v into %v", i,
+					span(w.now-int64(a.At)), a)
+			}
+			if v := w.hosts[i].core.Head(); w.hosts[i].minor > 0 && !v.CutOff {
 				w.fail("H5", "s%d, with %d of %d, does not know that it is cut off", i, len(set),
 					len(w.hosts))
 			}

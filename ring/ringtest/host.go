@@ -60,6 +60,7 @@ type host struct {
 	tick     uint64  // the newest counted, of all its processes that remember
 	tickLife uint32  // which of them counted it
 	agreed   revisionOf
+	minor    int // laps counted since it was cut off without a quorum, plus one; 0: it is not
 
 	ears
 }

@@ -297,7 +297,11 @@ func (w *World) firstLapBound() int64 {
 	if w.opt.Hold > 0 || w.opt.spread() > 10*ms {
 		return 5*w.lapTime() + int64(4*w.timing.Loss)
 	}
-	return 2*int64(len(w.hosts))*w.timing.far + int64(2*w.timing.Loss)
+	bound := 2*int64(len(w.hosts))*w.timing.far + int64(2*w.timing.Loss)
+	if w.watch.early { // whom its first lap went past waits for the next
+		bound += w.lapTime()
+	}
+	return bound
 }
 
 func (w *World) allPassed() bool {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -51,12 +52,13 @@ type watch struct {
 	news      []death
 	expected  []expectation
 	found     []Detection
+	early     bool  // a particle was dropped by who did not see everybody yet
 	forming   int64 // actions before this time are in the formation
 	victims   []int // of the newest action: who ran until then, and was in the ring
 
-	ticks    map[tickOf]lapOf                 // which lap each tick names
-	chains   map[revisionOf][sha256.Size]byte // what each revision is
-	counting uint64                           // ticks counted in all
+	ticks  map[tickOf]lapOf                 // which lap each tick names
+	chains map[revisionOf][sha256.Size]byte // what each revision is
+	bases  map[epochOf]uint64               // what a lap's tick is above its lap
 
 	grants    map[grantOf]bool // fences that were given
 	granted   uint64           // the highest of them, in
@@ -68,6 +70,12 @@ type watch struct {
 type tickOf struct {
 	history wire.History
 	tick    uint64
+}
+
+// epochOf is a particle of the bus.
+type epochOf struct {
+	history wire.History
+	number  uint64
 }
 
 type lapOf struct{ number, lap uint64 }
@@ -111,6 +119,10 @@ func (w *World) onPassed(h *host, t core.Tick) {
 		h.number, h.buslap, h.det = t.Epoch.Number, t.Lap, wire.Epoch{}
 	}
 	w.checkTick(h, &t)
+	if e := h.disk.Epoch; e.Number < t.Epoch.Number || e.Counter < t.Epoch.Counter {
+		w.fail("P1", "s%d lets pass epoch %s, and has %s on disk", h.index, epochText(t.Epoch),
+			epochText(e))
+	}
 	h.passed, h.epoch, h.lap = true, t.Epoch, t.Lap
 	h.passes++
 	h.latest = w.now
@@ -127,7 +139,6 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 	if !t.Anchored {
 		return
 	}
-	w.watch.counting++
 	history, _, _ := h.core.Revision()
 	lap := lapOf{t.Epoch.Number, t.Lap}
 	if was, ok := w.watch.ticks[tickOf{history, t.Tick}]; ok && was != lap {
@@ -135,11 +146,97 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 			was.number, lap.lap, lap.number)
 	}
 	w.watch.ticks[tickOf{history, t.Tick}] = lap
+	epoch := epochOf{history, t.Epoch.Number}
+	if base, ok := w.watch.bases[epoch]; ok && base != t.Tick-t.Lap {
+		w.fail("P3", "s%d counts lap %d of epoch %d as tick %d, another has %d as that of lap 0",
+			h.index, t.Lap, t.Epoch.Number, t.Tick, base)
+	}
+	w.watch.bases[epoch] = t.Tick - t.Lap
+	if h.minor > 0 {
+		if h.minor++; h.minor > 1+inFlight {
+			w.fail("P3", "s%d counts tick %d, its third since it was cut off with less than a quorum",
+				h.index, t.Tick)
+		}
+	}
 	// A process may see once more the very lap that the one before it died in.
 	if t.Tick < h.tick || t.Tick == h.tick && h.tickLife == h.life {
 		w.fail("P3", "s%d counts tick %d after tick %d", h.index, t.Tick, h.tick)
 	}
 	h.tick, h.tickLife = t.Tick, h.life
+}
+
+// inFlight is how many laps a stop may count after a cut that leaves it without a
+// quorum: the one under way, and the next, if that had its stamps by then.
+const inFlight = 2
+
+// checkMinority finds, as a partition begins, who is on a side without a quorum
+// of the voters, whoever is asked which these are.
+func (w *World) checkMinority(a *Action) {
+	for i := range w.hosts {
+		w.hosts[i].minor = 0
+		if w.inMinority(w.hosts[i].group == w.parting) {
+			w.hosts[i].minor = 1
+		}
+	}
+	w.say(nil, "without a quorum: %v", a)
+}
+
+// inMinority reports whether one side of the newest partition has no quorum, by
+// what anybody alive has applied.
+func (w *World) inMinority(inside bool) bool {
+	asked := false
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		if h.core == nil || h.odd {
+			continue
+		}
+		all, here := 0, 0
+		for _, v := range h.core.BusView().Voters {
+			if v.Leaves {
+				return false // they change: two sets to ask
+			}
+			if v.Votes {
+				all++
+				if (w.hosts[v.ID.Index()].group == w.parting) == inside {
+					here++
+				}
+			}
+		}
+		if 2*here > all {
+			return false
+		}
+		asked = true
+	}
+	return asked
+}
+
+// checkBeside is S1 for a history that begins: a blank instance begins one only if
+// most of the first voters are blank too, and nobody it can reach has data.
+func (w *World) checkBeside(h *host) {
+	since := w.now - w.timing.forgive()
+	if w.opt.memory() || !w.watch.formed || h.rough.within(since) && h.born < since {
+		return
+	}
+	held := 0
+	first := consensus.FirstVoters(len(w.hosts))
+	for _, i := range first {
+		if k := &w.hosts[i]; k.log.has && k.log.since < since {
+			held++
+		}
+	}
+	if 2*held > len(first) {
+		w.fail("S1", "s%d begins a history, and %d of %d first voters have the log of another",
+			h.index, held, len(first))
+	}
+	for i := range w.hosts {
+		k := &w.hosts[i]
+		if k == h || k.core == nil || k.odd || k.stop > 0 || k.slow > 0 || !k.log.has ||
+			k.log.since > since || k.born > w.now-2*second ||
+			h.core.Row(i).State != alive || !w.open(h.index, k.index) || !w.open(k.index, h.index) {
+			continue
+		}
+		w.fail("S1", "s%d begins a history beside s%d, which has data", h.index, i)
+	}
 }
 
 // checkAgreed is S1 for what each instance has applied: a revision is the same
@@ -169,12 +266,27 @@ func (w *World) onTell(h *host, r *core.Report) {
 		w.remember(h, r, true)
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
+	case core.Dropped:
+		w.watch.early = w.watch.early || !w.watch.formed && len(w.everybody()) > w.seenBy(h)
+	case core.HistoryBegun:
+		w.checkBeside(h)
 	case core.CutOff:
 		h.cutOff = true
 		w.checkCutOff(h)
 	case core.Whole:
 		h.cutOff = false
 	}
+}
+
+// seenBy counts those alive in the view of h.
+func (w *World) seenBy(h *host) int {
+	n := 0
+	for i := range w.hosts {
+		if h.core.Row(i).State == alive {
+			n++
+		}
+	}
+	return n
 }
 
 // remember keeps deaths and returns for those who look back at an action; what
@@ -300,28 +412,21 @@ func (w *World) checkCutOff(h *host) {
 		h.badcut.within(since) {
 		return
 	}
-	rough := func(i int) bool {
-		k := &w.hosts[i]
-		return k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
-			k.rough.within(since) || k.badcut.within(since)
-	}
-	n, well := len(w.hosts), 0
-	for i := range w.hosts {
-		if !rough(i) {
-			well++
-		}
-	}
-	voters, vote := 0, 0
-	for _, v := range w.voters() {
-		if v.Learner {
+	voters := h.core.BusView().Voters
+	rough, all := 0, 0
+	for _, v := range voters {
+		if !v.Votes {
 			continue
 		}
-		if voters++; !rough(v.ID.Index()) {
-			vote++
+		all++
+		k := &w.hosts[v.ID.Index()]
+		if v.Leaves || k.core == nil || k.odd || !k.core.Head().Joined || k.starve.within(since) ||
+			k.rough.within(since) || k.badcut.within(since) {
+			rough++
 		}
 	}
-	if 2*well > n+2 && 2*vote > voters+2 {
-		w.fail("H5", "s%d calls itself cut off with %d of %d around it", h.index, well, n)
+	if 2*(all-rough) > all+2 {
+		w.fail("H5", "s%d calls itself cut off with %d of %d voters around it", h.index, all-rough, all)
 	}
 }
 

@@ -96,6 +96,7 @@ func newWorld(opt Options) (*World, error) {
 		h.dice = dice(mix(w.seed, forHost, uint64(i)))
 	}
 	w.watch.ticks = map[tickOf]lapOf{}
+	w.watch.bases = map[epochOf]uint64{}
 	w.watch.grants = map[grantOf]bool{}
 	w.watch.guarded = map[resourceOf]resource{}
 	w.watch.chains = map[revisionOf][sha256.Size]byte{}

@@ -189,6 +189,8 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 // of two of the same age, the one that has a leader. One that never had anything
 // but its beginning gives way to the smaller name.
 func (c *Core) compare(from int, s *wire.Status) {
+	// Also while its beginning is being written: what is told meanwhile is not
+	// told again.
 	young := c.state.Applied() <= 1 && (c.rn == nil || c.lastIndex() <= 1)
 	alone := c.lead < 0 && c.now.Sub(later(c.heard, c.bornAt)) > c.cfg.Timing.Election
 	switch {

@@ -199,3 +199,25 @@ func TestP3ChangeOfVotersCostsNoTick(t *testing.T) {
 		}
 	}
 }
+
+func TestP3OlderEpochIsMissedThoughItSpins(t *testing.T) {
+	c := newCore(0)
+	c.Begin(at(0))
+	b := three(3)
+	b.Leading = true
+	c.SetBus(at(0), b)
+	old := &wire.Particle{Epoch: wire.Epoch{Number: 3}, Lap: 1}
+	c.Arrive(at(1), old)
+	b.Number = 4 // agreed on by a leader that did not live to let it go
+	c.SetBus(at(2), b)
+	d := at(2)
+	for lap := 2; lap < 60; lap++ {
+		if d = d.Add(100 * time.Millisecond); c.Lost(d) {
+			return
+		}
+		old.Lap = uint64(lap)
+		c.Arrive(d, old)
+		c.Depart(d, 1, 0)
+	}
+	t.Error("an older particle that counts nothing is good enough for ever")
+}

@@ -133,7 +133,7 @@ func (c *Core) SetRing(alive, rank int) {
 
 // SetBus tells what is agreed on. It keeps b.Voters.
 func (c *Core) SetBus(now time.Time, b Bus) {
-	if b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable || b.Number != c.bus.Number {
+	if b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable || b.Number > c.bus.Number {
 		c.busAt = now // it may be on its way
 	}
 	if !b.Anchorable {
@@ -246,7 +246,7 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 		c.det, c.hasDet = *p, true
 	} else {
 		c.number, c.buslap = p.Epoch.Number, p.Lap
-		if c.number >= c.bus.Number { // an older one is as good as none: nobody stamps it
+		if c.newest() { // an older one spins, but never counts again
 			c.busAt = now
 		}
 		c.hasDet, c.attached = false, true
@@ -435,8 +435,13 @@ func (c *Core) Lost(now time.Time) bool {
 
 // here reports whether the particle is here, of the kind that is waited for.
 func (c *Core) here() bool {
-	return c.resting && !(c.bus.Anchorable &&
-		(c.last.Epoch.Detached() || c.last.Epoch.Number < c.bus.Number))
+	return c.resting && (!c.bus.Anchorable || c.newest())
+}
+
+// newest reports whether the last particle is of the newest epoch that is agreed
+// on, or of a later one.
+func (c *Core) newest() bool {
+	return !c.last.Epoch.Detached() && c.last.Epoch.Number >= c.bus.Number
 }
 
 // Drop replaces a lost particle where no quorum can: a counter above all heard

@@ -31,12 +31,14 @@ var table = []mutant{
 	},
 	{
 		"skip the lap guard", "P1", "particle/particle.go",
-		"case d < 0, d == 0 && p.Lap <= c.last.Lap:", "case d < 0:",
+		"if p.Epoch.Number < c.number || p.Epoch.Number == c.number && p.Lap <= c.buslap {",
+		"if p.Epoch.Number < c.number {",
 		"all", 5,
 	},
 	{
 		"accept an older epoch", "P1", "particle/particle.go",
-		"case d < 0, d == 0 && p.Lap <= c.last.Lap:", "case d == 0 && p.Lap <= c.last.Lap:",
+		"if p.Epoch.Number < c.number || p.Epoch.Number == c.number && p.Lap <= c.buslap {",
+		"if p.Epoch.Number == c.number && p.Lap <= c.buslap {",
 		"all", 5,
 	},
 	{
@@ -46,7 +48,7 @@ var table = []mutant{
 	},
 	{
 		"never replace a lost particle", "P1,progress", "particle/particle.go",
-		"return !c.resting && !now.Before(c.lossAt())", "return false",
+		"return !at.IsZero() && !now.Before(at) && !c.here()", "return false",
 		"restart", 5,
 	},
 	{
@@ -120,7 +122,7 @@ var table = []mutant{
 	},
 	{
 		"believe one who was away that our name is taken", "H5", "core/member.go",
-		"if c.joined && !c.isAlive(p.i) && c.quorate(c.alive) {", "if false {",
+		"if c.joined && !c.isAlive(p.i) && c.quorate() {", "if false {",
 		"pause,power", 7,
 	},
 	{
@@ -147,5 +149,74 @@ var table = []mutant{
 		"rest on the first lap too", "P1", "particle/particle.go",
 		"if c.fresh && c.cfg.Hold == 0", "if false && c.cfg.Hold == 0",
 		"none", 11,
+	},
+	{
+		"drop on replay", "P1,P3", "consensus/lead.go",
+		"if c.leading && e.Term == c.rn.BasicStatus().GetTerm() && int(e.Dropper) == c.cfg.Self &&\n" +
+			"\t\tc.leader.dropped > 0 {",
+		"if int(e.Dropper) == c.cfg.Self {",
+		"crash,restart", 5,
+	},
+	{
+		"an unstamped lap counts", "P3", "particle/particle.go",
+		"p.Voters > 0 && p.Quorum() && p.Base", "p.Voters > 0 && p.Base",
+		"partition", 5,
+	},
+	{
+		"a block of ticks is used again", "P3", "bus/state.go",
+		"first := max(s.epoch.Limit, c.Rev, 1)", "first := max(s.epoch.Tick(s.epoch.Lap), 1)",
+		"crash,restart,third", 5,
+	},
+	{
+		"an epoch is not on disk before the particle passes", "P1", "core/token.go",
+		"\tc.save()\n", "",
+		"crash", 5,
+	},
+	{
+		"an attached stop lets a detached particle pass", "P1", "particle/particle.go",
+		"if c.attached && c.bus.Anchorable {", "if false {",
+		"partition,blackhole", 5,
+	},
+	{
+		"begin a history beside data", "S1", "consensus/follow.go",
+		"if s.History != (History{}) {\n\t\t\treturn\n",
+		"if s.History != (History{}) && false {\n\t\t\treturn\n",
+		"blank", 3,
+	},
+	{
+		"begin a history without a majority", "S1", "consensus/follow.go",
+		"2*count > len(voters) && waited", "waited",
+		"blank,partition,blackhole", 5,
+	},
+	{
+		"an empty log comes back under its old id", "S1,panic", "consensus/voters.go",
+		"l.Generation != g || l.Boot != c.cfg.Boot {", "l.Generation != g {",
+		"blank,crash,restart", 3,
+	},
+	{
+		"acknowledge before it is on disk", "S1,panic", "consensus/log.go",
+		"\tc.queue = append(c.queue, saving{c.seq, m})\n\tc.effect(Effect{Kind: Persist, Seq: c.seq, Write: w})",
+		"\tc.effect(Effect{Kind: Persist, Seq: c.seq, Write: w})\n\tc.kept(m)",
+		"restart,third,crash", 3,
+	},
+	{
+		"read without asking the leader", "S1", "consensus/ask.go",
+		"\tc.question(&question{seq: seq})\n", "\tc.effect(Effect{Kind: Readable, Seq: seq})\n",
+		"mild", 5,
+	},
+	{
+		"do again what is asked again", "S1", "bus/state.go",
+		"if was, ok := ses.done[c.Req.Seq]; ok {", "if was, ok := ses.done[c.Req.Seq]; ok && false {",
+		"crash,third", 5,
+	},
+	{
+		"grant what is held", "P2", "bus/state.go",
+		"if l, ok := s.leases[c.Key]; ok {", "if l, ok := s.leases[c.Key]; ok && l.Holder == c.Req.Origin {",
+		"mild", 5,
+	},
+	{
+		"a lease counts from its commit", "P2", "lease/lease.go",
+		"\tdefault:\n\t\th.until = h.asked.Add(h.ttl)", "\tdefault:\n\t\th.until = now.Add(h.ttl)",
+		"slow,starve,pause,delay", 5,
 	},
 }
