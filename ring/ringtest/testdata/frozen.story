@@ -13,12 +13,12 @@ run 4s
 	   746.6 ms  s4 s1 s0 s2: accused s3 by s4 incarnation 1
 	   850.7 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
 	  1037.0 ms  s2 s1 s4 s0: accused s3 by s2 incarnation 1
-	  1049.5 ms  s2 s1 s4 s0: died s3 by s0 s1 s2 s4 incarnation 1
-	  1049.5 ms  s2: detour_off s3
-	  1049.5 ms  s2: next_changed s4
-	  1049.5 ms  s2: resent s4 epoch 1.0 (the stop before it is gone)
-	  1049.5 ms  s2 s1 s4 s0: view_changed (4 of 5 alive)
-	  1052.6 ms  s0 s4 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
+	  1047.1 ms  s2 s1 s4 s0: died s3 by s0 s1 s2 s4 incarnation 1
+	  1047.1 ms  s2: detour_off s3
+	  1047.1 ms  s2: next_changed s4
+	  1047.1 ms  s2: resent s4 epoch 1.0 (the stop before it is gone)
+	  1047.1 ms  s2 s1 s4 s0: view_changed (4 of 5 alive)
+	  1050.1 ms  s0 s4 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
 	  4000.0 ms  s3: starved s3 3.995s
 	  4000.0 ms  s3: resent s4 epoch 1.0 (its link is new)
 	4 laps
@@ -30,6 +30,6 @@ run 3s
 	    13.3 ms  s0 s2 s4 s1: returned s3 incarnation 2
 	    13.4 ms  s2: next_changed s3
 	    16.0 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 7
-	    52.6 ms  s3: ticks_skipped s3 epoch 1.0 tick 10 skipped 3
+	    50.2 ms  s3: ticks_skipped s3 epoch 1.0 tick 10 skipped 3
 	   645.7 ms  s3: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
 	3 laps
