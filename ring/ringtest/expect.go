@@ -253,7 +253,7 @@ func (w *World) expectDamping(a *Action, rest []int32) {
 		for _, i := range rest {
 			gone, back := 0, 0
 			for _, d := range w.watch.news {
-				if d.observer == i && int(d.subject) == a.A {
+				if int32(d.observer) == i && int(d.subject) == a.A {
 					if d.back {
 						back++
 					} else {

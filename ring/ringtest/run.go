@@ -94,6 +94,7 @@ type Result struct {
 	Hash         string      `json:"hash"`           // of the whole run
 	Failure      *Failure    `json:"failure"`        // nil if all invariants held
 	PendingLinks int         `json:"pending_links"`  // links at the end
+	Counting     int         `json:"counting"`       // instances whose newest lap was a tick
 }
 
 // Run plays one run. The error is about Options; a broken invariant is in
@@ -401,6 +402,9 @@ func (w *World) sum(res *Result) {
 		res.Laps = max(res.Laps, h.passes)
 		if h.core != nil {
 			res.ViewChanges = max(res.ViewChanges, h.core.Head().Changes)
+			if h.counts {
+				res.Counting++
+			}
 		}
 	}
 	for i := range w.links {

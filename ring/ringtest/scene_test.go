@@ -84,7 +84,8 @@ func TestLarge(t *testing.T) {
 }
 
 // losesTenth forms a ring of n, lets a tenth of it die in one instant, and wants
-// one view change of that. Times are in heartbeat intervals.
+// one view change of that, and ticks at all who are left. Times are in heartbeat
+// intervals.
 func losesTenth(t *testing.T, n int) {
 	dead := "20s third "
 	for i := range n / 10 {
@@ -106,6 +107,9 @@ func losesTenth(t *testing.T, n int) {
 		float64(res.FormBytes)/1e6, res.FirstLapMS/res.BeatMS)
 	for _, d := range res.Detections {
 		t.Logf("# known to all %d survivors in %.2f beats", d.Survivors, d.KnownMS/res.BeatMS)
+	}
+	if left := n - n/10; res.Counting != left {
+		t.Errorf("%d of %d survivors count ticks", res.Counting, left)
 	}
 	t.Logf("# whole again %.1f beats after the tenth died", res.ConvergedMS/res.BeatMS)
 	t.Logf("# %.0f bytes a remote instance once formed, %.0f after the deaths; %.0f B/s an instance",

@@ -60,8 +60,7 @@ func (t timing) back() time.Duration {
 // refused dial, the flood and the quiet before the cut.
 func (t timing) proven(n, victims int) int64 {
 	if n > 12 && victims > 1 { // watchers die too: who is left dials on until one answers
-		quiet := int64(t.Settle) * int64(max(n-1000, 0)) / 20 // longer in a larger fleet
-		return int64(t.Beat) + 2*quiet
+		return int64(t.Beat) + int64(n)*100*us // pauses and windows grow with the fleet
 	}
 	return int64(5*t.Settle) + 20*t.far + 50*ms
 }

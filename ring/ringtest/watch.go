@@ -36,12 +36,11 @@ type pass struct {
 	lap   uint64
 }
 
-// death is one report of one, or of a return.
+// death is one report of one, or of a return. Of a large fleet there are millions.
 type death struct {
-	at       int64
-	observer int32
-	subject  int32
-	back     bool
+	at                int64
+	observer, subject uint16 // wire.RosterMax fits
+	back              bool
 }
 
 // watch is what the checkers know of the world; cores never see it.
@@ -293,7 +292,7 @@ func (w *World) seenBy(h *host) int {
 // is told while the ring forms is nothing but returns.
 func (w *World) remember(h *host, r *core.Report, back bool) {
 	if w.watch.formed {
-		w.watch.news = append(w.watch.news, death{w.now, h.index, int32(r.Subject), back})
+		w.watch.news = append(w.watch.news, death{w.now, uint16(h.index), uint16(r.Subject), back})
 	}
 }
 

@@ -32,10 +32,11 @@ func (s *State) Encode() []byte {
 		b = appendBytes(b, l.Name)
 		u(uint64(l.Holder), uint64(l.Life), l.Fence, uint64(l.TTL), l.Granted, l.Renewed)
 	}
-	u(uint64(len(s.members)))
-	for _, i := range slices.Sorted(maps.Keys(s.members)) {
-		m := s.members[i]
-		u(uint64(i), uint64(m.State), uint64(m.Incarnation), m.Revision)
+	u(uint64(s.members.known))
+	for i := range s.members.states {
+		if m := s.members.get(uint32(i)); m != (Member{}) {
+			u(uint64(i), uint64(m.State), uint64(m.Incarnation))
+		}
 	}
 	u(uint64(len(s.logs)))
 	for _, i := range slices.Sorted(maps.Keys(s.logs)) {
@@ -83,9 +84,12 @@ func Restore(b []byte) (*State, error) {
 			TTL: time.Duration(r.uint()), Granted: r.uint(), Renewed: r.uint()}
 		s.leases[l.Name] = l
 	}
-	for range r.count(len(r.rest), 4) {
-		i := r.u32()
-		s.members[i] = Member{State: uint8(r.u32()), Incarnation: r.u32(), Revision: r.uint()}
+	for range r.count(indexMax, 3) {
+		i, m := r.u32(), Member{State: uint8(r.u32()), Incarnation: r.u32()}
+		if i >= indexMax || m == (Member{}) {
+			return nil, ErrMalformed
+		}
+		s.members.set(i, m)
 	}
 	for range r.count(len(r.rest), 3) {
 		i := r.u32()

@@ -73,7 +73,39 @@ func (e *Epoch) Tick(lap uint64) uint64 { return e.Base + lap }
 type Member struct {
 	State       uint8
 	Incarnation uint32
-	Revision    uint64 // of the change
+}
+
+// indexMax bounds the index of an instance, as the roster does.
+const indexMax = 1 << 14
+
+// members are all of them, by index. Every instance keeps a row for each other,
+// so a row is five bytes, and there is room for few more than there are.
+type members struct {
+	incarnations []uint32
+	states       []uint8
+	known        int // rows that are not zero
+}
+
+// membersStep is by how many rows there comes to be more room.
+const membersStep = 256
+
+func (m *members) get(i uint32) Member {
+	if int64(i) >= int64(len(m.states)) {
+		return Member{}
+	}
+	return Member{State: m.states[i], Incarnation: m.incarnations[i]}
+}
+
+func (m *members) set(i uint32, to Member) {
+	if n := int(i) + 1; n > len(m.states) {
+		room := (n + membersStep - 1) / membersStep * membersStep
+		m.incarnations = append(make([]uint32, 0, room), m.incarnations...)[:room]
+		m.states = append(make([]uint8, 0, room), m.states...)[:room]
+	}
+	if m.get(i) == (Member{}) {
+		m.known++
+	}
+	m.incarnations[i], m.states[i] = to.Incarnation, to.State
 }
 
 // Log is the newest log of an instance, and the process that began it: who it
@@ -104,7 +136,7 @@ type State struct {
 	leases   map[string]Lease
 	fence    uint64
 	epoch    Epoch
-	members  map[uint32]Member
+	members  members
 	viewRev  uint64
 	votersAt uint64
 	logs     map[uint32]Log
@@ -114,8 +146,8 @@ type State struct {
 // New is the state before the first entry.
 func New() *State {
 	return &State{
-		keys: map[string]Entry{}, leases: map[string]Lease{}, members: map[uint32]Member{},
-		logs: map[uint32]Log{}, sessions: map[uint32][]*session{},
+		keys: map[string]Entry{}, leases: map[string]Lease{}, logs: map[uint32]Log{},
+		sessions: map[uint32][]*session{},
 	}
 }
 
@@ -145,7 +177,7 @@ func (s *State) VotersChanged() { s.votersAt = s.applied }
 
 // Member is what the numbered view says of instance i; the zero Member before
 // it was first seen.
-func (s *State) Member(i int) Member { return s.members[uint32(i)] }
+func (s *State) Member(i int) Member { return s.members.get(uint32(i)) }
 
 // Log is the newest log that instance i was admitted with.
 func (s *State) Log(i int) Log { return s.logs[uint32(i)] }
@@ -405,11 +437,12 @@ func (s *State) drop(c *Command, r *Result) {
 
 func (s *State) view(c *Command, r *Result) {
 	for _, h := range c.Changes {
-		m := s.members[h.Index]
-		if m.State == h.State && m.Incarnation == h.Incarnation || m.Incarnation > h.Incarnation {
+		m := s.members.get(h.Index)
+		if m.State == h.State && m.Incarnation == h.Incarnation || m.Incarnation > h.Incarnation ||
+			h.Index >= indexMax || h.Incarnation == 0 {
 			continue
 		}
-		s.members[h.Index] = Member{State: h.State, Incarnation: h.Incarnation, Revision: s.applied}
+		s.members.set(h.Index, Member{State: h.State, Incarnation: h.Incarnation})
 		s.viewRev = s.applied
 		r.Changed = append(r.Changed, h)
 	}
@@ -427,7 +460,7 @@ func (s *State) leap(c *Command) {
 
 // Size is about how many bytes the state takes, encoded.
 func (s *State) Size() int {
-	return s.bytes + 24*len(s.keys) + 64*len(s.leases) + 16*len(s.members) + 32*len(s.sessions)
+	return s.bytes + 24*len(s.keys) + 64*len(s.leases) + 8*s.members.known + 32*len(s.sessions)
 }
 
 // Above lifts what must never be given twice to at least what it is in other,

@@ -251,11 +251,11 @@ func (c *Core) Pending() bool {
 }
 
 // Effects returns what is to be done since the last call, in order. The slice is
-// valid until the next call of any method.
+// the caller's: nothing is kept here for what is rarely much.
 func (c *Core) Effects() []Effect {
 	c.share()
 	fx := c.fx
-	c.fx = c.fx[:0]
+	c.fx = nil
 	return fx
 }
 

@@ -17,6 +17,9 @@ import (
 const (
 	// tailMax bounds the applied entries that are kept for those who follow.
 	tailMax = 2 << 20
+	// tailLess is that bound at who has no log: it feeds those only who reach no
+	// voter, and there are many of it.
+	tailLess = 16 << 10
 	// entriesBytes is where a frame of entries is full: a particle may wait for it.
 	entriesBytes = 32 << 10
 	// framesAtOnce is how many of those one request brings.
@@ -30,6 +33,9 @@ type followState struct {
 	enoughAt time.Time            // since when enough are blank to begin a history
 	peers    map[int]*wire.Status // of those linked with, as they said last
 	told     map[int]wire.Status  // what they were told
+	furthest uint64               // at least as much as any of them has applied
+	spoken   wire.Status          // what all of them have been told, but for what is theirs
+	spokeC   *raftpb.ConfState    // and by which voters
 	saidAt   time.Time
 
 	tail      []*raftpb.Entry // newest applied entries
@@ -147,10 +153,21 @@ func (c *Core) speak() {
 
 // speakAt is when the next word may go out; zero if there is none to say.
 func (c *Core) speakAt() time.Time {
+	common := c.status(-1)
+	if common == c.spoken && c.conf == c.spokeC {
+		return time.Time{}
+	}
+	all := true
 	for i, s := range c.told { // whoever it is, the time is the same
-		if s != c.status(i) && c.cfg.Fleet.Linked(i) {
+		if s == c.status(i) {
+			continue
+		}
+		if all = false; c.cfg.Fleet.Linked(i) {
 			return later(c.saidAt.Add(c.cfg.Timing.Status), c.bornAt)
 		}
+	}
+	if all {
+		c.spoken, c.spokeC = common, c.conf
 	}
 	return time.Time{}
 }
@@ -158,6 +175,7 @@ func (c *Core) speakAt() time.Time {
 // onStatus hears how far another is.
 func (c *Core) onStatus(from int, s *wire.Status) {
 	c.peers[from] = s
+	c.furthest = max(c.furthest, s.Applied)
 	if s.History == (History{}) {
 		c.found()
 		return
@@ -267,6 +285,9 @@ func (c *Core) follow() {
 
 // behind reports whether somebody whom we are linked with has more than we do.
 func (c *Core) behind() bool {
+	if c.furthest <= c.state.Applied() {
+		return false
+	}
 	for i, s := range c.peers { // whoever it is
 		if s.History == c.ident.History && s.Applied > c.state.Applied() && c.cfg.Fleet.Linked(i) {
 			return true
@@ -431,9 +452,13 @@ func (c *Core) onEntries(from int, m *wire.Entries) {
 func (c *Core) remember(e *raftpb.Entry) {
 	c.tail = append(c.tail, e)
 	c.tailBytes += len(e.GetData()) + entryCost
-	if c.tailBytes > tailMax {
+	most := tailMax
+	if c.rn == nil {
+		most = tailLess
+	}
+	if c.tailBytes > most {
 		n := 0
-		for c.tailBytes > tailMax*3/4 {
+		for c.tailBytes > most*3/4 && n < len(c.tail)-1 {
 			c.tailBytes -= len(c.tail[n].GetData()) + entryCost
 			n++
 		}

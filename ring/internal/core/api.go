@@ -39,6 +39,7 @@ type Config struct {
 type Room struct {
 	fx      []Effect
 	records []wire.Record
+	news    []sized
 	accused []wire.Accusation
 	edges   []detect.Edge
 	seen    flood.Set   // empty between uses

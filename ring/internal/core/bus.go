@@ -58,17 +58,22 @@ type said struct {
 	by          []uint32
 }
 
-// noteDown keeps when an instance went, and who said so.
+// noteDown keeps when an instance went that consensus needs: of no other does it
+// ask for how long.
 func (c *Core) noteDown(i int, was, now wire.State) {
 	switch {
 	case now == wire.Alive:
 		delete(c.downAt, i)
-	case was == wire.Alive:
+	case was == wire.Alive && slices.Contains(c.busPeers, i):
 		c.downAt[i] = c.now
 	}
 }
 
+// noteSaid keeps who accused whom, at those who may come to number it.
 func (c *Core) noteSaid(r *Report) {
+	if !c.bus.Stamps() {
+		return
+	}
 	s := said{incarnation: r.Incarnation, proof: r.Proof}
 	for _, by := range r.By[:min(len(r.By), bus.ByMax)] {
 		s.by = append(s.by, uint32(by))
@@ -121,7 +126,7 @@ func (c *Core) turnBus() {
 
 func (c *Core) busEffects() {
 	for c.bus.Pending() {
-		for _, e := range slices.Clone(c.bus.Effects()) {
+		for _, e := range c.bus.Effects() {
 			c.busEffect(&e)
 		}
 	}
@@ -250,6 +255,9 @@ func (c *Core) numbered(e *consensus.Effect) {
 	for _, h := range e.View {
 		if int64(h.Index) >= int64(c.n) {
 			continue
+		}
+		if c.said[int(h.Index)].incarnation <= h.Incarnation {
+			delete(c.said, int(h.Index))
 		}
 		r := &Report{Kind: ViewNumbered, Subject: int(h.Index), Incarnation: h.Incarnation,
 			Revision: e.Rev, Proof: h.Proof, State: wire.State(h.State), Leader: c.bus.Leader()}

@@ -48,7 +48,7 @@ const (
 	// weighEach is the pause between two weighings of all accusations, for each
 	// instance: a weighing costs about as much as there are accusations, and they
 	// come by the hundred when many die.
-	weighEach = 20 * time.Microsecond
+	weighEach = 10 * time.Microsecond
 	// unneededAfter is how long a link nobody needs is kept: view changes come
 	// and go, and a link costs less than its handshake.
 	unneededAfter = 10 * time.Second
@@ -75,6 +75,7 @@ type Core struct {
 	deadline time.Time
 	idle     time.Time
 	drift    time.Duration // how late this process recently ran
+	calm     time.Duration // see quiet
 
 	conns map[ConnID]*conn
 	open  []*conn // the same in order of opening
@@ -128,7 +129,7 @@ type Core struct {
 	overs    []int                   // who
 	between  map[int32]time.Duration // since when, after the start
 	cleared  map[int]bool
-	flaps    map[int32]flap
+	flaps    []flap     // by instance
 	stood    []standing // accusations, by observer
 	bad      []BadLinkView
 	badAt    time.Time // when the next accusation will have stood for long
@@ -151,8 +152,8 @@ type Core struct {
 	busPeers []int             // whom to be linked with for its sake
 	moved    bool              // what the token knows of it is not up to date
 	anchored bool              // as told
-	downAt   map[int]time.Time // since when who is not alive
-	said     map[int]said      // who accused whom was cut last
+	downAt   map[int]time.Time // since when which of busPeers is not alive
+	said     map[int]said      // who accused whom was cut last, until that has its number
 }
 
 // New returns the core of one instance. Its first event must be Start. An error
@@ -166,7 +167,7 @@ func New(cfg Config) (*Core, error) {
 			Window:  floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000,
 			Patient: min(5*floodWindow+time.Duration(cfg.Roster.Len())*floodWindow/4, patientMax),
 		},
-		between: map[int32]time.Duration{}, cleared: map[int]bool{}, flaps: map[int32]flap{},
+		between: map[int32]time.Duration{}, cleared: map[int]bool{},
 		token: particle.New(particle.Config{
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
 			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
@@ -175,6 +176,7 @@ func New(cfg Config) (*Core, error) {
 		saved: cfg.Saved, next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
 		downAt: map[int]time.Time{}, said: map[int]said{},
 	}
+	c.calm = calm(cfg.Timing.Settle, cfg.Overlay, c.out.Window)
 	var err error
 	c.bus, err = consensus.New(consensus.Config{
 		Self: cfg.Self, N: c.n, Fleet: fleet{c}, Boot: cfg.Boot, Memory: cfg.Memory, Saved: cfg.Bus,
@@ -232,7 +234,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 // not kept, nor, where the room is our own, a storm's worth of it.
 func (c *Core) enter() {
 	r := c.room
-	if c.cfg.Room == nil && cap(r.fx)+cap(r.records) > 64 {
+	if c.cfg.Room == nil && cap(r.fx)+cap(r.records)+cap(r.news) > 64 {
 		*r = Room{}
 	}
 	clear(r.fx)

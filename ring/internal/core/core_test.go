@@ -402,3 +402,23 @@ func TestH5CutOffKnowsItAndComesBack(t *testing.T) {
 		}
 	}
 }
+
+// TestCalmGrowsSlowly holds the quiet before a cut to what it is there for.
+func TestCalmGrowsSlowly(t *testing.T) {
+	const settle = 10 * time.Millisecond
+	for _, tt := range []struct {
+		n    int
+		most time.Duration
+	}{{2, 11 * time.Millisecond}, {11, 20 * time.Millisecond}, {1000, 80 * time.Millisecond},
+		{10_000, 400 * time.Millisecond}} {
+		names := make([]string, tt.n)
+		for i := range names {
+			names[i] = fmt.Sprint("s", i)
+		}
+		window := floodWindow + time.Duration(tt.n)*floodWindow/1000
+		got := calm(settle, overlay.Build(names, "t", 0), window)
+		if got < settle || got > tt.most {
+			t.Errorf("quiet of %d instances = %v, want %v to %v", tt.n, got, settle, tt.most)
+		}
+	}
+}

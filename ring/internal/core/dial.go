@@ -297,11 +297,8 @@ func (c *Core) prune() {
 		}
 		return idle
 	})
-	for i, f := range c.flaps {
-		if c.decayed(f) < flapProof/10 {
-			delete(c.flaps, i)
-		}
-	}
+	c.flaps = slices.DeleteFunc(c.flaps,
+		func(f flap) bool { return c.decayed(f) < flapProof/10 })
 }
 
 // watchers is who watches i among the living.

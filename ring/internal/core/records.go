@@ -203,30 +203,58 @@ func (c *Core) handOn(pending []uint16, urgent bool) {
 	if len(pending) == 0 {
 		return
 	}
+	var news []sized
 	for _, cn := range c.open {
 		if cn.up && (urgent || c.needs(cn.peer)) {
-			c.sendRecords(cn, c.untold(cn, pending))
+			if news == nil { // once for all of them
+				news = c.gather(pending)
+			}
+			c.sendRecords(cn, func(yield func(*sized) bool) {
+				for i := range news {
+					if !cn.told.Has(news[i].record.Origin) && !yield(&news[i]) {
+						return
+					}
+				}
+			})
 		}
 		c.forget(cn)
 	}
 }
 
-// untold yields each of pending once that the other end has not told us itself.
-// In a storm nearly every record comes over some other link while it waits for
-// its own turn, so that it crosses each link one way only.
-func (c *Core) untold(cn *conn, pending []uint16) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		if c.room.seen == nil {
-			c.room.seen = flood.NewSet(c.n)
-		}
-		seen := c.room.seen
-		defer clear(seen)
-		for _, o := range pending {
-			if i := uint32(o); !cn.told.Has(i) && seen.Add(i) && !yield(int(i)) {
-				return
+// sized is a record to be sent, and how many bytes it takes.
+type sized struct {
+	record wire.Record
+	bytes  int
+}
+
+// sized is the record held of origin.
+func (c *Core) sized(origin int) (s sized, ok bool) {
+	if s.record, ok = c.table.Record(origin); ok {
+		s.record.Accused = c.accusedBy(origin)
+		s.bytes = wire.RecordSize(&s.record)
+	}
+	return s, ok
+}
+
+// gather makes each record of pending once, as long as the effects are valid. Of
+// those the other end of a link has told us itself we send it none. In a storm
+// nearly every record comes over some other link while it waits for its own turn,
+// so that it crosses each link one way only.
+func (c *Core) gather(pending []uint16) []sized {
+	if c.room.seen == nil {
+		c.room.seen = flood.NewSet(c.n)
+	}
+	seen, all := c.room.seen, c.room.news[:0]
+	for _, o := range pending {
+		if seen.Add(uint32(o)) {
+			if s, ok := c.sized(int(o)); ok {
+				all = append(all, s)
 			}
 		}
 	}
+	clear(seen)
+	c.room.news = all
+	return all
 }
 
 // note notes that the other end holds the record of origin that we hold.
@@ -253,30 +281,25 @@ func (c *Core) forget(cn *conn) {
 
 // sendAll sends every record held.
 func (c *Core) sendAll(cn *conn) {
-	c.sendRecords(cn, func(yield func(int) bool) {
+	c.sendRecords(cn, func(yield func(*sized) bool) {
 		for i := range c.n {
-			if !yield(i) {
+			if s, ok := c.sized(i); ok && !yield(&s) {
 				return
 			}
 		}
 	})
 }
 
-func (c *Core) sendRecords(cn *conn, origins iter.Seq[int]) {
+// sendRecords sends list, in as many frames as it takes.
+func (c *Core) sendRecords(cn *conn, list iter.Seq[*sized]) {
 	all := &c.room.records
 	from, size := len(*all), 0
-	for i := range origins {
-		r, ok := c.table.Record(i)
-		if !ok {
-			continue
-		}
-		r.Accused = c.accusedBy(i)
-		bytes := wire.RecordSize(&r)
-		if n := len(*all) - from; n == wire.RecordsMax || n > 0 && size+bytes > floodBytes {
+	for s := range list {
+		if n := len(*all) - from; n == wire.RecordsMax || n > 0 && size+s.bytes > floodBytes {
 			c.send(cn, &wire.Flood{Records: (*all)[from:]})
 			from, size = len(*all), 0
 		}
-		*all, size = append(*all, r), size+bytes
+		*all, size = append(*all, s.record), size+s.bytes
 	}
 	if from < len(*all) {
 		c.send(cn, &wire.Flood{Records: (*all)[from:]})

@@ -73,7 +73,7 @@ func (c *Core) Suspects() iter.Seq[int] {
 		if c.verdict != nil {
 			for _, f := range c.verdict.Findings {
 				i := int(f.Subject)
-				if f.Accusers >= f.Marks.Low && c.isAlive(i) && !yield(i) {
+				if f.Accusers >= f.Marks().Low && c.isAlive(i) && !yield(i) {
 					return
 				}
 			}

@@ -162,7 +162,7 @@ func (c *Core) badLink(a, b int) bool {
 
 // says reports whether a accuses b, and is believed.
 func (c *Core) says(a, b int) bool {
-	if !c.table.Accuses(a) || !c.believed(a) {
+	if !c.table.Accuses(a) || !c.believed(a, c.accusedBy(a)) {
 		return false
 	}
 	return slices.ContainsFunc(c.accusedBy(a), func(x wire.Accusation) bool {

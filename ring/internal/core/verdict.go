@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/detect"
+	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -13,17 +14,19 @@ func (c *Core) judge() {
 	c.weigh = false
 	old := c.verdict
 	c.doomed = false
-	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges())
+	edges := c.edges()
+	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, edges)
 	c.doomed = !c.selfCut && c.isDoomed()
 	if c.doomed {
-		c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, c.edges())
+		edges = c.edges()
+		c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, edges)
 	}
 	if old == nil || !slices.EqualFunc(old.Findings, c.verdict.Findings,
 		func(a, b detect.Finding) bool { return a.Subject == b.Subject }) {
 		c.look = true
 	}
 	c.noteMarks()
-	c.findBadLinks()
+	c.noteBadLinks(edges)
 	c.version++
 }
 
@@ -38,13 +41,14 @@ func (c *Core) isDoomed() bool {
 // valid until the next call.
 func (c *Core) edges() []detect.Edge {
 	edges := c.room.edges[:0]
-	believed, last := false, -1
-	for o, a := range c.table.Accusations() {
-		if o != last {
-			believed, last = c.believed(o), o
+	for o, list := range c.table.Accusers() {
+		if !c.believed(o, list) {
+			continue
 		}
-		if s := int(a.Subject); believed && s != o && c.stands(a) {
-			edges = append(edges, detect.Edge{Observer: o, Subject: s, Proof: a.Proof})
+		for _, a := range list {
+			if s := int(a.Subject); s != o && c.stands(a) {
+				edges = append(edges, detect.Edge{Observer: o, Subject: s, Proof: a.Proof})
+			}
 		}
 	}
 	c.room.edges = edges
@@ -53,8 +57,8 @@ func (c *Core) edges() []detect.Edge {
 
 // believed reports whether what o says counts: who is cut off has nothing but
 // its own eyes.
-func (c *Core) believed(o int) bool {
-	return c.isAlive(o) && (o == c.self || !c.selfCut && !c.doomed && c.credible(o))
+func (c *Core) believed(o int, says []wire.Accusation) bool {
+	return c.isAlive(o) && (o == c.self || !c.selfCut && !c.doomed && c.credible(says))
 }
 
 // stands reports whether a is of somebody who lives.
@@ -63,12 +67,12 @@ func (c *Core) stands(a wire.Accusation) bool {
 	return c.isAlive(s) && c.table.Incarnation(s) == a.Incarnation
 }
 
-// credible reports whether o is believed: not if it accuses two or more whom we
-// hear, ourselves included. That is somebody who was cut off himself, and has
-// not noticed yet that he is back.
-func (c *Core) credible(o int) bool {
+// credible reports whether somebody who says that is believed: not if it accuses
+// two or more whom we hear, ourselves included. That is somebody who was cut off
+// himself, and has not noticed yet that he is back.
+func (c *Core) credible(says []wire.Accusation) bool {
 	against := 0
-	for _, a := range c.accusedBy(o) {
+	for _, a := range says {
 		s := int(a.Subject)
 		if c.table.Incarnation(s) != a.Incarnation {
 			continue
@@ -90,11 +94,11 @@ func (c *Core) noteMarks() {
 		case f.Over():
 			c.overs = append(c.overs, int(f.Subject))
 		case f.Between():
-			since, ok := c.between[f.Subject]
+			since, ok := c.between[int32(f.Subject)]
 			if !ok {
 				since = c.now.Sub(c.born)
 			}
-			between[f.Subject] = since
+			between[int32(f.Subject)] = since
 		}
 	}
 	c.between = between
@@ -140,12 +144,23 @@ func (c *Core) blocked() bool {
 	return false
 }
 
-// quiet is how long no accusation may come before a cut: Settle, and more in a
-// larger fleet, where one incident takes longer to be told, and on a machine
+// quiet is how long no accusation may come before a cut: longer on a machine
 // that itself runs late.
-func (c *Core) quiet() time.Duration {
-	settle := c.cfg.Timing.Settle
-	return settle + settle*time.Duration(c.n)/20 + min(c.drift, 10*settle)
+func (c *Core) quiet() time.Duration { return c.calm + min(c.drift, 10*c.cfg.Timing.Settle) }
+
+// calm is the longest pause between two accusations of one incident. They are
+// made within Settle of each other, but for those whose observer first had to
+// hear of, and weigh, the accusation of somebody nearer to whom it stands in for.
+// Such a word takes as many hops to come as the fleet is wide, and what it brings
+// about takes as many again; each waits for a window, but for the first one. So
+// it grows as the logarithm of the fleet's size, times the window.
+func calm(settle time.Duration, o *overlay.Overlay, window time.Duration) time.Duration {
+	hops := 1
+	for reach := o.Degree; reach < o.N-1; reach *= o.Degree - 1 {
+		hops++
+	}
+	return settle + time.Duration(o.N)*weighEach +
+		2*time.Duration(hops-1)*(window+settle/8) // an eighth: the way itself
 }
 
 // cutAt is when the cut can be made; zero while nobody is to be cut or somebody

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -23,6 +24,7 @@ const (
 )
 
 type flap struct {
+	i      int32
 	points float32
 	at     time.Duration // after the start
 }
@@ -156,8 +158,14 @@ type standing struct {
 }
 
 // findBadLinks lists the standing accusations between instances that both live.
-func (c *Core) findBadLinks() {
-	edges := c.edges()
+func (c *Core) findBadLinks() { c.noteBadLinks(c.edges()) }
+
+// noteBadLinks does so of edges. Who is about to be cut gets no new ones.
+func (c *Core) noteBadLinks(edges []detect.Edge) {
+	edges = slices.DeleteFunc(edges, func(e detect.Edge) bool {
+		_, over := slices.BinarySearch(c.overs, e.Subject)
+		return over && !linkIn(c.bad, e.Observer, e.Subject)
+	})
 	if len(edges)+len(c.stood)+len(c.bad) == 0 {
 		c.badAt = time.Time{}
 		return
@@ -217,9 +225,18 @@ func linkIn(list []BadLinkView, from, to int) bool {
 
 // addFlap counts a removal of i against its next returns.
 func (c *Core) addFlap(i int, points float64) {
-	f := c.flaps[int32(i)]
-	c.flaps[int32(i)] = flap{
-		points: float32(c.decayed(f) + points), at: c.now.Sub(c.born)}
+	at, ok := c.flapOf(i)
+	if !ok {
+		c.flaps = slices.Insert(c.flaps, at, flap{i: int32(i)})
+	}
+	f := &c.flaps[at]
+	f.points, f.at = float32(c.decayed(*f)+points), c.now.Sub(c.born)
+}
+
+// flapOf is where that of i is, or would be.
+func (c *Core) flapOf(i int) (at int, ok bool) {
+	return slices.BinarySearchFunc(c.flaps, int32(i),
+		func(f flap, i int32) int { return cmp.Compare(f.i, i) })
 }
 
 func (c *Core) decayed(f flap) float64 {
@@ -232,10 +249,11 @@ func (c *Core) decayed(f flap) float64 {
 
 // dampedFor is how long i must still wait before it may return.
 func (c *Core) dampedFor(i int) time.Duration {
-	f, ok := c.flaps[int32(i)]
-	if !ok || f.points <= flapFree {
+	at, ok := c.flapOf(i)
+	if !ok || c.flaps[at].points <= flapFree {
 		return 0
 	}
+	f := c.flaps[at]
 	wait := math.Log2(float64(f.points)/flapBack) * float64(c.cfg.Timing.HoldDown)
 	return max(f.at+time.Duration(wait)-c.now.Sub(c.born), 0)
 }

@@ -34,18 +34,20 @@ func MarksFor(m int) Marks {
 // Finding is what the accusations against one subject come to. It is small:
 // when many die at once every instance holds one for each of them.
 type Finding struct {
-	Subject   int32
 	from      uint32 // of its accusers in Verdict.by
+	Subject   uint16
 	Accusers  uint16 // unaccused observers that accuse it, see Verdict.By
 	Observers uint16 // unaccused observers in all
-	Marks     Marks
 }
 
+// Marks are those of the subject.
+func (f Finding) Marks() Marks { return MarksFor(int(f.Observers)) }
+
 // Over reports whether the subject is dead by this finding.
-func (f Finding) Over() bool { return f.Accusers >= f.Marks.High }
+func (f Finding) Over() bool { return f.Accusers >= f.Marks().High }
 
 // Between reports whether the subject keeps others from being cut.
-func (f Finding) Between() bool { return f.Accusers >= f.Marks.Low && !f.Over() }
+func (f Finding) Between() bool { return f.Accusers >= f.Marks().Low && !f.Over() }
 
 // Verdict is what all accusations together come to.
 type Verdict struct {
@@ -105,21 +107,12 @@ func Judge(o *overlay.Overlay, alive func(int) bool, edges []Edge) *Verdict {
 		return v
 	}
 	accused := peel(o.N, edges)
-	believed := make([]Edge, 0, len(edges))
-	for _, e := range edges {
-		if e.Proof {
-			v.proven = append(v.proven, uint16(e.Subject))
-		}
-		if !accused[e.Observer] && accused[e.Subject] {
-			believed = append(believed, e)
-		}
-	}
-	slices.Sort(v.proven)
-	v.proven = slices.Clip(slices.Compact(v.proven))
-	slices.SortFunc(believed, func(a, b Edge) int {
-		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Observer, b.Observer))
+	by := bySubject(o.N, edges, func(e *Edge) bool {
+		return !accused[e.Observer] && accused[e.Subject]
 	})
-	v.by = make([]uint16, 0, len(believed))
+	v.proven = proven(o.N, edges)
+	v.Findings = make([]Finding, 0, count(accused))
+	v.by = make([]uint16, 0, len(by.observers))
 	var seen []int
 	for s, is := range accused {
 		if !is {
@@ -127,20 +120,80 @@ func Judge(o *overlay.Overlay, alive func(int) bool, edges []Edge) *Verdict {
 		}
 		seen = Observers(o, seen[:0], s, func(i int) bool { return alive(i) && !accused[i] })
 		f := Finding{
-			Subject: int32(s), from: uint32(len(v.by)), Observers: uint16(len(seen)),
-			Marks: MarksFor(len(seen)),
+			Subject: uint16(s), from: uint32(len(v.by)), Observers: uint16(len(seen)),
 		}
-		for last := -1; len(believed) > 0 && believed[0].Subject == s; believed = believed[1:] {
-			if by := believed[0].Observer; by != last && slices.Contains(seen, by) {
-				v.by = append(v.by, uint16(by))
+		list := by.of(s)
+		slices.Sort(list)
+		for _, i := range slices.Compact(list) {
+			if slices.Contains(seen, int(i)) {
+				v.by = append(v.by, i)
 				f.Accusers++
-				last = by
 			}
 		}
 		v.Findings = append(v.Findings, f)
 	}
-	v.Findings = slices.Clip(v.Findings)
 	return v
+}
+
+// grouped is who accuses whom, by subject.
+type grouped struct {
+	ends      []uint32 // of each subject's part
+	observers []uint16
+}
+
+func (g *grouped) of(s int) []uint16 {
+	from := uint32(0)
+	if s > 0 {
+		from = g.ends[s-1]
+	}
+	return g.observers[from:g.ends[s]]
+}
+
+// bySubject sorts those of edges that count, in time linear in their number and n.
+func bySubject(n int, edges []Edge, counts func(*Edge) bool) grouped {
+	starts, all := make([]uint32, n+1), uint32(0)
+	for i := range edges {
+		if counts(&edges[i]) {
+			starts[edges[i].Subject+1]++
+			all++
+		}
+	}
+	for s := range n {
+		starts[s+1] += starts[s]
+	}
+	g := grouped{ends: starts[:n], observers: make([]uint16, all)}
+	for i := range edges {
+		if e := &edges[i]; counts(e) {
+			g.observers[g.ends[e.Subject]] = uint16(e.Observer)
+			g.ends[e.Subject]++ // from a start to an end
+		}
+	}
+	return g
+}
+
+// proven lists who is accused with a proof, ascending.
+func proven(n int, edges []Edge) []uint16 {
+	is := make([]bool, n)
+	for i := range edges {
+		is[edges[i].Subject] = is[edges[i].Subject] || edges[i].Proof
+	}
+	out := make([]uint16, 0, count(is))
+	for s, is := range is {
+		if is {
+			out = append(out, uint16(s))
+		}
+	}
+	return out
+}
+
+func count(set []bool) int {
+	n := 0
+	for _, is := range set {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 // peel returns who of n is accused.

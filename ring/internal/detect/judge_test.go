@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -125,4 +127,91 @@ func TestWatchedAndObserversAgree(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestJudgeAsItIsWritten compares Judge, which is made for storms, with one that
+// is made to be read, on edges at random.
+func TestJudgeAsItIsWritten(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	sizes := []int{2, 3, 5, 9, 11, 40, 300}
+	rings := map[int]*overlay.Overlay{}
+	for _, n := range sizes {
+		rings[n] = overlay.Build(names(n), "t", 0)
+	}
+	for round := range 700 {
+		n := sizes[round%len(sizes)]
+		o, down, sick := rings[n], r.Float64()/2, r.Float64()/2
+		dead, ill := make([]bool, n), make([]bool, n)
+		for i := range n {
+			dead[i], ill[i] = r.Float64() < down, r.Float64() < sick
+		}
+		alive := func(i int) bool { return !dead[i] }
+		var edges []Edge
+		for i := range n {
+			for _, s := range o.Neighbours(i) {
+				if !dead[i] && !dead[s] && (ill[s] || r.IntN(9) == 0) && r.IntN(5) > 0 {
+					edges = append(edges, Edge{Observer: i, Subject: s, Proof: r.IntN(2) == 0})
+				}
+			}
+		}
+		if len(edges) > 0 && r.IntN(3) == 0 { // some twice, and in no order
+			edges = append(edges, edges[:r.IntN(len(edges))]...)
+			r.Shuffle(len(edges), func(i, j int) { edges[i], edges[j] = edges[j], edges[i] })
+		}
+		v := Judge(o, alive, edges)
+		want := plain(o, alive, edges)
+		if len(v.Findings) != len(want) {
+			t.Fatalf("round %d: %d findings, want %d", round, len(v.Findings), len(want))
+		}
+		for i, f := range v.Findings {
+			w := want[i]
+			if int(f.Subject) != w.subject || int(f.Observers) != w.observers ||
+				!slices.Equal(v.By(f), w.by) || v.Proven(w.subject) != w.proven {
+				t.Fatalf("round %d: finding %+v by %v, want %+v", round, f, v.By(f), w)
+			}
+		}
+	}
+}
+
+type plainFinding struct {
+	subject, observers int
+	by                 []int
+	proven             bool
+}
+
+// plain is what the accusations come to, by the words of Judge.
+func plain(o *overlay.Overlay, alive func(int) bool, edges []Edge) (out []plainFinding) {
+	accused := map[int]bool{}
+	for {
+		count, most := map[int]int{}, 0
+		for _, e := range edges {
+			if !accused[e.Observer] && !accused[e.Subject] {
+				count[e.Subject]++
+				most = max(most, count[e.Subject])
+			}
+		}
+		if most == 0 {
+			break
+		}
+		for s, n := range count {
+			if n == most {
+				accused[s] = true
+			}
+		}
+	}
+	for s := range accused {
+		f := plainFinding{subject: s}
+		seen := Observers(o, nil, s, func(i int) bool { return alive(i) && !accused[i] })
+		f.observers = len(seen)
+		for _, e := range edges {
+			f.proven = f.proven || e.Subject == s && e.Proof
+			if e.Subject == s && slices.Contains(seen, e.Observer) && !slices.Contains(f.by, e.Observer) {
+				f.by = append(f.by, e.Observer)
+			}
+		}
+		slices.Sort(f.by)
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b plainFinding) int { return cmp.Compare(a.subject, b.subject) })
+	return out
 }

@@ -49,7 +49,7 @@ const proofBit = 1 << 31 // above wire.IncarnationMax
 // Table is the newest record of each origin. It is not safe for concurrent use.
 type Table struct {
 	slots  []slot
-	words  []word            // by origin, those of one as it told them
+	words  [][]word          // by origin, those of one as it told them; nil for none
 	odd    map[uint32]string // builds of those that do not run the commonest
 	builds map[string]string // one copy of each version string
 	build  string            // the commonest
@@ -129,39 +129,51 @@ func (t *Table) setBuild(r *wire.Record) {
 	t.odd[r.Origin] = build
 }
 
-// wordsOf is where the words of origin are, or would be.
-func (t *Table) wordsOf(origin int) (from, to int) {
-	if len(t.words) == 0 {
-		return 0, 0
+// A bucket holds the words of so many origins: few enough that one more is soon
+// put in its place, while all of them stand in order.
+const bucketBits = 8
+
+// wordsOf is the bucket of origin, and where its words are there, or would be.
+func (t *Table) wordsOf(origin int) (bucket []word, from, to int) {
+	if t.words == nil {
+		return nil, 0, 0
 	}
-	from, ok := slices.BinarySearchFunc(t.words, uint16(origin),
+	bucket = t.words[origin>>bucketBits]
+	from, ok := slices.BinarySearchFunc(bucket, uint16(origin),
 		func(w word, origin uint16) int { return cmp.Compare(w.origin, origin) })
-	for to = from; ok && to < len(t.words) && t.words[to].origin == uint16(origin); to++ {
+	for to = from; ok && to < len(bucket) && bucket[to].origin == uint16(origin); to++ {
 	}
-	return from, to
+	return bucket, from, to
 }
 
 func (t *Table) setAccused(origin uint32, list []wire.Accusation) {
-	from, to := t.wordsOf(int(origin))
+	bucket, from, to := t.wordsOf(int(origin))
 	if from == to && len(list) == 0 {
 		return
 	}
 	same := min(to-from, len(list))
 	if n := len(list) - same; n > 0 {
-		t.words = slices.Insert(t.words, to, make([]word, n)...)
+		if need := len(bucket) + n; need > cap(bucket) { // with little to spare: see word
+			bucket = append(make([]word, 0, need+need/16+2), bucket...)
+		}
+		bucket = slices.Insert(bucket, to, make([]word, n)...)
 	} else {
-		t.words = slices.Delete(t.words, from+same, to)
+		bucket = slices.Delete(bucket, from+same, to)
 	}
 	for i, a := range list {
 		bits := a.Incarnation
 		if a.Proof {
 			bits |= proofBit
 		}
-		t.words[from+i] = word{uint16(origin), uint16(a.Subject), bits}
+		bucket[from+i] = word{uint16(origin), uint16(a.Subject), bits}
 	}
-	if len(t.words) == 0 {
-		t.words = nil
+	if len(bucket) == 0 {
+		bucket = nil
 	}
+	if t.words == nil {
+		t.words = make([][]word, (len(t.slots)-1)>>bucketBits+1)
+	}
+	t.words[origin>>bucketBits] = bucket
 }
 
 func (s *slot) mix(origin uint32) uint64 {
@@ -211,25 +223,34 @@ func (t *Table) Build(origin int) string {
 
 // Accuses reports whether origin says that there is somebody it cannot reach.
 func (t *Table) Accuses(origin int) bool {
-	from, to := t.wordsOf(origin)
+	_, from, to := t.wordsOf(origin)
 	return from < to
 }
 
 // Accused appends to dst whom origin says it cannot reach.
 func (t *Table) Accused(dst []wire.Accusation, origin int) []wire.Accusation {
-	from, to := t.wordsOf(origin)
-	for _, w := range t.words[from:to] {
+	bucket, from, to := t.wordsOf(origin)
+	for _, w := range bucket[from:to] {
 		dst = append(dst, w.accusation())
 	}
 	return dst
 }
 
-// Accusations yields who accuses whom, by origin and as it told them.
-func (t *Table) Accusations() iter.Seq2[int, wire.Accusation] {
-	return func(yield func(int, wire.Accusation) bool) {
-		for _, w := range t.words {
-			if !yield(int(w.origin), w.accusation()) {
-				return
+// Accusers yields who accuses anybody, in order, and whom, as it told them. The
+// slice is valid until the next one.
+func (t *Table) Accusers() iter.Seq2[int, []wire.Accusation] {
+	return func(yield func(int, []wire.Accusation) bool) {
+		var list []wire.Accusation
+		for _, bucket := range t.words {
+			for i, w := range bucket {
+				list = append(list, w.accusation())
+				if i+1 < len(bucket) && bucket[i+1].origin == w.origin {
+					continue
+				}
+				if !yield(int(w.origin), list) {
+					return
+				}
+				list = list[:0]
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package flood
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -118,16 +119,50 @@ func TestWordsAreReplacedWhole(t *testing.T) {
 	says(7, 2)
 	says(2, 2, 6)
 	var got []uint32
-	for o, a := range tb.Accusations() {
-		if a.Incarnation != a.Subject || a.Proof != (a.Subject%2 == 1) {
-			t.Errorf("%d says %+v", o, a)
+	for o, list := range tb.Accusers() {
+		for _, a := range list {
+			if a.Incarnation != a.Subject || a.Proof != (a.Subject%2 == 1) {
+				t.Errorf("%d says %+v", o, a)
+			}
+			got = append(got, uint32(o), a.Subject)
 		}
-		got = append(got, uint32(o), a.Subject)
 	}
 	if want := []uint32{2, 6, 5, 3, 5, 0, 5, 1}; !slices.Equal(got, want) {
 		t.Errorf("accuser, accused, … = %v, want %v", got, want)
 	}
 	if tb.Accuses(7) || !tb.Accuses(5) {
 		t.Error("7 took its words back, 5 did not")
+	}
+}
+
+// TestWordsInManyBuckets compares the words with a plain map, whatever comes.
+func TestWordsInManyBuckets(t *testing.T) {
+	const n = 1000
+	r := rand.New(rand.NewPCG(1, 2))
+	tb, want := NewTable(n, "v1"), map[int][]wire.Accusation{}
+	for seq := range uint32(5000) {
+		o := r.IntN(n)
+		var list []wire.Accusation
+		for range r.IntN(5) {
+			list = append(list, wire.Accusation{Subject: r.Uint32N(n), Incarnation: 1 + r.Uint32N(9),
+				Proof: r.IntN(2) == 0})
+		}
+		in := rec(uint32(o), 1, seq+1)
+		in.Accused = list
+		tb.Merge(in)
+		if want[o] = list; list == nil {
+			delete(want, o)
+		}
+	}
+	last, seen := -1, 0
+	for o, list := range tb.Accusers() {
+		if o <= last || !slices.Equal(list, want[o]) || !slices.Equal(tb.Accused(nil, o), list) {
+			t.Errorf("%d, after %d, says %v, want %v", o, last, list, want[o])
+		}
+		last = o
+		seen++
+	}
+	if seen != len(want) {
+		t.Errorf("%d accuse, want %d", seen, len(want))
 	}
 }

@@ -3,22 +3,22 @@ ring 5 0
 form
 pause 3 for 4s
 run 4s
-	   445.8 ms  s0: suspected s3 1.05s
-	   446.1 ms  s4: suspected s3 1.051s
-	   550.1 ms  s1: suspected s3 251ms
-	   736.7 ms  s2: suspected s3 250ms
-	   736.7 ms  s2: resent s3 epoch 1.0 (it is silent)
-	   736.7 ms  s2: detour_on s3 by s0
-	   746.2 ms  s0 s4 s1 s2: accused s3 by s0 incarnation 1
-	   746.6 ms  s4 s1 s0 s2: accused s3 by s4 incarnation 1
-	   850.7 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
-	  1037.0 ms  s2 s1 s4 s0: accused s3 by s2 incarnation 1
-	  1049.5 ms  s2 s1 s4 s0: died s3 by s0 s1 s2 s4 incarnation 1
-	  1049.5 ms  s2: detour_off s3
-	  1049.5 ms  s2: next_changed s4
-	  1049.5 ms  s2: resent s4 epoch 1.0 (the stop before it is gone)
-	  1049.5 ms  s2 s1 s4 s0: view_changed (4 of 5 alive)
-	  1052.6 ms  s0 s4 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
+	   421.2 ms  s0: suspected s3 1.05s
+	   421.5 ms  s4: suspected s3 1.051s
+	   653.3 ms  s1: suspected s3 251ms
+	   689.2 ms  s2: suspected s3 250ms
+	   689.2 ms  s2: resent s3 epoch 1.0 (it is silent)
+	   689.2 ms  s2: detour_on s3 by s0
+	   721.6 ms  s0 s4 s1 s2: accused s3 by s0 incarnation 1
+	   722.0 ms  s4 s1 s0 s2: accused s3 by s4 incarnation 1
+	   953.9 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
+	   989.5 ms  s2 s1 s4 s0: accused s3 by s2 incarnation 1
+	   999.6 ms  s2 s1 s4 s0: died s3 by s0 s1 s2 s4 incarnation 1
+	   999.6 ms  s2: detour_off s3
+	   999.6 ms  s2: next_changed s4
+	   999.6 ms  s2: resent s4 epoch 1.0 (the stop before it is gone)
+	   999.6 ms  s2 s1 s4 s0: view_changed (4 of 5 alive)
+	  1002.7 ms  s0 s4 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
 	  4000.0 ms  s3: starved s3 3.995s
 	  4000.0 ms  s3: resent s4 epoch 1.0 (its link is new)
 	4 laps
@@ -30,6 +30,6 @@ run 3s
 	    13.3 ms  s0 s2 s4 s1: returned s3 incarnation 2
 	    13.4 ms  s2: next_changed s3
 	    16.0 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 7
-	    52.6 ms  s3: ticks_skipped s3 epoch 1.0 tick 10 skipped 3
 	   645.7 ms  s3: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
+	   803.7 ms  s3: ticks_skipped s3 epoch 1.0 tick 11 skipped 4
 	3 laps

@@ -3,20 +3,20 @@ ring 5 0
 form
 cut 1 2 for 10s
 run 10s
-	   549.9 ms  s1: suspected s2 251ms
-	   549.9 ms  s1: resent s2 epoch 1.0 (it is silent)
-	   549.9 ms  s1: detour_on s2 by s0
-	   565.3 ms  s2: suspected s1 1.051s
-	   849.9 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1
-	   865.3 ms  s2 s3 s4 s0: accused s1 by s2 incarnation 1
-	  1199.9 ms  s1 s4 s0 s3 s2: bad_link s2 by s1
-	  1215.3 ms  s2 s1 s3 s4 s0: bad_link s1 by s2
+	   653.1 ms  s1: suspected s2 251ms
+	   653.1 ms  s1: resent s2 epoch 1.0 (it is silent)
+	   653.1 ms  s1: detour_on s2 by s0
+	   653.6 ms  s2: suspected s1 1.051s
+	   953.1 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1
+	   953.6 ms  s2 s3 s0 s4: accused s1 by s2 incarnation 1
+	  1283.5 ms  s1 s4 s0 s3 s2: bad_link s2 by s1
+	  1283.9 ms  s2 s1 s3 s4 s0: bad_link s1 by s2
 	10 laps
 # Mended.
 run 4s
-	   244.9 ms  s1 s4 s2 s0 s3: cleared s2 by s1
-	   244.9 ms  s1 s4 s0 s3 s2: good_link s2 by s1
-	   245.1 ms  s2 s3 s1 s4 s0: cleared s1 by s2
-	   245.1 ms  s2 s3 s1 s4 s0: good_link s1 by s2
-	   564.5 ms  s1: detour_off s2
+	    91.0 ms  s1 s4 s2 s0 s3: cleared s2 by s1
+	    91.0 ms  s1 s4 s0 s2 s3: good_link s2 by s1
+	    91.3 ms  s2 s3 s1 s4 s0: cleared s1 by s2
+	    91.3 ms  s2 s3 s1 s4 s0: good_link s1 by s2
+	   667.7 ms  s1: detour_off s2
 	4 laps

@@ -24,17 +24,17 @@ run 4s
 	    12.7 ms  s1: next_changed s2
 	    12.7 ms  s3 s4 s1 s0 s2: view_changed (4 of 5 alive)
 	    12.8 ms  s1 s3 s4 s2 s0: view_changed (5 of 5 alive)
-	    22.0 ms  s1 s4 s2 s0 s3: elected s1
-	    24.1 ms  s1 s4 s3 s0 s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
-	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s0 incarnation 2 revision 6
-	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s1 incarnation 2 revision 6
-	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s2 incarnation 2 revision 6
-	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s3 incarnation 2 revision 6
-	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s4 incarnation 2 revision 6
-	  1428.2 ms  s1: dropped s1 epoch 2.1
-	  1428.2 ms  s1: anchored s1 tick 17
-	  1428.5 ms  s2: anchored s2 tick 17
-	  1428.7 ms  s3: anchored s3 tick 17
-	  1428.9 ms  s4: anchored s4 tick 17
-	  1429.1 ms  s0: anchored s0 tick 18
+	    17.1 ms  s0 s3 s4 s1 s2: elected s0
+	    19.0 ms  s0 s3 s4 s1 s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
+	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s0 incarnation 2 revision 6
+	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s1 incarnation 2 revision 6
+	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s2 incarnation 2 revision 6
+	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 6
+	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s4 incarnation 2 revision 6
+	  1426.2 ms  s0: dropped s0 epoch 2.0
+	  1426.2 ms  s0: anchored s0 tick 17
+	  1426.4 ms  s1: anchored s1 tick 17
+	  1426.7 ms  s2: anchored s2 tick 17
+	  1426.8 ms  s3: anchored s3 tick 17
+	  1427.1 ms  s4: anchored s4 tick 17
 	4 laps
