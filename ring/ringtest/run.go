@@ -299,7 +299,7 @@ func (w *World) firstLapBound() int64 {
 	}
 	bound := 2*int64(len(w.hosts))*w.timing.far + int64(2*w.timing.Loss)
 	if w.watch.early { // whom its first lap went past waits for the next
-		bound += w.lapTime()
+		bound += w.lapTime() + int64(2*w.timing.Loss)
 	}
 	return bound
 }
