@@ -52,8 +52,8 @@ type watch struct {
 	news      []death
 	expected  []expectation
 	found     []Detection
-	early     bool // a particle was dropped by who did not see everybody yet, or leads no more
-	term      uint64
+	dropped   int64 // when, while the ring formed, the newest particle was
+	early     bool  // by who did not see everybody yet
 	forming   int64 // actions before this time are in the formation
 	victims   []int // of the newest action: who ran until then, and was in the ring
 
@@ -268,10 +268,10 @@ func (w *World) onTell(h *host, r *core.Report) {
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
 	case core.Dropped:
-		w.watch.early = w.watch.early || !w.watch.formed && len(w.everybody()) > w.seenBy(h)
-	case core.Elected: // what the leader before this one dropped may be let go by nobody
-		w.watch.early = w.watch.early || !w.watch.formed && w.watch.term > 0 && r.Lap > w.watch.term
-		w.watch.term = max(w.watch.term, r.Lap)
+		if w.now < w.watch.forming {
+			w.watch.early = len(w.everybody()) > w.seenBy(h)
+			w.watch.dropped = w.now
+		}
 	case core.HistoryBegun:
 		w.checkBeside(h)
 	case core.CutOff:

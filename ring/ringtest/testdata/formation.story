@@ -29,7 +29,7 @@ run 5s
 	   293.8 ms  s0: anchored s0 tick 1
 	   294.2 ms  s3: anchored s3 tick 1
 	   294.5 ms  s4: anchored s4 tick 1
-	   381.4 ms  s2: anchored s2 tick 1
+	   381.5 ms  s2: anchored s2 tick 1
 	   383.6 ms  s1: joined s1 incarnation 1
 	   383.6 ms  s1 s0 s4 s2 s3: view_changed (5 of 5 alive)
 	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1

@@ -35,10 +35,10 @@ run 4s
 	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s2 incarnation 2 revision 6
 	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s3 incarnation 2 revision 6
 	    27.7 ms  s1 s4 s0 s2 s3: view_numbered s4 incarnation 2 revision 6
-	  1428.2 ms  s1: dropped s1 epoch 2.1
-	  1428.2 ms  s1: anchored s1 tick 17
-	  1428.5 ms  s2: anchored s2 tick 17
-	  1428.7 ms  s3: anchored s3 tick 17
-	  1428.9 ms  s4: anchored s4 tick 17
-	  1429.1 ms  s0: anchored s0 tick 18
+	  1430.3 ms  s1: dropped s1 epoch 2.1
+	  1430.3 ms  s1: anchored s1 tick 17
+	  1430.5 ms  s2: anchored s2 tick 17
+	  1430.7 ms  s3: anchored s3 tick 17
+	  1431.0 ms  s4: anchored s4 tick 17
+	  1431.2 ms  s0: anchored s0 tick 18
 	4 laps
