@@ -51,7 +51,8 @@ type watch struct {
 	news      []death
 	expected  []expectation
 	found     []Detection
-	early     bool  // a particle was dropped by who did not see everybody yet
+	dropped   int64 // when, while the ring formed, the newest particle was
+	early     bool  // by who did not see everybody yet
 	forming   int64 // actions before this time are in the formation
 	victims   []int // of the newest action: who ran until then, and was in the ring
 
@@ -266,7 +267,10 @@ func (w *World) onTell(h *host, r *core.Report) {
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
 	case core.Dropped:
-		w.watch.early = w.watch.early || !w.watch.formed && len(w.everybody()) > w.seenBy(h)
+		if w.now < w.watch.forming {
+			w.watch.early = len(w.everybody()) > w.seenBy(h)
+			w.watch.dropped = w.now
+		}
 	case core.HistoryBegun:
 		w.checkBeside(h)
 	case core.CutOff:

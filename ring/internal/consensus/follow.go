@@ -42,6 +42,7 @@ type followState struct {
 	tailBytes int
 	news      bool // entries that have not been shared
 
+	leadBy  int       // who told us who leads, while we have no log
 	feeder  int       // who sends us entries, -1 for nobody
 	fedAt   time.Time // when it did, or was asked
 	feeds   map[int]uint64
@@ -192,15 +193,35 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 	if c.rn != nil && s.Applied > c.state.Applied() && s.Yours != c.ident.ID.Generation() {
 		c.stopVoting("the others took my vote away while I was gone")
 	}
-	if c.rn == nil && s.Leader > 0 && (s.Log > 0 || c.lead < 0) &&
-		c.cfg.Fleet.Alive(int(s.Leader)-1) {
-		c.setLead(int(s.Leader) - 1)
+	if c.rn == nil {
+		c.hearsay(from, s)
 	}
 	if c.rn == nil && s.Leader == 0 && s.Log > 0 && from == c.feeder {
 		c.setLead(-1)
 	}
 	c.leader.look = true
 	c.follow()
+}
+
+// hearsay is who leads, for one who has no log: as somebody says, until he says
+// otherwise, and never somebody who says himself that he does not.
+func (c *Core) hearsay(from int, s *wire.Status) {
+	lead := int(s.Leader) - 1
+	if lead < 0 || lead != c.lead && from == c.lead {
+		if from == c.lead || from == c.leadBy {
+			c.setLead(-1)
+		}
+	}
+	if lead < 0 || s.Log == 0 && c.lead >= 0 || !c.cfg.Fleet.Alive(lead) {
+		return
+	}
+	if p := c.peers[lead]; p != nil && p.History == c.ident.History && int(p.Leader)-1 != lead {
+		return
+	}
+	if lead != c.lead {
+		c.leadBy = from
+		c.setLead(lead)
+	}
 }
 
 // compare meets another history. The one that a recovery made later is right;

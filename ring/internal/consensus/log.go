@@ -330,10 +330,16 @@ func (c *Core) rank() int {
 // when the leader is silent for too long.
 func (c *Core) schedule() {
 	c.campaignAt = time.Time{}
-	if c.rn == nil || c.leading || !c.votes(c.ident.ID) {
+	t := c.cfg.Timing
+	switch {
+	case c.rn == nil || c.leading:
+		return
+	case !c.votes(c.ident.ID): // it does not campaign, but must not believe for ever
+		if c.lead >= 0 {
+			c.campaignAt = c.heard.Add(2 * t.Election)
+		}
 		return
 	}
-	t := c.cfg.Timing
 	wait := time.Duration(c.rank())*t.Step + c.jitter(t.Step/2)
 	if c.lead >= 0 {
 		wait += t.Election
@@ -350,6 +356,12 @@ func (c *Core) jitter(d time.Duration) time.Duration {
 // elect campaigns when it is time to.
 func (c *Core) elect() {
 	if c.rn == nil || c.campaignAt.IsZero() || c.now.Before(c.campaignAt) {
+		return
+	}
+	if !c.votes(c.ident.ID) {
+		c.campaignAt = time.Time{}
+		_ = c.rn.ForgetLeader()
+		c.pump()
 		return
 	}
 	t := c.cfg.Timing
