@@ -178,3 +178,27 @@ func TestP3OlderEpochIsMissedThoughItSpins(t *testing.T) {
 	}
 	t.Error("an older particle that counts nothing is good enough for ever")
 }
+
+func TestP3StartedAgainCountsWhatComesRound(t *testing.T) {
+	c := New(Config{Self: 1, Fast: true, Lap: time.Second, Loss: time.Second}, wire.Epoch{Number: 7})
+	for i, row := range []struct {
+		number, lap uint64
+		counts      bool
+	}{
+		{7, 12, false}, // held by one that was stopped while the others went on to 20
+		{7, 33, false},
+		{7, 34, true},
+		{7, 36, true},
+		{8, 37, true},
+	} {
+		p := &wire.Particle{Epoch: wire.Epoch{Number: row.number}, Lap: row.lap, Anchored: true}
+		if pass, ok := c.Arrive(at(i), p); !ok || pass.Anchored != row.counts {
+			t.Errorf("lap %d of epoch %d: passed %v, counted %v", row.lap, row.number, ok, pass.Anchored)
+		}
+	}
+	c = New(Config{Self: 1, Fast: true, Lap: time.Second, Loss: time.Second}, wire.Epoch{Number: 7})
+	p := &wire.Particle{Epoch: wire.Epoch{Number: 8}, Lap: 3, Anchored: true}
+	if pass, _ := c.Arrive(at(0), p); !pass.Anchored {
+		t.Error("a new epoch's first lap does not count")
+	}
+}

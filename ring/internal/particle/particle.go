@@ -71,6 +71,7 @@ type Core struct {
 	// The guard. Of a particle of the bus (number, buslap) is the newest let
 	// pass; of the others det is, if it is the newer of the two.
 	number, buslap uint64
+	known          uint64 // the number that the process before this one may have counted laps of
 	det            wire.Particle
 	hasDet         bool
 	attached       bool
@@ -91,7 +92,7 @@ type Core struct {
 // New returns the particle core of a stop that has seen none since, and no epoch
 // above top ever.
 func New(cfg Config, top wire.Epoch) *Core {
-	return &Core{cfg: cfg, top: top, number: top.Number, alive: 1}
+	return &Core{cfg: cfg, top: top, number: top.Number, known: top.Number, alive: 1}
 }
 
 // Pass is what Arrive tells of a particle that was let pass.
@@ -145,7 +146,7 @@ func (c *Core) Top() wire.Epoch { return c.top }
 // Tick is the newest tick counted at this stop, and whether the lap that is
 // running counts.
 func (c *Core) Tick() (tick uint64, anchored bool) {
-	return c.tick, c.has && c.last.Anchored && c.bus.Anchorable
+	return c.tick, c.tick > 0 && c.has && c.last.Anchored && c.bus.Anchorable
 }
 
 // LapTime is that of late, rests included; 0 while unknown.
@@ -192,7 +193,8 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 		return Pass{}, false
 	}
 	pass := Pass{Lap: p.Lap, Skew: time.Duration(p.AgeUS) * time.Microsecond}
-	if c.has && p.Lap == c.last.Lap+1 && p.Epoch == c.last.Epoch {
+	round := c.has && p.Lap == c.last.Lap+1 && p.Epoch == c.last.Epoch
+	if round {
 		pass.Took = now.Sub(c.at)
 		pass.Held = time.Duration(p.HeldUS-c.held) * time.Microsecond
 		if !c.fresh { // a lap without rests says nothing about the laps to come
@@ -201,7 +203,7 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
-	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick {
+	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick && c.sure(p, round) {
 		if c.tick > 0 {
 			pass.Skipped = t - c.tick - 1
 		}
@@ -209,6 +211,13 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	}
 	pass.Tick = c.tick
 	return pass, true
+}
+
+// sure reports whether no process before this one can have counted the lap of p,
+// or a later one: of an epoch that is on disk, the first to come may be a copy
+// that was held for long. One that came round has passed stops that know better.
+func (c *Core) sure(p *wire.Particle, round bool) bool {
+	return round || c.tick > 0 || p.Epoch.Number > c.known
 }
 
 // learn takes the time of a lap that came round.
