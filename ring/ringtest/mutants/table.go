@@ -181,6 +181,11 @@ var table = []mutant{
 		"crash", 5,
 	},
 	{
+		"who is started again counts what comes first", "P3", "particle/particle.go",
+		"return round || c.tick > 0 || p.Epoch.Number > c.known", "return true",
+		"pause,leave", 7,
+	},
+	{
 		"an attached stop lets a detached particle pass", "P1", "particle/particle.go",
 		"if c.attached && c.bus.Anchorable {", "if false {",
 		"partition,blackhole", 5,

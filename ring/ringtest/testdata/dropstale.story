@@ -39,5 +39,5 @@ run 4s
 	  1226.9 ms  s0: view_numbered s3 incarnation 1 revision 3
 	  1226.9 ms  s0: view_numbered s4 incarnation 1 revision 3
 	  1228.8 ms  s0: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
-	  1906.8 ms  s0: anchored s0 tick 11
+	  2707.9 ms  s0: anchored s0 tick 12
 	5 laps

@@ -31,5 +31,5 @@ run 3s
 	   129.6 ms  s3 s1 s0 s4: returned s2 incarnation 2
 	   129.6 ms  s1: next_changed s2
 	   132.4 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 7
-	   507.1 ms  s2: anchored s2 tick 10
+	  1308.3 ms  s2: anchored s2 tick 11
 	4 laps

@@ -25,5 +25,5 @@ run 3s
 	   152.2 ms  s1: next_changed s2
 	   155.4 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 8
 	   244.8 ms  s2: voting s2 revision 10 (it votes)
-	   506.0 ms  s2: anchored s2 tick 9
+	  1307.2 ms  s2: anchored s2 tick 10
 	4 laps
