@@ -56,7 +56,7 @@ var table = []mutant{
 	},
 	{
 		"never replace a lost particle", "P1,progress", "particle/particle.go",
-		"return !at.IsZero() && !now.Before(at) && !c.here()", "return false",
+		"return !at.IsZero() && !now.Before(at) && !c.here()", "return false && at.IsZero()",
 		"restart", 5,
 	},
 	{
@@ -197,7 +197,7 @@ var table = []mutant{
 	},
 	{
 		"an empty log comes back under its old id", "S1,panic", "consensus/voters.go",
-		"l.Generation != g || l.Boot != c.cfg.Boot {", "l.Generation != g {",
+		"l.Generation != g || l.Boot != c.cfg.Boot ||", "l.Generation != g ||",
 		"blank,crash,restart", 3,
 	},
 	{
