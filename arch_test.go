@@ -47,6 +47,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"ring", module + "/ring/ringtest/...", "the code does not know its tests"},
 	{"ring/ringtest", module + "/ring/internal/node", "the simulator drives cores, not sockets"},
 	{"ring/ringtest", module + "/ring/internal/link", "the simulator drives cores, not sockets"},
+	{"ring/ringtest", "github.com/anishathalye/porcupine", "the binary links the simulator, not its judge"},
 	{"admin", module + "/ring/internal/...", "faces use what any third party could"},
 	{"cmd/ring", module + "/ring/internal/...", "faces use what any third party could"},
 	{"ring/...", module + "/admin", "the core does not know its faces"},

@@ -87,8 +87,13 @@ func judge(w *World) {
 		keys := byKey[o.history]
 		keys[o.key] = append(keys[o.key], o)
 	}
+	// Of a process that knew no history yet and was not waited for: in any.
+	stray := byKey[wire.History{}]
 	for _, h := range order {
 		for key, ops := range byKey[h] {
+			if stray != nil && h != (wire.History{}) {
+				ops = slices.Concat(ops, stray[key])
+			}
 			if porcupine.CheckOperationsTimeout(register, operations(ops), judgeTime) == porcupine.Illegal {
 				w.fail("S1", "what clients saw of %s in history %x is not linearizable:%s",
 					keyName(key), h[:4], opsText(ops))

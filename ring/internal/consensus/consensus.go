@@ -181,8 +181,9 @@ type Core struct {
 	queue    []saving // what is being kept, in order
 	seq      uint64   // of the newest Persist
 	hard     *raftpb.HardState
-	starting uint64 // Seq of the Persist that begins our log, 0 for none
-	sincesnp int    // bytes applied since the last snapshot
+	quit     map[History]uint32 // generations of ours that were given up, and must not come again
+	starting uint64             // Seq of the Persist that begins our log, 0 for none
+	sincesnp int                // bytes applied since the last snapshot
 	drops    []dropAt
 
 	// Who leads.
@@ -215,6 +216,7 @@ type dropAt struct{ index, number uint64 }
 func New(cfg Config) (*Core, error) {
 	c := &Core{
 		cfg: cfg, state: bus.New(), conf: &raftpb.ConfState{}, lead: -1, wasLead: -1,
+		quit:        map[History]uint32{},
 		followState: newFollowState(), asking: newAsking(),
 	}
 	for _, i := range FirstVoters(cfg.N) {

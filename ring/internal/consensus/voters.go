@@ -95,8 +95,9 @@ func (c *Core) caughtUp() {
 		return
 	}
 	g := c.generation(c.cfg.Self)
-	if l := c.state.Log(c.cfg.Self); g == 0 || l.Generation != g || l.Boot != c.cfg.Boot {
-		return
+	if l := c.state.Log(c.cfg.Self); g == 0 || l.Generation != g || l.Boot != c.cfg.Boot ||
+		g <= c.quit[c.ident.History] {
+		return // of another process, or of a log that was given up: old entries speak of it
 	}
 	c.beginLog(NewRaftID(c.cfg.Self, g))
 }
@@ -153,6 +154,9 @@ func (c *Core) stopVoting(why string) {
 
 // closeLog ends the engine. What is still being written no longer matters.
 func (c *Core) closeLog() {
+	if c.ident.ID != 0 {
+		c.quit[c.ident.History] = max(c.quit[c.ident.History], c.ident.ID.Generation())
+	}
 	c.rn, c.ms, c.queue, c.hard, c.drops = nil, nil, nil, nil, nil
 	c.batch, c.bytes = nil, 0
 	c.first, c.starting = nil, 0

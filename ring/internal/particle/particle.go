@@ -161,7 +161,7 @@ func (c *Core) Top() wire.Epoch { return c.top }
 // Tick is the newest tick counted at this stop, and whether the lap that is
 // running counts.
 func (c *Core) Tick() (tick uint64, anchored bool) {
-	return c.tick, c.has && c.last.Anchored && c.bus.Anchorable
+	return c.tick, c.tick > 0 && c.has && c.last.Anchored && c.bus.Anchorable
 }
 
 // LapTime is that of late, rests included; 0 while unknown.

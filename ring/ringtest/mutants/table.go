@@ -56,7 +56,7 @@ var table = []mutant{
 	},
 	{
 		"never replace a lost particle", "P1,progress", "particle/particle.go",
-		"return !at.IsZero() && !now.Before(at) && !c.here()", "return false",
+		"return !at.IsZero() && !now.Before(at) && !c.here()", "return false && at.IsZero()",
 		"restart", 5,
 	},
 	{
@@ -181,6 +181,11 @@ var table = []mutant{
 		"crash", 5,
 	},
 	{
+		"who is started again counts what it may have counted before", "P3", "particle/particle.go",
+		"t > c.tick && t >= c.floor {", "t > c.tick {",
+		"pause,leave", 7,
+	},
+	{
 		"an attached stop lets a detached particle pass", "P1", "particle/particle.go",
 		"if c.attached && c.bus.Anchorable {", "if false {",
 		"partition,blackhole", 5,
@@ -192,7 +197,7 @@ var table = []mutant{
 	},
 	{
 		"an empty log comes back under its old id", "S1,panic", "consensus/voters.go",
-		"l.Generation != g || l.Boot != c.cfg.Boot {", "l.Generation != g {",
+		"l.Generation != g || l.Boot != c.cfg.Boot ||", "l.Generation != g ||",
 		"blank,crash,restart", 3,
 	},
 	{
