@@ -20,37 +20,22 @@ run 5s
 	   282.8 ms  s0: voting s0 revision 1 (it votes)
 	   282.9 ms  s4: voting s4 revision 1 (it votes)
 	   284.1 ms  s3: voting s3 revision 1 (it votes)
-	   290.2 ms  s0 s3 s4 s1 s2: elected s0
-	   293.8 ms  s0 s3 s4 s1: view_numbered s0 incarnation 1 revision 3
-	   293.8 ms  s0 s3 s4 s1: view_numbered s2 incarnation 1 revision 3
-	   293.8 ms  s0 s3 s4 s1: view_numbered s3 incarnation 1 revision 3
-	   293.8 ms  s0 s3 s4 s1: view_numbered s4 incarnation 1 revision 3
-	   293.8 ms  s0: dropped s0 epoch 1.0
-	   293.8 ms  s0: anchored s0 tick 1
-	   294.2 ms  s3: anchored s3 tick 1
-	   294.5 ms  s4: anchored s4 tick 1
-	   381.4 ms  s2: anchored s2 tick 1
+	   285.6 ms  s2: voting s2 revision 1 (it votes)
+	   289.7 ms  s0 s3 s2 s4 s1: elected s0
+	   293.5 ms  s0 s3 s4 s1 s2: view_numbered s0 incarnation 1 revision 3
+	   293.5 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 1 revision 3
+	   293.5 ms  s0 s3 s4 s1 s2: view_numbered s3 incarnation 1 revision 3
+	   293.5 ms  s0 s3 s4 s1 s2: view_numbered s4 incarnation 1 revision 3
+	   293.5 ms  s0: dropped s0 epoch 1.0
+	   293.5 ms  s0: anchored s0 tick 1
+	   293.8 ms  s2: anchored s2 tick 1
+	   293.9 ms  s3: anchored s3 tick 1
+	   294.2 ms  s4: anchored s4 tick 1
 	   383.6 ms  s1: joined s1 incarnation 1
 	   383.6 ms  s1 s0 s4 s2 s3: view_changed (5 of 5 alive)
 	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1
 	   383.7 ms  s0: next_changed s1
-	   385.2 ms  s0 s3 s4 s1: view_numbered s1 incarnation 1 revision 5
-	   545.0 ms  s1: anchored s1 tick 2
-	   783.6 ms  s2: voting s2 revision 8 (it votes)
-	  1093.5 ms  s1: voting s1 revision 7 (it votes)
-	  1145.9 ms  s0: unanchored s0 tick 2 (too few of those who vote have stamped the last lap)
-	  1346.1 ms  s1: unanchored s1 tick 2 (too few of those who vote have stamped the last lap)
-	  1546.3 ms  s2: unanchored s2 tick 2 (too few of those who vote have stamped the last lap)
-	  1746.4 ms  s3: unanchored s3 tick 2 (too few of those who vote have stamped the last lap)
-	  1946.8 ms  s4: unanchored s4 tick 2 (too few of those who vote have stamped the last lap)
-	  2147.0 ms  s0: ticks_skipped s0 epoch 1.0 tick 4 skipped 1
-	  2147.0 ms  s0: anchored s0 tick 4
-	  2347.2 ms  s1: ticks_skipped s1 epoch 1.0 tick 4 skipped 1
-	  2347.2 ms  s1: anchored s1 tick 4
-	  2547.4 ms  s2: ticks_skipped s2 epoch 1.0 tick 4 skipped 1
-	  2547.4 ms  s2: anchored s2 tick 4
-	  2747.5 ms  s3: ticks_skipped s3 epoch 1.0 tick 4 skipped 1
-	  2747.5 ms  s3: anchored s3 tick 4
-	  2947.8 ms  s4: ticks_skipped s4 epoch 1.0 tick 4 skipped 1
-	  2947.8 ms  s4: anchored s4 tick 4
+	   385.2 ms  s0 s3 s4 s2 s1: view_numbered s1 incarnation 1 revision 5
+	   544.7 ms  s1: anchored s1 tick 2
+	  1092.9 ms  s1: voting s1 revision 7 (it votes)
 	6 laps
