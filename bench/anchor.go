@@ -143,7 +143,7 @@ func killOnce(b *bench, r *fleet.Ring, k killing, killed map[int]bool) (*onePaus
 	}
 	d := new(onePause)
 	seen := ticks.ticks()
-	if d.pause, d.epoch, err = longestPause(seen, at.Add(-2*time.Second), at.Add(3*time.Second)); err != nil {
+	if d.pause, d.epoch, err = longestPause(seen, at, at.Add(3*time.Second)); err != nil {
 		return nil, err
 	}
 	if d.everywhere, err = anchoredBy(r, r.Except(victim), at); err != nil {
@@ -182,6 +182,10 @@ func kill(b *bench, r *fleet.Ring, i int, held bool) (time.Time, error) {
 	return at, r.Proc(i).Signal(syscall.SIGKILL)
 }
 
+// lapMost is after what time without a tick nothing can be said of a pause: a lap
+// at the default pace takes one second.
+const lapMost = 2500 * time.Millisecond
+
 // longestPause is the longest time between two counted ticks of which the later
 // one lies between from and till, less what the particle rested between them;
 // and whether a new epoch began in it.
@@ -203,7 +207,7 @@ func longestPause(seen []fleet.Tick, from, till time.Time) (
 		}
 		last, held = t, 0
 	}
-	if last == nil || last.At.Before(till.Add(-time.Second)) {
+	if last == nil || last.At.Before(till.Add(-lapMost)) {
 		return 0, false, fmt.Errorf("the last tick counted was %v before the end", till.Sub(last.At))
 	}
 	return pause, epoch, nil
@@ -320,12 +324,13 @@ func shrink(b *bench, n int) error {
 		}
 		live = slices.DeleteFunc(live, func(i int) bool { return i == victim })
 		var voters int
+		var wrong error
 		err = fleet.Await(2*time.Minute, "the voters are right", func() bool {
-			voters, err = votersRight(r, live)
-			return err == nil
+			voters, wrong = votersRight(r, live)
+			return wrong == nil
 		})
 		if err != nil {
-			return fmt.Errorf("%w\n%s", err, tail(r.Logs()))
+			return fmt.Errorf("%w: %w\n%s", err, wrong, tail(r.Logs()))
 		}
 		right := time.Since(at)
 		if err := b.rest(2500 * time.Millisecond); err != nil {

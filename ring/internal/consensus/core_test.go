@@ -3,6 +3,7 @@ package consensus
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -392,6 +393,19 @@ func TestVoterIsReplaced(t *testing.T) {
 	f.same()
 	if n := len(f.nodes[0].core.Voters()); n != VotersMax {
 		t.Errorf("%d voters, want %d", n, VotersMax)
+	}
+}
+
+func TestLeaderLinksWithWhoMayStandIn(t *testing.T) {
+	f := newFleet(t, 9) // FirstVoters(9) are 0, 1, 2, 3, 5, 6, 7
+	f.run(3 * time.Second)
+	lead := f.nodes[f.leader()].core
+	if p := lead.Peers(); slices.Contains(p, 4) || slices.Contains(p, 8) {
+		t.Fatalf("with all voters alive the leader wants links with %v", p)
+	}
+	f.kill((f.leader()+1)%4, false)
+	if p := lead.Peers(); !slices.Contains(p, 4) || slices.Contains(p, 8) {
+		t.Errorf("with one voter dead the leader wants links with %v", p)
 	}
 }
 

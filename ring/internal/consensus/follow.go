@@ -352,7 +352,8 @@ func (c *Core) Home() int {
 	return alive[c.cfg.Self%len(alive)]
 }
 
-// Peers are those whom this instance has to be linked with to vote, in order.
+// Peers are those whom this instance has to be linked with to vote or to lead, in
+// order.
 func (c *Core) Peers() []int {
 	vs := c.Voters()
 	mine := slices.ContainsFunc(vs, func(v Voter) bool { return v.ID.Index() == c.cfg.Self })
@@ -365,6 +366,28 @@ func (c *Core) Peers() []int {
 	out := make([]int, 0, len(vs))
 	for _, v := range vs {
 		if i := v.ID.Index(); i != c.cfg.Self && !slices.Contains(out, i) {
+			out = append(out, i)
+		}
+	}
+	if c.leading {
+		out = append(out, c.standIns(vs)...)
+		slices.Sort(out)
+	}
+	return out
+}
+
+// standIns are as many of the living that have no part as there are voters
+// missing or not alive, by index. A leader takes nobody in whom it has no link
+// with.
+func (c *Core) standIns(vs []Voter) (out []int) {
+	missing := min(c.cfg.N, VotersMax)
+	for _, v := range vs {
+		if v.Votes && c.cfg.Fleet.Alive(v.ID.Index()) {
+			missing--
+		}
+	}
+	for i := 0; i < c.cfg.N && len(out) < missing; i++ {
+		if i != c.cfg.Self && c.cfg.Fleet.Alive(i) && c.generation(i) == 0 {
 			out = append(out, i)
 		}
 	}
