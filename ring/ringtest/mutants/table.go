@@ -99,7 +99,7 @@ var table = []mutant{
 	},
 	{
 		"no damping", "H2", "core/view.go",
-		"if !ok || f.points <= flapFree {", "if ok || true {",
+		"if !ok || c.flaps[at].points <= flapFree {", "if ok || true {",
 		"flap", 5,
 	},
 	{
