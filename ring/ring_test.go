@@ -168,7 +168,7 @@ func TestDataBelongsToOne(t *testing.T) {
 		t.Errorf("Join = %v, want ErrData with a pid", err)
 	}
 	before := f.rings[0].View().Instances[0].Incarnation
-	epoch := f.rings[0].Status().Epoch.Counter
+	epoch := f.rings[0].Status().Epoch.Number
 	f.rings[0].Close()
 	f.restart(0)
 	f.joined()
