@@ -59,7 +59,7 @@ func (t timing) back() time.Duration {
 // proven is how long a crashed process may stay unknown: the broken links, one
 // refused dial, the flood and the quiet before the cut.
 func (t timing) proven(n, victims int) int64 {
-	if n > 12 && victims > 1 { // watchers die too: who is left dials on until one answers
+	if n > 9 && victims > 2 || n > 12 && victims > 1 { // watchers die too: who is left dials on until one answers
 		quiet := int64(t.Settle) * int64(max(n-1000, 0)) / 20 // longer in a larger fleet
 		return int64(t.Beat) + 2*quiet
 	}
