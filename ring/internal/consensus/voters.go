@@ -23,7 +23,7 @@ func (c *Core) applyConf(e *raftpb.Entry) {
 	} else {
 		c.state.Advance(e.GetIndex(), e.GetTerm(), e.GetData())
 	}
-	cs := c.conf
+	var cs *raftpb.ConfState
 	if c.rn != nil {
 		cs = c.rn.ApplyConfChange(&cc)
 	} else if next, err := changed(c.conf, &cc, e.GetIndex()); err == nil {
