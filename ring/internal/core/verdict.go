@@ -155,7 +155,9 @@ func (c *Core) cutAt() time.Time {
 		return time.Time{}
 	}
 	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
-	if c.quorate(c.overs...) && c.odd() {
+	// Where a quorum of the voters is left with less than half of the instances,
+	// to be silent with most is nobody's own illness.
+	if c.quorate(c.overs...) && 2*(c.alive-len(c.overs)) > c.alive && c.odd() {
 		return time.Time{} // the others' word, or our own recovery, comes by itself
 	}
 	for _, t := range [2]time.Time{c.stale, c.unread} { // just back, we are no judge yet
