@@ -19,7 +19,8 @@ type ears struct {
 	det     wire.Epoch // of the others, since then
 	detlap  uint64
 	counts  bool // the newest pass was counted
-	holds   bool // it calls its laps anchored
+	says    bool // it calls its laps anchored
+	holds   bool // and has done so since before the newest pass that was counted
 	passes  uint64
 	latest  int64
 	born    int64
@@ -144,6 +145,7 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 	if !t.Anchored {
 		return
 	}
+	h.holds = h.says
 	history, _, _ := h.core.Revision()
 	lap := lapOf{t.Epoch.Number, t.Lap}
 	if was, ok := w.watch.ticks[tickOf{history, t.Tick}]; ok && was != lap {
@@ -272,7 +274,7 @@ func (w *World) onTell(h *host, r *core.Report) {
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
 	case core.Anchored, core.Unanchored:
-		h.holds = r.Kind == core.Anchored
+		h.says, h.holds = r.Kind == core.Anchored, false
 	case core.Dropped:
 		if w.now < w.watch.forming {
 			w.watch.early = len(w.everybody()) > w.seenBy(h)
