@@ -59,7 +59,8 @@ func (t timing) back() time.Duration {
 // proven is how long a crashed process may stay unknown: the broken links, one
 // refused dial, the flood and the quiet before the cut.
 func (t timing) proven(n, victims int) int64 {
-	if n > 12 && victims > 1 { // watchers die too: who is left dials on until one answers
+	if n > 9 && victims > 2 || n > 12 && victims > 1 {
+		// Watchers die too: who is left dials on until one answers.
 		return int64(t.Beat) + int64(n)*100*us // pauses and windows grow with the fleet
 	}
 	return int64(5*t.Settle) + 20*t.far + 50*ms

@@ -19,6 +19,8 @@ type ears struct {
 	det     wire.Epoch // of the others, since then
 	detlap  uint64
 	counts  bool // the newest pass was counted
+	says    bool // it calls its laps anchored
+	holds   bool // and has done so since before the newest pass that was counted
 	passes  uint64
 	latest  int64
 	born    int64
@@ -104,6 +106,9 @@ func (c *watch) check(w *World, i int) {
 func (w *World) onPassed(h *host, t core.Tick) {
 	w.hash.word(t.Lap)
 	if t.Epoch.Detached() {
+		if h.holds {
+			w.fail("P1", "s%d is attached, and lets epoch %s pass", h.index, epochText(t.Epoch))
+		}
 		if c := t.Epoch.Counter - h.det.Counter; h.det.Detached() && (int64(c) < 0 || c == 0 &&
 			(t.Epoch.Dropper < h.det.Dropper ||
 				t.Epoch.Dropper == h.det.Dropper && t.Lap <= h.detlap)) {
@@ -139,6 +144,7 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 	if !t.Anchored {
 		return
 	}
+	h.holds = h.says
 	history, _, _ := h.core.Revision()
 	lap := lapOf{t.Epoch.Number, t.Lap}
 	if was, ok := w.watch.ticks[tickOf{history, t.Tick}]; ok && was != lap {
@@ -266,6 +272,8 @@ func (w *World) onTell(h *host, r *core.Report) {
 		w.remember(h, r, true)
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
+	case core.Anchored, core.Unanchored:
+		h.says, h.holds = r.Kind == core.Anchored, false
 	case core.Dropped:
 		if w.now < w.watch.forming {
 			w.watch.early = len(w.everybody()) > w.seenBy(h)
