@@ -176,7 +176,7 @@ func TestDataBelongsToOne(t *testing.T) {
 	if after := f.rings[0].View().Instances[0].Incarnation; after <= before {
 		t.Errorf("incarnation %d after %d", after, before)
 	}
-	if after := f.rings[0].Status().Epoch.Counter; after < epoch {
+	if after := f.rings[0].Status().Epoch.Number; after < epoch {
 		t.Errorf("epoch %d after %d", after, epoch)
 	}
 	f.rings[0].Close()

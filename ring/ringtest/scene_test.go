@@ -16,7 +16,7 @@ func scene(t *testing.T, nodes int, schedule string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for seed := range uint64(10) {
+	for seed := range few(10) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			res := check(t, Options{Seed: seed, Nodes: nodes, Schedule: script})
 			for _, d := range res.Detections {
@@ -64,12 +64,12 @@ func TestH5Blackhole(t *testing.T) { scene(t, 7, "10s blackhole 2 for 40s") }
 func TestH5Minority(t *testing.T)  { scene(t, 7, "10s partition 0,3 for 20s") }
 func TestH5Brief(t *testing.T)     { scene(t, 5, "10s blackhole 2 for 1.2s") }
 
-// TestThousand is a fleet of a thousand.
+// TestThousand is a fleet of a thousand, and under the race detector of a hundred.
 func TestThousand(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	losesTenth(t, 1000)
+	losesTenth(t, 1000/seedShare)
 }
 
 // TestLarge is one of as many as RINGTEST_LARGE says: ten thousand take minutes

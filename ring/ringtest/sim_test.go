@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// few is how many of n seeds a test runs: all, but under the race detector.
+func few(n uint64) uint64 { return (n + seedShare - 1) / seedShare }
+
 // TestSim runs fixed seeds of everything, and of each family of faults.
 func TestSim(t *testing.T) {
 	for _, row := range []struct {
@@ -21,7 +24,7 @@ func TestSim(t *testing.T) {
 		{5, "links", 30}, {11, "links", 30}, {5, "mild", 30}, {11, "mild", 30},
 		{2, "all", 20}, {1, "all", 5},
 	} {
-		for seed := range row.seeds {
+		for seed := range few(row.seeds) {
 			t.Run(fmt.Sprintf("nodes=%d/faults=%s/seed=%d", row.nodes, row.faults, seed),
 				func(t *testing.T) {
 					check(t, Options{Seed: seed, Nodes: row.nodes, Faults: row.faults})
@@ -81,7 +84,7 @@ func TestSoak(t *testing.T) {
 
 // TestReplay runs each seed twice: the same to the byte, traced or not.
 func TestReplay(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range few(8) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			opt := Options{Seed: seed, Nodes: 7, Faults: "all"}
 			once, err := Run(opt)
@@ -112,7 +115,7 @@ func (c *lineCounter) Write(p []byte) (int, error) { *c++; return len(p), nil }
 // TestTimings runs the other presets.
 func TestTimings(t *testing.T) {
 	for _, timing := range []string{"wan", "quiet"} {
-		for seed := range uint64(5) {
+		for seed := range few(5) {
 			t.Run(fmt.Sprintf("%s/seed=%d", timing, seed), func(t *testing.T) {
 				check(t, Options{Seed: seed, Nodes: 5, Faults: "crash,pause,cut", Timing: timing,
 					Duration: 2 * time.Minute})
