@@ -25,6 +25,10 @@ func main() {
 	only := flag.String("run", "", "only mutants whose name contains this")
 	seeds := flag.Uint64("seeds", 1000, "seeds to try at most")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "mutants: takes no arguments; choose some with -run NAME")
+		os.Exit(2)
+	}
 	if err := breakAll(*only, *seeds); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)

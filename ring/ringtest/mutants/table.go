@@ -155,14 +155,13 @@ var table = []mutant{
 	},
 	{
 		"rest on the first lap too", "P1", "particle/particle.go",
-		"if c.fresh && c.cfg.Hold == 0", "if false && c.cfg.Hold == 0",
+		"c.fresh && c.cfg.Hold == 0 &&", "c.fresh && false &&",
 		"none", 11,
 	},
 	{
 		"drop on replay", "P1,P3", "consensus/lead.go",
-		"if c.leading && e.Term == c.rn.BasicStatus().GetTerm() && int(e.Dropper) == c.cfg.Self &&\n" +
-			"\t\tc.leader.dropped > 0 {",
-		"if int(e.Dropper) == c.cfg.Self {",
+		"c.leading && int(e.Dropper) == c.cfg.Self && e.Boot == c.cfg.Boot {",
+		"int(e.Dropper) == c.cfg.Self {",
 		"crash,restart", 5,
 	},
 	{
@@ -192,7 +191,7 @@ var table = []mutant{
 	},
 	{
 		"begin a history without a majority", "S1", "consensus/follow.go",
-		"2*count > len(voters) && waited", "waited",
+		"(2*count <= len(voters) || c.now.Sub(c.bornAt) < gather)", "c.now.Sub(c.bornAt) < gather",
 		"blank,partition,blackhole", 5,
 	},
 	{
