@@ -256,6 +256,9 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 	switch {
 	case !c.joined:
 		c.adopt(down, s.Rank.Quorum, s.Rank.Quorum)
+		if cn.twoWay && !c.quorate() && c.table.State(cn.peer.i) == wire.Down {
+			c.setState(cn.peer.i, wire.Alive) // what we knew of it before is older than its word
+		}
 	case us:
 		if cn.twoWay && c.yields(cn, s.Rank) {
 			c.adopt(down, true, s.Rank.Quorum)

@@ -221,3 +221,30 @@ func TestP3OlderEpochIsMissedThoughItSpins(t *testing.T) {
 	}
 	t.Error("an older particle that counts nothing is good enough for ever")
 }
+
+// A stop may have reserved ticks at a pace that nobody goes at any more, and
+// neither stamps nor counts below them.
+func TestP3LeaderReplacesWhatSpinsAndNeverCounts(t *testing.T) {
+	c := New(Config{Self: 0, Fast: true, Lap: time.Second, Loss: 400 * time.Millisecond},
+		wire.Epoch{}, 900)
+	c.SetRing(1, 0)
+	c.Begin(at(0))
+	b := three(7)
+	b.Leading, b.Limit = true, 2000
+	c.SetBus(at(0), b)
+	c.Let(at(0), 7, 5, 95, 2000)
+	asked := 0
+	for ms := 10; ms < 30_000; ms += 10 {
+		p := c.Depart(at(ms), 0, 0)
+		if pass, ok := c.Arrive(at(ms), &p); !ok || pass.Anchored && pass.Tick < 900 {
+			t.Fatalf("lap %d: %+v, %v", p.Lap, pass, ok)
+		}
+		if p = c.Depart(at(ms), 0, 0); c.Lost(at(ms)) {
+			c.Asked(at(ms))
+			asked++
+		}
+	}
+	if asked < 3 || asked > 8 {
+		t.Errorf("asked for a new one %d times in half a minute, want a few", asked)
+	}
+}

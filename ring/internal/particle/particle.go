@@ -62,7 +62,9 @@ type Core struct {
 	has   bool
 	at    time.Time     // when it came, or when waiting for one began
 	busAt time.Time     // the same for one of the bus's newest epoch
+	cntAt time.Time     // when a lap last counted here, or waiting for that began
 	asked time.Time     // when the bus was asked for one
+	vain  int           // how often, since a lap last counted
 	lap   time.Duration // smoothed lap time with rests, 0 unknown
 	drops int           // particles dropped here since one last came round
 	held  uint64        // HeldUS at the pass before
@@ -92,6 +94,10 @@ type Core struct {
 	rank  int // instances alive with a smaller index: they replace a lost one first
 }
 
+// idleLaps is how many laps may go by uncounted, while the fleet can agree, until
+// its leader has the particle replaced.
+const idleLaps = 8
+
 // ceilingAhead is for how long the ticks last that a stop reserves on its disk.
 const ceilingAhead = time.Second
 
@@ -117,7 +123,7 @@ type Pass struct {
 }
 
 // Begin starts the wait for a particle; before it none is replaced.
-func (c *Core) Begin(now time.Time) { c.at, c.busAt = now, now }
+func (c *Core) Begin(now time.Time) { c.at, c.busAt, c.cntAt = now, now, now }
 
 // SetPace changes the rest at this stop from the next arrival on.
 func (c *Core) SetPace(hold time.Duration, fast bool) { c.cfg.Hold, c.cfg.Fast = hold, fast }
@@ -133,8 +139,12 @@ func (c *Core) SetRing(alive, rank int) {
 
 // SetBus tells what is agreed on. It keeps b.Voters.
 func (c *Core) SetBus(now time.Time, b Bus) {
-	if b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable || b.Number > c.bus.Number {
-		c.busAt = now // it may be on its way
+	again := b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable
+	if again || b.Number > c.bus.Number {
+		c.busAt, c.cntAt = now, now // it may be on its way
+	}
+	if again {
+		c.drops, c.vain = 0, 0 // what was lost before says nothing about what comes
 	}
 	if !b.Anchorable {
 		c.attached = false
@@ -222,6 +232,7 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 			pass.Skipped = t - c.tick - 1
 		}
 		c.tick, pass.Anchored = t, true
+		c.cntAt, c.vain = now, 0
 	}
 	pass.Tick = c.tick
 	return pass, true
@@ -411,10 +422,17 @@ func (c *Core) lossAt() time.Time {
 		default:
 			wait = (wait + 3*c.expect()) << min(c.drops, 8)
 		}
-		if at := c.asked.Add(c.cfg.Loss); at.After(c.busAt.Add(wait)) {
-			return at
+		at := c.busAt.Add(wait)
+		// One that spins and never counts, for whatever reason, is as good as lost:
+		// a new epoch has ticks that nobody has seen.
+		idle := c.cntAt.Add((c.cfg.Loss + idleLaps*c.expect()) << min(c.vain, 8))
+		if idle.Before(at) {
+			at = idle
 		}
-		return c.busAt.Add(wait)
+		if asked := c.asked.Add(c.cfg.Loss); asked.After(at) {
+			at = asked
+		}
+		return at
 	}
 	if c.has {
 		// Twice as long after each one that did not come round: others may rest
@@ -459,7 +477,7 @@ func (c *Core) Drop(now time.Time) wire.Particle {
 }
 
 // Asked says that the bus was asked for a new particle; it is given time.
-func (c *Core) Asked(now time.Time) { c.asked = now }
+func (c *Core) Asked(now time.Time) { c.asked, c.vain = now, c.vain+1 }
 
 // Let lets go the particle that the bus has dropped here. That a quorum has the
 // entry, and none had a later one, is as good as its stamps.
@@ -476,7 +494,7 @@ func (c *Core) Let(now time.Time, number uint64, lap, base, limit uint64) (wire.
 // Shift moves every deadline: time in which this process did not run does not
 // count.
 func (c *Core) Shift(d time.Duration) {
-	c.at, c.busAt, c.resend = c.at.Add(d), c.busAt.Add(d), c.resend.Add(d)
+	c.at, c.busAt, c.cntAt, c.resend = c.at.Add(d), c.busAt.Add(d), c.cntAt.Add(d), c.resend.Add(d)
 }
 
 // Deadline is when Due, ResendDue or Lost may next become true; zero for never.
