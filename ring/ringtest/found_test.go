@@ -102,6 +102,27 @@ func TestFound(t *testing.T) {
 			"S1 a write answered as that of an earlier process", 5, 25,
 			"22.887s blank 4 for 5.0435s; 26.658s restart for 1.5825s", true,
 		},
+		{
+			"P1 a leader waits as long as it had dropped in vain before", 4, 40000004515,
+			"59.081s mute 2 for 13.532s; 59.802s blank 2 for 4.032s; 1m5.318s suspend 3 1 for 11.267s",
+			true,
+		},
+		{
+			"P1 a detached one goes round and round under a leader", 3, 50000107,
+			"9.287s flap 2 for 36s; 23.734s blank 1 for 8.661s; 29.587s leave 0 for 4.26s; " +
+				"51.559s pause 2 for 20.211s", true,
+		},
+		{
+			"P1 no tick counts below those of a lost history", 4, 50000089,
+			"35.125s power 1 for 7.458s; 55.082s leave 2 for 11.867s; 57.435s torn 3 0 for 2.927s; " +
+				"1m2.39s restart for 1.712s", true,
+		},
+		{
+			"H2 a verdict from before a damping, told on the return", 4, 20000001731,
+			"14.512s flap 3 for 36s; 21.741s delay 48ms for 1.893s; 21.753s odd 3 for 5.69s; " +
+				"25.965s lossy 2 0.05 for 7.685s; 35.563s partition 0,1,2 for 11.473s; " +
+				"35.905s mute 0 for 4.8405s; 37.981s crash 1; 53.908s blackhole 0 for 18.843s", false,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lines := strings.ReplaceAll(row.schedule, "; ", "\n")

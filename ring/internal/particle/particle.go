@@ -65,6 +65,7 @@ type Core struct {
 	cntAt time.Time     // when a lap last counted here, or waiting for that began
 	asked time.Time     // when the bus was asked for one
 	vain  int           // how often, since a lap last counted
+	round bool          // a detached one has gone round since busAt: there is none of the bus
 	lap   time.Duration // smoothed lap time with rests, 0 unknown
 	drops int           // particles dropped here since one last came round
 	held  uint64        // HeldUS at the pass before
@@ -141,7 +142,7 @@ func (c *Core) SetRing(alive, rank int) {
 func (c *Core) SetBus(now time.Time, b Bus) {
 	again := b.Leading && !c.bus.Leading || b.Anchorable && !c.bus.Anchorable
 	if again || b.Number > c.bus.Number {
-		c.busAt, c.cntAt = now, now // it may be on its way
+		c.busAt, c.cntAt, c.round = now, now, false // it may be on its way
 	}
 	if again {
 		c.drops, c.vain = 0, 0 // what was lost before says nothing about what comes
@@ -224,6 +225,7 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 		if !c.fresh { // a lap without rests says nothing about the laps to come
 			c.learn(pass.Took)
 		}
+		c.round = p.Epoch.Detached() && c.at.After(c.busAt)
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
@@ -258,7 +260,7 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 	} else {
 		c.number, c.buslap = p.Epoch.Number, p.Lap
 		if c.newest() { // an older one spins, but never counts again
-			c.busAt = now
+			c.busAt, c.round = now, false
 		}
 		c.hasDet, c.attached = false, true
 		c.stamp()
@@ -413,9 +415,9 @@ func (c *Core) lossAt() time.Time {
 		switch {
 		case !c.bus.Leading:
 			return time.Time{}
-		case c.bus.Number == 0 || c.top.Number > c.bus.Number:
+		case c.bus.Number == 0 || c.top.Number > c.bus.Number || c.round:
 			// There was none yet, or somebody has seen a later one elsewhere and
-			// lets none of ours pass.
+			// lets none of ours pass, or every stop has let a detached one pass.
 			wait = 0
 		case !c.has: // if there is one it comes within a lap
 			wait = (wait + c.expect()) << min(c.drops, 8)
