@@ -66,7 +66,7 @@ func newCollector(r *Ring) *collector {
 		build:     desc("build_info", "1, labelled with the build.", "version", "goversion"),
 
 		anchored: desc("anchored", "1 while laps count: a quorum stamps the particle."),
-		skipped:  desc("ticks_skipped_total", "Ticks that name no lap, as this stop saw it."),
+		skipped:  desc("ticks_skipped_total", "Ticks that name no lap, or one that this stop missed."),
 		revision: desc("bus_revision", "Newest entry of the bus applied here."),
 		leads:    desc("bus_leader", "1 while this instance leads the voters."),
 		term:     desc("bus_term", "Term of the voters, 0 where this instance does not vote."),

@@ -127,7 +127,7 @@ type Event struct {
 	Term        uint64    `json:"term,omitempty"` // of the leader
 	Proof       bool      `json:"proof,omitempty"`
 	Tick        uint64    `json:"tick,omitempty"`
-	Skipped     uint64    `json:"skipped,omitempty"`   // ticks that name no lap
+	Skipped     uint64    `json:"skipped,omitempty"`   // ticks that name no lap, or one missed here
 	Revision    uint64    `json:"revision,omitempty"`  // of the bus
 	State       State     `json:"state,omitempty"`     // of Subject, by the agreed view
 	Confirmed   Name      `json:"confirmed,omitempty"` // the leader whose view came to the same

@@ -414,17 +414,17 @@ func (c *Core) votes(id RaftID) bool {
 		slices.Contains(c.conf.GetVotersOutgoing(), uint64(id))
 }
 
-// generation is that of i's log, by the voters we know: 0 if it has no part.
-func (c *Core) generation(i int) uint32 {
+// generation is that of i's newest log, by the voters we know: 0 if it has no part.
+func (c *Core) generation(i int) (g uint32) {
 	for _, ids := range [...][]uint64{c.conf.GetLearnersNext(), c.conf.GetLearners(),
 		c.conf.GetVoters(), c.conf.GetVotersOutgoing()} {
 		for _, id := range ids {
 			if RaftID(id).Index() == i {
-				return RaftID(id).Generation()
+				g = max(g, RaftID(id).Generation())
 			}
 		}
 	}
-	return 0
+	return g
 }
 
 // VoterView is one voter, and how far it is.

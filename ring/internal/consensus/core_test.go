@@ -424,6 +424,46 @@ func TestBlankVoterComesBackUnderANewName(t *testing.T) {
 	}
 }
 
+// Of two that come back without their logs the one that learns first takes its own
+// place, not that of the other: nobody has two votes.
+func TestTwoBlankVotersTakeTheirOwnPlaces(t *testing.T) {
+	for apart := range 4 {
+		f := newFleet(t, 7)
+		f.run(3 * time.Second)
+		for i := range keptBehind / 4 { // to learn takes a while
+			f.put(0, "k", fmt.Sprint(i))
+		}
+		lead := f.leader()
+		a, b := (lead+2)%7, (lead+4)%7
+		f.kill(a, true)
+		f.kill(b, true)
+		f.run(time.Second)
+		f.start(max(a, b)) // the other comes first among the voters
+		for ms := range 5000 {
+			if ms == apart {
+				f.start(min(a, b))
+			}
+			f.run(time.Millisecond)
+			seen := map[int]bool{}
+			for _, v := range f.nodes[lead].core.Voters() {
+				if i := v.ID.Index(); v.Votes && seen[i] {
+					t.Fatalf("started %d ms apart, instance %d votes twice: %v", apart, i,
+						f.nodes[lead].core.Voters())
+				} else if v.Votes {
+					seen[i] = true
+				}
+			}
+		}
+		f.put(a, "a", "1")
+		f.same()
+		for _, i := range []int{a, b} {
+			if id := f.nodes[i].core.Identity().ID; id != NewRaftID(i, 2) {
+				t.Errorf("started %d ms apart, %d came back as %v", apart, i, id)
+			}
+		}
+	}
+}
+
 func TestAllRestarted(t *testing.T) {
 	f := newFleet(t, 5)
 	f.run(3 * time.Second)

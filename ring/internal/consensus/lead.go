@@ -245,6 +245,13 @@ func (c *Core) changeVoters() {
 // goneVoter is a voter whose log is lost, or that has been away for too long;
 // 0 for none.
 func (c *Core) goneVoter() RaftID {
+	for _, l := range c.conf.GetLearners() { // one that learns takes its own place first
+		for _, n := range c.conf.GetVoters() {
+			if id := RaftID(n); id.Index() == RaftID(l).Index() {
+				return id
+			}
+		}
+	}
 	for _, n := range c.conf.GetVoters() {
 		id := RaftID(n)
 		i := id.Index()

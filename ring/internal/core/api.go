@@ -197,7 +197,7 @@ const (
 
 	Anchored        ReportKind = "anchored"         // laps count from Tick on
 	Unanchored      ReportKind = "unanchored"       // laps do not count: Text says why
-	TicksSkipped    ReportKind = "ticks_skipped"    // the Skipped numbers before Tick name no lap
+	TicksSkipped    ReportKind = "ticks_skipped"    // the Skipped numbers before Tick did not count here
 	Elected         ReportKind = "elected"          // Subject leads the voters, in term Lap
 	ViewNumbered    ReportKind = "view_numbered"    // Subject, and Also, are in State, agreed as Revision; By accused it
 	Voting          ReportKind = "voting"           // of this instance: Text

@@ -96,7 +96,7 @@ type Counts struct {
 	RTTs    map[int]Timings // by peer
 	Missed  uint64          // ticks and reports that followers were too slow for
 
-	Skipped   uint64                    // ticks that name no lap
+	Skipped   uint64                    // ticks that name no lap, or one missed here
 	Proposals [len(ProposalEnds)]uint64 // by how they ended
 	Commits   Timings                   // of proposals that were agreed on
 	Syncs     Timings                   // of the journal

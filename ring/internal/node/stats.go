@@ -48,7 +48,7 @@ type stats struct {
 	turned  time.Time // when recent last moved on
 	rtts    map[int]*timings
 
-	skipped   uint64 // ticks that name no lap
+	skipped   uint64 // ticks that name no lap, or one missed here
 	proposals [len(ProposalEnds)]uint64
 	commits   timings // of proposals that were agreed on
 	syncs     timings // of the journal
