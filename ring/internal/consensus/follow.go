@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -37,6 +38,7 @@ type followState struct {
 	spoken   wire.Status          // what all of them have been told, but for what is theirs
 	spokeC   *raftpb.ConfState    // and by which voters
 	saidAt   time.Time
+	wholeAt  time.Time // when all was said last, and not only what is urgent
 
 	tail      []*raftpb.Entry // newest applied entries
 	tailBytes int
@@ -139,17 +141,28 @@ func (c *Core) tellStatus(i int) {
 	c.effect(Effect{Kind: Send, To: i, Msg: &s})
 }
 
-// speak tells those who were told something else how far we are.
+// speak tells those who were told something else how we are. How far we are is no
+// hurry: entries come by themselves, and this is for when they do not.
 func (c *Core) speak() {
 	if at := c.speakAt(); at.IsZero() || c.now.Before(at) {
 		return
 	}
+	whole := !c.now.Before(c.wholeAt.Add(c.cfg.Timing.Heartbeat))
+	if whole {
+		c.wholeAt = c.now
+	}
 	for _, i := range slices.Sorted(maps.Keys(c.told)) {
-		if c.cfg.Fleet.Linked(i) && c.told[i] != c.status(i) {
+		if s := c.status(i); c.cfg.Fleet.Linked(i) && (whole && c.told[i] != s || urgent(c.told[i], s)) {
 			c.saidAt = c.now
 			c.tellStatus(i)
 		}
 	}
+}
+
+// urgent reports whether more than how far we are differs.
+func urgent(told, now wire.Status) bool {
+	told.Applied = now.Applied
+	return told != now
 }
 
 // speakAt is when the next word may go out; zero if there is none to say.
@@ -158,19 +171,26 @@ func (c *Core) speakAt() time.Time {
 	if common == c.spoken && c.conf == c.spokeC {
 		return time.Time{}
 	}
-	all := true
-	for i, s := range c.told { // whoever it is, the time is the same
-		if s == c.status(i) {
+	all, any := true, false
+	for i, told := range c.told { // whoever it is, the times are the same
+		s := c.status(i)
+		if told == s {
 			continue
 		}
-		if all = false; c.cfg.Fleet.Linked(i) {
-			return later(c.saidAt.Add(c.cfg.Timing.Status), c.bornAt)
+		all = false
+		if c.cfg.Fleet.Linked(i) {
+			if any = true; urgent(told, s) {
+				return later(c.saidAt.Add(c.cfg.Timing.Status), c.bornAt)
+			}
 		}
 	}
 	if all {
 		c.spoken, c.spokeC = common, c.conf
 	}
-	return time.Time{}
+	if !any {
+		return time.Time{}
+	}
+	return later(c.wholeAt.Add(c.cfg.Timing.Heartbeat), c.bornAt)
 }
 
 // onStatus hears how far another is.
@@ -338,18 +358,21 @@ func (c *Core) bestFeeder() int {
 }
 
 // Home is the living voter that this instance should keep a link with, to follow
-// it and to ask it for things; -1 for none. Voters need all of Peers.
+// it and to ask it for things; -1 for none. Voters need all of Peers. It is the one
+// of the highest hash with this instance ("rendezvous"): when one
+// dies, those whose home it was spread over the others, and nobody else moves.
 func (c *Core) Home() int {
-	var alive []int
+	best, most := -1, uint64(0)
 	for _, v := range c.Voters() {
-		if i := v.ID.Index(); v.Votes && i != c.cfg.Self && c.cfg.Fleet.Alive(i) {
-			alive = append(alive, i)
+		i := v.ID.Index()
+		if !v.Votes || i == c.cfg.Self || !c.cfg.Fleet.Alive(i) {
+			continue
+		}
+		if w := flood.Mix(uint64(c.cfg.Self), uint64(i)); best < 0 || w > most {
+			best, most = i, w
 		}
 	}
-	if len(alive) == 0 {
-		return -1
-	}
-	return alive[c.cfg.Self%len(alive)]
+	return best
 }
 
 // Peers are those whom this instance has to be linked with to vote or to lead, in

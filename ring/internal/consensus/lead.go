@@ -183,6 +183,12 @@ func (c *Core) dutyAt() time.Time {
 
 // numberView proposes what our view knows and the numbered one does not yet.
 func (c *Core) numberView() {
+	if at := c.leader.viewAt.Add(c.cfg.Timing.Status); c.now.Before(at) {
+		if at.Before(c.leader.lookAt) { // a fleet that starts is not an entry each
+			c.leader.lookAt = at
+		}
+		return
+	}
 	if c.now.Sub(c.leader.viewAt) > c.cfg.Timing.Election {
 		clear(c.leader.proposed) // they were lost
 	}

@@ -409,7 +409,7 @@ func TestCalmGrowsSlowly(t *testing.T) {
 	for _, tt := range []struct {
 		n    int
 		most time.Duration
-	}{{2, 11 * time.Millisecond}, {11, 20 * time.Millisecond}, {1000, 80 * time.Millisecond},
+	}{{2, 11 * time.Millisecond}, {11, 20 * time.Millisecond}, {1000, 110 * time.Millisecond},
 		{10_000, 400 * time.Millisecond}} {
 		names := make([]string, tt.n)
 		for i := range names {

@@ -146,22 +146,28 @@ func (c *Core) blocked() bool {
 
 // quiet is how long no accusation may come before a cut: longer on a machine
 // that itself runs late.
-func (c *Core) quiet() time.Duration { return c.calm + min(c.drift, 10*c.cfg.Timing.Settle) }
+func (c *Core) quiet() time.Duration { return c.calm + min(c.drift, c.cfg.Timing.Patience) }
 
 // calm is the longest pause between two accusations of one incident. They are
 // made within Settle of each other, but for those whose observer first had to
 // hear of, and weigh, the accusation of somebody nearer to whom it stands in for.
 // Such a word takes as many hops to come as the fleet is wide, and what it brings
 // about takes as many again; each waits for a window, but for the first one. So
-// it grows as the logarithm of the fleet's size, times the window.
+// it grows as the logarithm of the fleet's size, times the window. But where many
+// share a machine, each of them has to get its turn: as long as a fleet may well
+// stand on one, it is half a millisecond for each at Settle's default.
 func calm(settle time.Duration, o *overlay.Overlay, window time.Duration) time.Duration {
 	hops := 1
 	for reach := o.Degree; reach < o.N-1; reach *= o.Degree - 1 {
 		hops++
 	}
-	return settle + time.Duration(o.N)*weighEach +
+	way := time.Duration(o.N)*weighEach +
 		2*time.Duration(hops-1)*(window+settle/8) // an eighth: the way itself
+	return settle + max(way, settle/20*time.Duration(min(o.N, oneMachine)))
 }
+
+// oneMachine is how many instances may stand on one machine.
+const oneMachine = 200
 
 // cutAt is when the cut can be made; zero while nobody is to be cut or somebody
 // is between the marks.

@@ -8,11 +8,11 @@ run 2s
 	     0.7 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1 proven
 	     0.8 ms  s4 s1 s0 s3: accused s2 by s4 incarnation 1 proven
 	     0.9 ms  s0 s3 s4 s1: accused s2 by s0 incarnation 1 proven
-	    13.0 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
-	    13.0 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
-	    13.1 ms  s1: next_changed s3
-	    13.1 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
-	    14.7 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
+	    15.4 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
+	    15.4 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
+	    15.5 ms  s1: next_changed s3
+	    15.5 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
+	    17.1 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
 	2 laps
 run 4s
 	     0.8 ms  s2: returned s0 incarnation 1

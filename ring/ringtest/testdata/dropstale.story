@@ -8,19 +8,19 @@ run 2s
 	     0.6 ms  s4 s1 s3 s2: accused s0 by s4 incarnation 1 proven
 	     0.7 ms  s1 s4 s2 s3: accused s0 by s1 incarnation 1 proven
 	     0.9 ms  s2 s3 s1 s4: accused s0 by s2 incarnation 1 proven
-	    11.0 ms  s2 s3 s1 s4: died s0 by s1 s2 s3 s4 incarnation 1 proven
-	    11.0 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
-	    11.0 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
-	    11.2 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
-	    11.2 ms  s1: unanchored s1 tick 6 (nobody leads those who vote)
-	    11.3 ms  s4: next_changed s1
-	    11.3 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
-	    21.2 ms  s1 s4 s2 s3: elected s1
-	    21.2 ms  s1: anchored s1 tick 6
-	    21.3 ms  s4: anchored s4 tick 6
-	    21.4 ms  s2: anchored s2 tick 6
-	    21.5 ms  s3: anchored s3 tick 6
-	    26.2 ms  s1 s4 s2 s3: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
+	    13.5 ms  s2 s3 s1 s4: died s0 by s1 s2 s3 s4 incarnation 1 proven
+	    13.5 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
+	    13.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
+	    13.6 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
+	    13.7 ms  s1: unanchored s1 tick 6 (nobody leads those who vote)
+	    13.7 ms  s4: next_changed s1
+	    13.7 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
+	    23.6 ms  s1 s4 s2 s3: elected s1
+	    23.6 ms  s1: anchored s1 tick 6
+	    23.8 ms  s4: anchored s4 tick 6
+	    23.9 ms  s2: anchored s2 tick 6
+	    23.9 ms  s3: anchored s3 tick 6
+	    28.6 ms  s1 s4 s2 s3: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
 	2 laps
 run 4s
 	  1001.0 ms  s0: returned s1 incarnation 1
@@ -32,8 +32,8 @@ run 4s
 	  1152.0 ms  s3 s4 s1 s2: returned s0 incarnation 2
 	  1152.1 ms  s4: next_changed s0
 	  1155.1 ms  s1 s4 s2 s3 s0: view_numbered s0 incarnation 2 revision 8
-	  1221.4 ms  s0: elected s1
-	  1221.8 ms  s0: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
-	  1226.3 ms  s0: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
+	  1223.8 ms  s0: elected s1
+	  1224.3 ms  s0: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
+	  1228.8 ms  s0: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
 	  1856.8 ms  s0: anchored s0 tick 11
 	5 laps

@@ -32,7 +32,7 @@ run 5s
 	   383.6 ms  s1 s0 s4 s2 s3: view_changed (5 of 5 alive)
 	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1
 	   383.7 ms  s0: next_changed s1
-	   385.2 ms  s0 s3 s4 s2 s1: view_numbered s1 incarnation 1 revision 5
+	   393.1 ms  s0 s3 s2 s4 s1: view_numbered s1 incarnation 1 revision 8
 	   494.7 ms  s1: anchored s1 tick 2
-	  1092.9 ms  s1: voting s1 revision 7 (I vote)
+	  1092.9 ms  s1: voting s1 revision 6 (I vote)
 	6 laps

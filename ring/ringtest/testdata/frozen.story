@@ -13,12 +13,12 @@ run 4s
 	   722.0 ms  s4 s1 s0 s2: accused s3 by s4 incarnation 1
 	   953.9 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
 	   989.5 ms  s2 s1 s4 s0: accused s3 by s2 incarnation 1
-	   999.6 ms  s2 s1 s4 s0: died s3 by s0 s1 s2 s4 incarnation 1
-	   999.6 ms  s2: detour_off s3
-	   999.6 ms  s2: next_changed s4
-	   999.6 ms  s2: resent s4 epoch 1.0 (the stop before it is gone)
-	   999.6 ms  s2 s1 s4 s0: view_changed (4 of 5 alive)
-	  1002.7 ms  s0 s4 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
+	  1002.0 ms  s2 s1 s4 s0: died s3 by s0 s1 s2 s4 incarnation 1
+	  1002.0 ms  s2: detour_off s3
+	  1002.0 ms  s2: next_changed s4
+	  1002.0 ms  s2: resent s4 epoch 1.0 (the stop before it is gone)
+	  1002.0 ms  s2 s1 s4 s0: view_changed (4 of 5 alive)
+	  1005.1 ms  s0 s4 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
 	  4000.0 ms  s3: starved s3 3.995s
 	  4000.0 ms  s3: resent s4 epoch 1.0 (its link is new)
 	4 laps
@@ -31,5 +31,5 @@ run 3s
 	    13.4 ms  s2: next_changed s3
 	    16.0 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 7
 	   645.7 ms  s3: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 5
-	   803.7 ms  s3: ticks_skipped s3 epoch 1.0 tick 11 skipped 4
+	   806.1 ms  s3: ticks_skipped s3 epoch 1.0 tick 11 skipped 4
 	3 laps

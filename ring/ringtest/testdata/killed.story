@@ -7,11 +7,11 @@ run 3s
 	     0.7 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1 proven
 	     0.8 ms  s4 s1 s0 s3: accused s2 by s4 incarnation 1 proven
 	     0.9 ms  s0 s3 s4 s1: accused s2 by s0 incarnation 1 proven
-	    13.0 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
-	    13.0 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
-	    13.1 ms  s1: next_changed s3
-	    13.1 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
-	    14.7 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
+	    15.4 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
+	    15.4 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
+	    15.5 ms  s1: next_changed s3
+	    15.5 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
+	    17.1 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
 	3 laps
 # It is started again, and is let in at once.
 run 3s
@@ -22,10 +22,10 @@ run 3s
 	    43.5 ms  s2: elected s0
 	    43.5 ms  s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
 	    46.7 ms  s2: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
-	    50.1 ms  s2: joined s2 incarnation 2
-	    50.1 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
-	    50.3 ms  s3 s1 s0 s4: returned s2 incarnation 2
-	    50.3 ms  s1: next_changed s2
-	    53.1 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 7
-	   451.1 ms  s2: anchored s2 tick 10
+	    57.0 ms  s2: joined s2 incarnation 2
+	    57.0 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
+	    57.2 ms  s3 s1 s0 s4: returned s2 incarnation 2
+	    57.2 ms  s1: next_changed s2
+	    60.0 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 7
+	   457.1 ms  s2: anchored s2 tick 10
 	4 laps

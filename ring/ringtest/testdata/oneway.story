@@ -9,8 +9,8 @@ run 10s
 	   653.6 ms  s2: suspected s1 1.051s
 	   953.1 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1
 	   953.6 ms  s2 s3 s0 s4: accused s1 by s2 incarnation 1
-	  1283.5 ms  s1 s4 s0 s3 s2: bad_link s2 by s1
-	  1283.9 ms  s2 s1 s3 s4 s0: bad_link s1 by s2
+	  1303.1 ms  s1 s4 s0 s3 s2: bad_link s2 by s1
+	  1303.5 ms  s2 s1 s3 s4 s0: bad_link s1 by s2
 	10 laps
 # Mended.
 run 4s

@@ -31,10 +31,10 @@ run 4s
 	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s2 incarnation 2 revision 6
 	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 6
 	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s4 incarnation 2 revision 6
-	  1426.2 ms  s0: dropped s0 epoch 2.0
-	  1426.2 ms  s0: anchored s0 tick 17
-	  1426.4 ms  s1: anchored s1 tick 17
-	  1426.7 ms  s2: anchored s2 tick 17
-	  1426.8 ms  s3: anchored s3 tick 17
-	  1427.1 ms  s4: anchored s4 tick 17
+	  1425.9 ms  s0: dropped s0 epoch 2.0
+	  1425.9 ms  s0: anchored s0 tick 17
+	  1426.1 ms  s1: anchored s1 tick 17
+	  1426.3 ms  s2: anchored s2 tick 17
+	  1426.5 ms  s3: anchored s3 tick 17
+	  1426.8 ms  s4: anchored s4 tick 17
 	4 laps
