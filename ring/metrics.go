@@ -26,6 +26,9 @@ var kindNames = map[wire.Kind]string{
 	wire.KindHello: "hello", wire.KindRefuse: "refuse", wire.KindBeat: "beat",
 	wire.KindFlood: "flood", wire.KindCut: "cut", wire.KindSync: "sync",
 	wire.KindParticle: "particle", wire.KindRelay: "relay", wire.KindBye: "bye",
+	wire.KindStatus: "status", wire.KindRaft: "raft", wire.KindPropose: "propose",
+	wire.KindAsk: "ask", wire.KindAnswer: "answer", wire.KindPull: "pull",
+	wire.KindEntries: "entries", wire.KindChunk: "chunk",
 }
 
 // collector makes the metrics of one Ring when it is scraped, never before.

@@ -20,8 +20,11 @@ type asking struct {
 	tries   map[uint64]*question // by try
 	lastTry uint64
 	lookAt  time.Time // nothing is sent again before; zero: nothing has been sent
-	batch   []*raftpb.Entry
-	bytes   int // of batch
+
+	homeTill time.Time // until then a link with Home is needed
+	stranded bool      // something could not be sent, for want of a link with a voter
+	batch    []*raftpb.Entry
+	bytes    int // of batch
 }
 
 // batchBytes is where a batch of wishes is full: a frame holds it.
@@ -140,9 +143,12 @@ func (c *Core) send(w *wish) {
 		c.toEngine(w.data)
 		return
 	}
+	c.useHome()
 	if to := c.voterToAsk(); to >= 0 {
 		c.effect(Effect{Kind: Send, To: to,
 			Msg: &wire.Propose{History: c.ident.History, Command: w.data}})
+	} else {
+		c.stranded = true
 	}
 }
 
@@ -192,8 +198,19 @@ func (c *Core) question(q *question) {
 		c.rn.ReadIndex(c.readCtx(c.cfg.Self, c.cfg.Boot, c.lastTry))
 		return
 	}
+	c.useHome()
 	if to := c.voterToAsk(); to >= 0 {
 		c.effect(Effect{Kind: Send, To: to, Msg: &wire.Ask{History: c.ident.History, Try: c.lastTry}})
+	} else {
+		c.stranded = true
+	}
+}
+
+// useHome has a link made with a voter, as long as there is something to ask.
+func (c *Core) useHome() {
+	was := c.now.Before(c.homeTill)
+	if c.homeTill = c.now.Add(homeKept); !was {
+		c.effect(Effect{Kind: Moved})
 	}
 }
 

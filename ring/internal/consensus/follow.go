@@ -81,6 +81,10 @@ func (c *Core) Opened(now time.Time, i int) {
 	}
 	c.tellStatus(i)
 	c.follow()
+	if c.stranded && i == c.voterToAsk() {
+		c.stranded = false
+		c.resendAll()
+	}
 }
 
 // Closed says that the last link with i is gone.
@@ -357,18 +361,29 @@ func (c *Core) bestFeeder() int {
 	return best
 }
 
-// Home is the living voter that this instance should keep a link with, to follow
-// it and to ask it for things; -1 for none. Voters need all of Peers. It is the one
-// of the highest hash with this instance ("rendezvous"): when one
-// dies, those whose home it was spread over the others, and nobody else moves.
-func (c *Core) Home() int {
+// homeKept is how long after it was asked for something a link with a home is kept.
+const homeKept = time.Minute
+
+// Home is the living voter that this instance asks for things if it is linked with
+// no other; -1 for none. It is the one of the highest hash with this instance
+// ("rendezvous"): when one dies, those whose home it was spread over the others,
+// and nobody else moves. Whoever asks for nothing needs no link with it, and follows
+// a neighbour: of a large fleet voters would have by far the most to do, just while
+// it starts.
+func (c *Core) Home() int { return c.HomeOf(c.cfg.Self) }
+
+// HomeOf is the same for another instance, by what we know.
+func (c *Core) HomeOf(of int) int {
 	best, most := -1, uint64(0)
+	if c.ident.History == (History{}) {
+		return best // there is nothing to follow yet, nor all of those to choose from
+	}
 	for _, v := range c.Voters() {
 		i := v.ID.Index()
-		if !v.Votes || i == c.cfg.Self || !c.cfg.Fleet.Alive(i) {
+		if !v.Votes || i == of || i != c.cfg.Self && !c.cfg.Fleet.Alive(i) {
 			continue
 		}
-		if w := flood.Mix(uint64(c.cfg.Self), uint64(i)); best < 0 || w > most {
+		if w := flood.Mix(uint64(of), uint64(i)); best < 0 || w > most {
 			best, most = i, w
 		}
 	}
@@ -379,9 +394,8 @@ func (c *Core) Home() int {
 // order.
 func (c *Core) Peers() []int {
 	vs := c.Voters()
-	mine := slices.ContainsFunc(vs, func(v Voter) bool { return v.ID.Index() == c.cfg.Self })
-	if !mine {
-		if h := c.Home(); h >= 0 {
+	if !c.HasPart() {
+		if h := c.Home(); h >= 0 && c.now.Before(c.homeTill) {
 			return []int{h}
 		}
 		return nil
@@ -397,6 +411,11 @@ func (c *Core) Peers() []int {
 		slices.Sort(out)
 	}
 	return out
+}
+
+// HasPart reports whether this instance votes, or is about to.
+func (c *Core) HasPart() bool {
+	return slices.ContainsFunc(c.Voters(), func(v Voter) bool { return v.ID.Index() == c.cfg.Self })
 }
 
 // standIns are as many of the living that have no part as there are voters

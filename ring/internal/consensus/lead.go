@@ -183,16 +183,11 @@ func (c *Core) dutyAt() time.Time {
 
 // numberView proposes what our view knows and the numbered one does not yet.
 func (c *Core) numberView() {
-	if at := c.leader.viewAt.Add(c.cfg.Timing.Status); c.now.Before(at) {
-		if at.Before(c.leader.lookAt) { // a fleet that starts is not an entry each
-			c.leader.lookAt = at
-		}
-		return
-	}
 	if c.now.Sub(c.leader.viewAt) > c.cfg.Timing.Election {
 		clear(c.leader.proposed) // they were lost
 	}
 	var list []bus.Change
+	pause := c.cfg.Timing.Heartbeat // a fleet that starts is not an entry each
 	for i := range c.cfg.N {
 		seen, ok := c.cfg.Fleet.Member(i)
 		if !ok {
@@ -208,13 +203,24 @@ func (c *Core) numberView() {
 			p.Incarnation == h.Incarnation {
 			continue
 		}
-		c.leader.proposed[h.Index] = h
+		if m.State != 0 {
+			pause = c.cfg.Timing.Status
+		}
 		if list = append(list, h); len(list) == bus.ViewMax {
 			break
 		}
 	}
+	if at := c.leader.viewAt.Add(pause); len(list) > 0 && c.now.Before(at) {
+		if at.Before(c.leader.lookAt) {
+			c.leader.lookAt = at
+		}
+		return
+	}
 	if len(list) > 0 {
 		c.leader.viewAt = c.now
+		for _, h := range list {
+			c.leader.proposed[h.Index] = h
+		}
 		c.own(bus.Command{Kind: bus.View, Changes: list})
 	}
 }

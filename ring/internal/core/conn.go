@@ -295,7 +295,7 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	if p.boot != h.Boot || !p.linked {
 		c.tell(Report{Kind: LinkUp, Subject: p.i})
 	}
-	p.boot, p.linked = h.Boot, true
+	p.boot, p.linked, p.met = h.Boot, true, true
 	c.checkBoot(p, h)
 	if cn.dialed {
 		cn.twoWay = true

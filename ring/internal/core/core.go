@@ -44,7 +44,7 @@ const (
 	// every timeout, long against a storm's gaps. Who comes can wait for longer
 	// than who goes: when a fleet starts, that is what saves it from its own noise.
 	floodWindow = 2 * time.Millisecond
-	patientMax  = 100 * time.Millisecond
+	patientMax  = 500 * time.Millisecond
 	// weighEach is the pause between two weighings of all accusations, for each
 	// instance: a weighing costs about as much as there are accusations, and they
 	// come by the hundred when many die.
@@ -165,7 +165,7 @@ func New(cfg Config) (*Core, error) {
 		table: flood.NewTable(cfg.Roster.Len(), cfg.Build),
 		out: flood.Outbox{
 			Window:  floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000,
-			Patient: min(5*floodWindow+time.Duration(cfg.Roster.Len())*floodWindow/4, patientMax),
+			Patient: min(5*floodWindow+time.Duration(cfg.Roster.Len())*floodWindow, patientMax),
 		},
 		between: map[int32]time.Duration{}, cleared: map[int]bool{},
 		token: particle.New(particle.Config{
@@ -373,10 +373,18 @@ func (c *Core) answerOf(p *peer) time.Duration {
 	switch {
 	case !p.watched || !c.isAlive(p.i):
 		return slowness * c.answer()
+	case c.greets(p):
+		return slowness * c.answer()
 	case c.looksAgain(p):
 		return c.answer() / 2
 	}
 	return c.answer()
+}
+
+// greets reports whether a dial of p would be the first contact with it, and one of
+// us has just come and has much else to do: that it is slow says nothing yet.
+func (c *Core) greets(p *peer) bool {
+	return !p.met && (c.now.Before(c.youngTill) || c.now.Sub(p.since) < young*c.cfg.Timing.Gather)
 }
 
 // detection is the longest that a silent instance goes unnoticed.

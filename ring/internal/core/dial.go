@@ -15,6 +15,7 @@ type peer struct {
 	dialed   *conn // the newest link we opened
 	accepted *conn // the newest link it opened
 	linked   bool  // it was up, and LinkLost was not told
+	met      bool  // it was up since it came into the ring as it is now
 	boot     uint32
 
 	dialing   bool // a dial or its Hello is under way
@@ -29,6 +30,7 @@ type peer struct {
 	neighbour bool // on some ring of the whole roster
 	watched   bool // on some ring of the living
 	bus       bool // consensus needs it
+	aside     bool // and nothing else does, here or there: word does not spread over it
 	lost      bool // the link broke and was not renewed yet
 	lostAt    time.Time
 	accused   bool // by us
@@ -115,10 +117,12 @@ func (c *Core) lookRound() {
 		p := c.peer(i)
 		p.watched = true
 	}
-	for _, p := range c.peers { // what we do not watch we have no word on
-		if p.accused && !p.watched {
+	for _, p := range c.peers {
+		if p.accused && !p.watched { // what we do not watch we have no word on
 			c.clear(p)
 		}
+		p.aside = !p.watched && !p.neighbour && c.isAlive(p.i) &&
+			(p.bus || c.bus.HomeOf(p.i) == c.self)
 	}
 	c.findNext()
 }
@@ -180,8 +184,11 @@ func (c *Core) dial(p *peer) {
 	p.dialing, p.began = true, c.now
 	p.graceTill = time.Time{}
 	within := c.answerOf(p)
-	c.fx = append(c.fx, Effect{
-		Kind: Dial, Peer: p.i, Timeout: min(c.answer(), within), Within: within})
+	connect := min(c.answer(), within)
+	if c.greets(p) {
+		connect = within
+	}
+	c.fx = append(c.fx, Effect{Kind: Dial, Peer: p.i, Timeout: connect, Within: within})
 }
 
 // dialStranger tries somebody who is not in the ring and no neighbour of ours.

@@ -101,7 +101,7 @@ func (c *Core) returned(i int, inc uint32) {
 	delete(c.between, int32(i))
 	p := c.byIdx[i]
 	if p != nil {
-		p.lost, p.since = false, c.now
+		p.lost, p.met, p.since = false, p.healthy() != nil, c.now
 		p.graceTill = time.Time{}
 		if p.accused {
 			p.accused = false
@@ -205,7 +205,7 @@ func (c *Core) handOn(pending []uint16, urgent bool) {
 	}
 	var news []sized
 	for _, cn := range c.open {
-		if cn.up && (urgent || c.needs(cn.peer)) {
+		if cn.up && !cn.peer.aside && (urgent || c.needs(cn.peer)) {
 			if news == nil { // once for all of them
 				news = c.gather(pending)
 			}

@@ -239,7 +239,7 @@ func (c *Core) cut() {
 
 func (c *Core) floodCut(marks []wire.Mark, from *conn) {
 	for _, cn := range c.open {
-		if cn.up && cn != from {
+		if cn.up && cn != from && !cn.peer.aside {
 			c.send(cn, &wire.Cut{Marks: marks})
 		}
 	}

@@ -30,7 +30,7 @@ const (
 )
 
 // kinds bounds the table of frames by kind; later ones are counted as 0.
-const kinds = 16
+const kinds = 64
 
 // Traffic counts frames by kind and bytes, headers of frames included, of TCP
 // not; [0] is in, [1] is out.

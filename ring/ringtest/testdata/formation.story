@@ -10,13 +10,13 @@ run 5s
 	   219.0 ms  s0: next_changed s4
 	   244.9 ms  s3: joined s3 incarnation 1
 	   244.9 ms  s3 s0 s4: view_changed (3 of 5 alive)
-	   245.3 ms  s2 s0 s1 s4: returned s3 incarnation 1
-	   245.3 ms  s0: next_changed s3
+	   252.8 ms  s2 s0 s1 s4: returned s3 incarnation 1
+	   252.8 ms  s0: next_changed s3
 	   261.5 ms  s2: joined s2 incarnation 1
 	   261.5 ms  s2 s3 s4 s0: view_changed (4 of 5 alive)
-	   266.2 ms  s3 s1 s4 s0: returned s2 incarnation 1
-	   266.3 ms  s0: next_changed s2
+	   281.2 ms  s3 s1 s4 s0: returned s2 incarnation 1
 	   281.2 ms  s0: history_begun s0 revision 1 (history c5fe54d9)
+	   281.3 ms  s0: next_changed s2
 	   282.8 ms  s0: voting s0 revision 1 (I vote)
 	   282.9 ms  s4: voting s4 revision 1 (I vote)
 	   284.1 ms  s3: voting s3 revision 1 (I vote)
@@ -32,7 +32,7 @@ run 5s
 	   383.6 ms  s1 s0 s4 s2 s3: view_changed (5 of 5 alive)
 	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1
 	   383.7 ms  s0: next_changed s1
-	   393.1 ms  s0 s3 s2 s4 s1: view_numbered s1 incarnation 1 revision 8
 	   494.7 ms  s1: anchored s1 tick 2
-	  1092.9 ms  s1: voting s1 revision 6 (I vote)
+	  1092.9 ms  s0 s3 s1 s2 s4: view_numbered s1 incarnation 1 revision 8
+	  1093.0 ms  s1: voting s1 revision 6 (I vote)
 	6 laps

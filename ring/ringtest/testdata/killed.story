@@ -7,11 +7,12 @@ run 3s
 	     0.7 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1 proven
 	     0.8 ms  s4 s1 s0 s3: accused s2 by s4 incarnation 1 proven
 	     0.9 ms  s0 s3 s4 s1: accused s2 by s0 incarnation 1 proven
-	    15.4 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
-	    15.4 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
-	    15.5 ms  s1: next_changed s3
-	    15.5 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
-	    17.1 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
+	    13.5 ms  s0 s3 s4 s1: died s2 by s0 s1 s3 s4 incarnation 1 proven
+	    13.5 ms  s0 s3 s4 s1: view_changed (4 of 5 alive)
+	    13.8 ms  s1: next_changed s3
+	    13.8 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
+	    15.7 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 6
+	  3000.0 ms  s2: view_numbered s0 s1 s2 s4 incarnation 1 revision 3
 	3 laps
 # It is started again, and is let in at once.
 run 3s
@@ -19,13 +20,13 @@ run 3s
 	     0.8 ms  s2: returned s1 incarnation 1
 	     0.8 ms  s2: returned s3 incarnation 1
 	     0.8 ms  s2: returned s4 incarnation 1
-	    43.5 ms  s2: elected s0
-	    43.5 ms  s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
-	    46.7 ms  s2: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 5
-	    57.0 ms  s2: joined s2 incarnation 2
-	    57.0 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
-	    57.2 ms  s3 s1 s0 s4: returned s2 incarnation 2
-	    57.2 ms  s1: next_changed s2
-	    60.0 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 7
-	   457.1 ms  s2: anchored s2 tick 10
-	4 laps
+	    88.4 ms  s2: joined s2 incarnation 2
+	    88.4 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
+	    88.6 ms  s3 s1 s0 s4: returned s2 incarnation 2
+	    88.6 ms  s1: next_changed s2
+	    91.8 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 8
+	   832.8 ms  s2: elected s0
+	   832.8 ms  s2: view_numbered s3 incarnation 1 revision 5
+	   832.8 ms  s2: anchored s2 tick 10
+	   836.3 ms  s2: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 6
+	3 laps

@@ -3,7 +3,6 @@
 ring 5 0
 form
 run 150ms
-	1 laps
 crash 0
 run 3s
 	     0.5 ms  s3 s2 s4 s1: accused s0 by s3 incarnation 1 proven
@@ -13,15 +12,15 @@ run 3s
 	    13.5 ms  s2 s3 s1 s4: died s0 by s1 s2 s3 s4 incarnation 1 proven
 	    13.5 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
 	    13.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
-	    13.6 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
-	    13.7 ms  s1: unanchored s1 tick 6 (nobody leads those who vote)
+	    13.7 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
+	    13.7 ms  s1: unanchored s1 tick 7 (nobody leads those who vote)
 	    13.7 ms  s4: next_changed s1
 	    13.7 ms  s4: resent s1 epoch 1.0 (the stop before it is gone)
 	    13.7 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
-	    23.6 ms  s1 s4 s2 s3: elected s1
-	    23.6 ms  s1: anchored s1 tick 7
-	    23.8 ms  s4: anchored s4 tick 6
-	    23.9 ms  s2: anchored s2 tick 6
-	    23.9 ms  s3: anchored s3 tick 6
-	    28.6 ms  s1 s4 s2 s3: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
-	2 laps
+	    26.1 ms  s1 s4 s2 s3: elected s1
+	    26.1 ms  s1: anchored s1 tick 7
+	    26.3 ms  s4: anchored s4 tick 6
+	    26.3 ms  s2: anchored s2 tick 6
+	    26.4 ms  s3: anchored s3 tick 6
+	    30.9 ms  s4 s2 s3 s1: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
+	3 laps

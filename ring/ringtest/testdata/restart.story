@@ -3,6 +3,7 @@ ring 5 0
 form
 restart for 1s
 run 1s
+	  1000.0 ms  s0 s1 s2 s3 s4: view_numbered s0 s1 s2 s4 incarnation 1 revision 3
 run 4s
 	     0.9 ms  s4: joined s4 incarnation 2
 	     0.9 ms  s4 s3 s0 s1 s2: view_changed (1 of 5 alive)
@@ -10,31 +11,31 @@ run 4s
 	     1.1 ms  s0: joined s0 incarnation 2
 	     1.2 ms  s1: joined s1 incarnation 2
 	     1.2 ms  s2: joined s2 incarnation 2
-	    12.7 ms  s0 s2 s4 s1: returned s3 incarnation 2
-	    12.7 ms  s0 s2: next_changed s3
-	    12.7 ms  s0 s1 s4 s3 s2: view_changed (2 of 5 alive)
-	    12.7 ms  s1 s0 s3 s2: returned s4 incarnation 2
-	    12.7 ms  s1 s3: next_changed s4
-	    12.7 ms  s4 s2 s0 s3: returned s1 incarnation 2
-	    12.7 ms  s4 s0: next_changed s1
-	    12.7 ms  s3 s4 s1 s2: returned s0 incarnation 2
-	    12.7 ms  s3 s4: next_changed s0
-	    12.7 ms  s3 s1 s4 s0: returned s2 incarnation 2
-	    12.7 ms  s3 s4 s1 s0 s2: view_changed (3 of 5 alive)
-	    12.7 ms  s1: next_changed s2
-	    12.7 ms  s3 s4 s1 s0 s2: view_changed (4 of 5 alive)
-	    12.8 ms  s1 s3 s4 s2 s0: view_changed (5 of 5 alive)
-	    17.1 ms  s0 s3 s4 s1 s2: elected s0
-	    19.0 ms  s0 s3 s4 s1 s2: view_numbered s0 s1 s2 s3 s4 incarnation 1 revision 3
-	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s0 incarnation 2 revision 6
-	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s1 incarnation 2 revision 6
-	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s2 incarnation 2 revision 6
-	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 6
-	    22.4 ms  s0 s4 s1 s2 s3: view_numbered s4 incarnation 2 revision 6
-	  1425.9 ms  s0: dropped s0 epoch 2.0
-	  1425.9 ms  s0: anchored s0 tick 17
-	  1426.1 ms  s1: anchored s1 tick 17
-	  1426.3 ms  s2: anchored s2 tick 17
-	  1426.5 ms  s3: anchored s3 tick 17
-	  1426.8 ms  s4: anchored s4 tick 17
+	    20.2 ms  s0 s2 s4 s1: returned s3 incarnation 2
+	    20.2 ms  s0 s2: next_changed s3
+	    20.2 ms  s0 s1 s4 s3 s2: view_changed (2 of 5 alive)
+	    20.2 ms  s1 s0 s3 s2: returned s4 incarnation 2
+	    20.2 ms  s1 s3: next_changed s4
+	    20.2 ms  s4 s2 s0 s3: returned s1 incarnation 2
+	    20.2 ms  s4 s0: next_changed s1
+	    20.2 ms  s3 s4 s1 s2: returned s0 incarnation 2
+	    20.2 ms  s3 s4: next_changed s0
+	    20.2 ms  s3 s1 s4 s0: returned s2 incarnation 2
+	    20.2 ms  s3 s4 s1 s0 s2: view_changed (3 of 5 alive)
+	    20.2 ms  s1: next_changed s2
+	    20.2 ms  s3 s4 s1 s0 s2: view_changed (4 of 5 alive)
+	    20.3 ms  s1 s3 s4 s0 s2: view_changed (5 of 5 alive)
+	    23.5 ms  s0 s3 s4 s1 s2: elected s0
+	    26.5 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 1 revision 5
+	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s0 incarnation 2 revision 7
+	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s1 incarnation 2 revision 7
+	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s2 incarnation 2 revision 7
+	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 7
+	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s4 incarnation 2 revision 7
+	  1430.7 ms  s0: dropped s0 epoch 2.0
+	  1430.7 ms  s0: anchored s0 tick 17
+	  1430.9 ms  s1: anchored s1 tick 17
+	  1431.1 ms  s2: anchored s2 tick 17
+	  1431.3 ms  s3: anchored s3 tick 17
+	  1431.6 ms  s4: anchored s4 tick 17
 	4 laps
