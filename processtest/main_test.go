@@ -3,7 +3,9 @@ package processtest
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -213,5 +215,27 @@ func says(t *testing.T, p *fleet.Proc, words ...string) {
 		if !strings.Contains(out, strings.ToLower(w)) {
 			t.Errorf("%s does not say %q:\n%s", p.Spec.Name, w, p.Output())
 		}
+	}
+}
+
+// TestProgramIsOfThisSource looks at every file that the program is built from:
+// go test remembers a result until a file changes that a test has looked at, and
+// knows nothing of what the tests start.
+func TestProgramIsOfThisSource(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != ".." && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			files++
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil || files < 100 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }

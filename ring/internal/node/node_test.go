@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -355,6 +356,17 @@ func TestSilentOpenersAreBounded(t *testing.T) {
 		return nil
 	}}, nil)
 	first := opener(t, n.address())
+	for end := time.Now().Add(patience); ; runtime.Gosched() { // it is the oldest once it is known
+		n.mu.Lock()
+		known := len(n.opening) > 0
+		n.mu.Unlock()
+		if known {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the first opener is not known")
+		}
+	}
 	for range n.bound() + 4 {
 		opener(t, n.address())
 	}
