@@ -141,7 +141,7 @@ var table = []mutant{
 	{
 		"whose doubt has ended lets the other side doubt on", "H2", "core/conn.go",
 		"if cn.dialed { // the other side may", "if false { // the other side may",
-		"loss,lossy", 2,
+		"mild", 2,
 	},
 	{
 		"stay under the goodbye of our own name", "R2", "core/member.go",
@@ -162,7 +162,7 @@ var table = []mutant{
 		"drop on replay", "P1,P3", "consensus/lead.go",
 		"c.leading && int(e.Dropper) == c.cfg.Self && e.Boot == c.cfg.Boot {",
 		"int(e.Dropper) == c.cfg.Self {",
-		"crash,restart", 5,
+		"restart,partition", 5,
 	},
 	{
 		"an unstamped lap counts", "P3", "particle/particle.go",
