@@ -1,8 +1,10 @@
 package bus
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -49,14 +51,29 @@ func (s *State) Encode() []byte {
 			u(uint64(ses.life), ses.low, uint64(len(ses.done)))
 			for _, seq := range slices.Sorted(maps.Keys(ses.done)) {
 				r := ses.done[seq]
-				u(seq, uint64(r.Kind), uint64(r.Code), r.Rev, r.Fence, uint64(r.Holder))
+				u(seq)
+				b = append(b, byte(r.Kind), byte(r.Code))
+				u(r.Rev, r.Fence, uint64(r.Holder))
 			}
 		}
 	}
 	return b
 }
 
-// Restore reads what Encode wrote; it trusts nothing in it.
+// ascending tells whether each value is above the one before it.
+type ascending[T cmp.Ordered] struct {
+	last T
+	any  bool
+}
+
+func (a *ascending[T]) next(v T) bool {
+	up := !a.any || v > a.last
+	a.last, a.any = v, true
+	return up
+}
+
+// Restore reads what Encode wrote; it trusts nothing in it. Every list must be in
+// the order that Encode writes, so that nothing can be in it twice.
 func Restore(b []byte) (*State, error) {
 	r := reader{rest: b}
 	if v := r.byte(); v > format {
@@ -74,33 +91,52 @@ func Restore(b []byte) (*State, error) {
 		Limit: r.uint(),
 	}
 	s.viewRev, s.votersAt = r.uint(), r.uint()
+	var keys, leases ascending[string]
+	var members, logs, origins ascending[uint32]
 	for range r.count(StateMax, 4) {
 		k, v := string(r.bytes(KeyMax)), append([]byte(nil), r.bytes(ValueMax)...)
+		if !keys.next(k) {
+			return nil, ErrMalformed
+		}
 		s.keys[k] = Entry{Value: v, Created: r.uint(), Modified: r.uint()}
 		s.bytes += len(k) + len(v)
 	}
 	for range r.count(LeasesMax, 7) {
 		l := Lease{Name: string(r.bytes(KeyMax)), Holder: r.u32(), Life: r.u32(), Fence: r.uint(),
 			TTL: time.Duration(r.uint()), Granted: r.uint(), Renewed: r.uint()}
+		if !leases.next(l.Name) {
+			return nil, ErrMalformed
+		}
 		s.leases[l.Name] = l
 	}
 	for range r.count(indexMax, 3) {
-		i, m := r.u32(), Member{State: uint8(r.u32()), Incarnation: r.u32()}
-		if i >= indexMax || m == (Member{}) {
+		i, state, incarnation := r.u32(), r.u32(), r.u32()
+		m := Member{State: uint8(state), Incarnation: incarnation}
+		if !members.next(i) || i >= indexMax || state > math.MaxUint8 || m == (Member{}) {
 			return nil, ErrMalformed
 		}
 		s.members.set(i, m)
 	}
 	for range r.count(len(r.rest), 3) {
 		i := r.u32()
+		if !logs.next(i) {
+			return nil, ErrMalformed
+		}
 		s.logs[i] = Log{Generation: r.u32(), Boot: r.u32()}
 	}
 	for range r.count(len(r.rest), 2) {
 		i := r.u32()
+		if !origins.next(i) {
+			return nil, ErrMalformed
+		}
 		for range r.count(sessionsKept, 3) {
 			ses := &session{life: r.u32(), low: r.uint(), done: map[uint64]Result{}}
+			var seqs ascending[uint64]
 			for range r.count(len(r.rest), 6) {
 				req := Request{Origin: i, Life: ses.life, Seq: r.uint()}
+				if !seqs.next(req.Seq) {
+					return nil, ErrMalformed
+				}
 				ses.done[req.Seq] = Result{Req: req, Kind: Kind(r.byte()), Code: Code(r.byte()),
 					Rev: r.uint(), Fence: r.uint(), Holder: r.u32()}
 			}

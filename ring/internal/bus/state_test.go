@@ -277,6 +277,21 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// A forged state with an instance's sessions in two parts was taken, and then
+// could not be read again.
+func TestRestoreTakesNothingTwice(t *testing.T) {
+	s := New()
+	for i := range uint32(sessionsKept) {
+		s.session(Request{Origin: 7, Life: i + 1})
+	}
+	b := s.Encode()
+	own := b[len(New().Encode()):] // after the number of origins, which is one byte
+	b[len(New().Encode())-1] = 2
+	if _, err := Restore(append(b, own...)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("an instance's sessions twice: %v", err)
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	m := newMachine()
 	r := rand.New(rand.NewPCG(1, 2))
