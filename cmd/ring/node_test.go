@@ -19,7 +19,7 @@ import (
 // by SIGHUP that names what needs a restart, a goodbye on SIGTERM, exit code 0.
 func TestNodeUnderSystemd(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("systemd is of Linux")
+		t.Skip("SKIPPED: systemd is of Linux")
 	}
 	dir := t.TempDir()
 	told, err := net.ListenUnixgram("unixgram",
@@ -77,7 +77,7 @@ func TestNodeUnderSystemd(t *testing.T) {
 func startNode(t *testing.T, env string, args ...string) (*exec.Cmd, <-chan string) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("starts real processes")
+		t.Skip("SKIPPED: starts real processes")
 	}
 	binary, err := os.Executable()
 	if err != nil {

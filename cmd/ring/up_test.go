@@ -38,7 +38,7 @@ type localRing struct {
 func startUp(t *testing.T, nodes int, flags ...string) *localRing {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("starts real processes")
+		t.Skip("SKIPPED: starts real processes")
 	}
 	binary, err := os.Executable()
 	if err != nil {

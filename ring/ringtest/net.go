@@ -7,14 +7,14 @@ import (
 
 // What a TCP does to a stream whose packets or acknowledgements get lost.
 const (
-	rtoMin      = 200 * ms // first retransmission, as Linux has it
-	rtoDoubling = 6        // doublings at most: 12.8 s
-	synRetry    = 1000 * ms
-	windowSize  = 10       // segments that go out unacknowledged
-	windowTime  = 200 * ms // and for how long: then only the oldest is repeated
-	us          = int64(1e3)
-	ms          = int64(1e6)
-	second      = int64(1e9)
+	rtoMin     = 200 * ms // first retransmission, as Linux has it
+	rtoShift   = 6        // doublings at most: 12.8 s
+	synRetry   = 1000 * ms
+	windowSize = 10       // segments that go out unacknowledged
+	windowTime = 200 * ms // and for how long: then only the oldest is repeated
+	us         = int64(1e3)
+	ms         = int64(1e6)
+	second     = int64(1e9)
 )
 
 // segment is one frame on its way, or the opening or the end of the stream.
@@ -233,7 +233,7 @@ func (w *World) transmit(ref int32, seg segment) {
 	a, b := l.end[ref%2].host, l.end[1-ref%2].host
 	at := w.now + w.latency(a, b, &s.dice)
 	if p := w.loss(a, b); p > 0 {
-		for wait := rtoMin; s.dice.hit(p) && wait <= rtoMin<<rtoDoubling; wait *= 2 {
+		for wait := rtoMin; s.dice.hit(p) && wait <= rtoMin<<rtoShift; wait *= 2 {
 			at += wait
 		}
 	}
@@ -261,7 +261,7 @@ func (w *World) pump(ref int32, gen uint32) {
 			w.agenda.push(seg.at, atStream, ref, l.gen)
 			return
 		case !w.open(a, b) || !w.acknowledged(s, a, b):
-			wait := rtoMin << min(s.tries, rtoDoubling)
+			wait := rtoMin << min(s.tries, rtoShift)
 			s.tries++
 			w.agenda.push(w.now+wait+w.latency(a, b, &s.dice), atStream, ref, l.gen)
 			return

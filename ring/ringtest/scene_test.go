@@ -67,7 +67,7 @@ func TestH5Brief(t *testing.T)     { scene(t, 5, "10s blackhole 2 for 1.2s") }
 // TestThousand is a fleet of a thousand, and under the race detector of a hundred.
 func TestThousand(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("SKIPPED: takes half a minute")
 	}
 	losesTenth(t, 1000/seedShare)
 }
@@ -77,7 +77,7 @@ func TestThousand(t *testing.T) {
 func TestLarge(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("RINGTEST_LARGE"))
 	if err != nil {
-		t.Skip("RINGTEST_LARGE is not set to a number of instances")
+		t.Skip("SKIPPED: RINGTEST_LARGE is not set to a number of instances; make large sets it")
 	}
 	debug.SetMemoryLimit(3500 << 20) // near it the collector works harder
 	losesTenth(t, n)

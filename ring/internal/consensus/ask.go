@@ -21,10 +21,11 @@ type asking struct {
 	lastTry uint64
 	lookAt  time.Time // nothing is sent again before; zero: nothing has been sent
 
-	homeTill time.Time // until then a link with Home is needed
+	batch []*raftpb.Entry
+	bytes int // of batch
+
+	homeTill time.Time // until then a link with Home is needed, zero if it is not
 	stranded bool      // something could not be sent, for want of a link with a voter
-	batch    []*raftpb.Entry
-	bytes    int // of batch
 }
 
 // batchBytes is where a batch of wishes is full: a frame holds it.
@@ -208,8 +209,16 @@ func (c *Core) question(q *question) {
 
 // useHome has a link made with a voter, as long as there is something to ask.
 func (c *Core) useHome() {
-	was := c.now.Before(c.homeTill)
-	if c.homeTill = c.now.Add(homeKept); !was {
+	if c.homeTill.IsZero() {
+		c.effect(Effect{Kind: Moved})
+	}
+	c.homeTill = c.now.Add(homeKept)
+}
+
+// leaveHome gives the link up when nothing was asked for a while.
+func (c *Core) leaveHome() {
+	if !c.homeTill.IsZero() && !c.now.Before(c.homeTill) {
+		c.homeTill = time.Time{}
 		c.effect(Effect{Kind: Moved})
 	}
 }

@@ -278,6 +278,7 @@ func (c *Core) Turn(now time.Time) {
 	c.follow()
 	c.duties()
 	c.retry()
+	c.leaveHome()
 	c.speak()
 }
 
@@ -288,7 +289,7 @@ func (c *Core) Deadline() time.Time {
 		d = c.tickAt
 	}
 	for _, t := range [...]time.Time{
-		c.campaignAt, c.foundAt(), c.followAt(), c.dutyAt(), c.retryAt(), c.speakAt(),
+		c.campaignAt, c.foundAt(), c.followAt(), c.dutyAt(), c.retryAt(), c.homeTill, c.speakAt(),
 	} {
 		if d.IsZero() || !t.IsZero() && t.Before(d) {
 			d = t

@@ -396,6 +396,25 @@ func TestVoterIsReplaced(t *testing.T) {
 	}
 }
 
+// Who does not vote has a link with a voter as long as it asks for things.
+func TestHomeIsLeftWhenNothingIsAsked(t *testing.T) {
+	f := newFleet(t, 11)
+	f.run(3 * time.Second)
+	who := slices.IndexFunc(f.nodes, func(n *node) bool { return !n.core.HasPart() })
+	core := f.nodes[who].core
+	if p := core.Peers(); len(p) > 0 {
+		t.Fatalf("%d asked for nothing and wants links with %v", who, p)
+	}
+	f.put(who, "k", "1")
+	if p := core.Peers(); !slices.Equal(p, []int{core.Home()}) {
+		t.Errorf("%d wants links with %v, its home is %d", who, p, core.Home())
+	}
+	f.run(2 * homeKept)
+	if p := core.Peers(); len(p) > 0 {
+		t.Errorf("%d still wants links with %v", who, p)
+	}
+}
+
 func TestLeaderLinksWithWhoMayStandIn(t *testing.T) {
 	f := newFleet(t, 9) // FirstVoters(9) are 0, 1, 2, 3, 5, 6, 7
 	f.run(3 * time.Second)

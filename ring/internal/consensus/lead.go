@@ -210,19 +210,20 @@ func (c *Core) numberView() {
 			break
 		}
 	}
-	if at := c.leader.viewAt.Add(pause); len(list) > 0 && c.now.Before(at) {
+	if len(list) == 0 {
+		return
+	}
+	if at := c.leader.viewAt.Add(pause); len(list) < bus.ViewMax && c.now.Before(at) {
 		if at.Before(c.leader.lookAt) {
 			c.leader.lookAt = at
 		}
 		return
 	}
-	if len(list) > 0 {
-		c.leader.viewAt = c.now
-		for _, h := range list {
-			c.leader.proposed[h.Index] = h
-		}
-		c.own(bus.Command{Kind: bus.View, Changes: list})
+	c.leader.viewAt = c.now
+	for _, h := range list {
+		c.leader.proposed[h.Index] = h
 	}
+	c.own(bus.Command{Kind: bus.View, Changes: list})
 }
 
 // changeVoters proposes one change, if the voters are not as they should be and

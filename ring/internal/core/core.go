@@ -371,9 +371,7 @@ const slowness = 5
 // answerOf is how long p may take for its Hello.
 func (c *Core) answerOf(p *peer) time.Duration {
 	switch {
-	case !p.watched || !c.isAlive(p.i):
-		return slowness * c.answer()
-	case c.greets(p):
+	case !p.watched || !c.isAlive(p.i) || c.greets(p):
 		return slowness * c.answer()
 	case c.looksAgain(p):
 		return c.answer() / 2

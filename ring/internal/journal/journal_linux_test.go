@@ -15,6 +15,9 @@ func TestFullFileSystem(t *testing.T) {
 	}
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		if os.Getenv("CI") == "true" { // with root a skip hides a fault
+			t.Fatalf("mount tmpfs: %v", err)
+		}
 		t.Skipf("SKIPPED: mount tmpfs: %v", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })

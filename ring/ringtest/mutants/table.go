@@ -190,7 +190,7 @@ var table = []mutant{
 		"partition,blackhole", 5,
 	},
 	{
-		"begin a history without a majority", "S1", "consensus/follow.go",
+		"begin a history without a majority", "S1", "consensus/history.go",
 		"(2*count <= len(voters) || c.now.Sub(c.bornAt) < gather)", "c.now.Sub(c.bornAt) < gather",
 		"blank,partition,blackhole", 5,
 	},
