@@ -1,7 +1,10 @@
+//go:build !windows
+
 package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -57,7 +60,11 @@ func (l *localRing) signal(s syscall.Signal, instances ...int) {
 	l.t.Helper()
 	all := l.status().Instances
 	for _, k := range instances {
-		if err := syscall.Kill(int(all[k].PID), s); err != nil {
+		p, err := os.FindProcess(int(all[k].PID))
+		if err == nil {
+			err = p.Signal(s)
+		}
+		if err != nil {
 			l.t.Fatal(err)
 		}
 	}

@@ -7,5 +7,6 @@
 //	fleet.API   ──► what an instance says of itself over HTTP
 //
 // Everything that a Group or a Net made is gone after its Close. Nothing else
-// is ever killed or removed. Only Linux has all of it.
+// is ever killed or removed. It is of Linux: namespaces, and children that die with
+// their parent.
 package fleet

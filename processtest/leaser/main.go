@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command leaser is an instance of a ring as a third party would write one: it
 // joins through package ring, wants one lease again and again, and while it
 // holds it writes to a resource that looks at the fence. It takes the flags of

@@ -35,7 +35,7 @@ func (s *State) Encode() []byte {
 		u(uint64(l.Holder), uint64(l.Life), l.Fence, uint64(l.TTL), l.Granted, l.Renewed)
 	}
 	u(uint64(s.members.known))
-	for i := range s.members.states {
+	for i := range s.members.rows {
 		if m := s.members.get(uint32(i)); m != (Member{}) {
 			u(uint64(i), uint64(m.State), uint64(m.Incarnation))
 		}

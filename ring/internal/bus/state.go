@@ -79,33 +79,49 @@ type Member struct {
 const indexMax = 1 << 14
 
 // members are all of them, by index. Every instance keeps a row for each other,
-// so a row is five bytes, and there is room for few more than there are.
+// so a row is two bytes, and there is room for few more than there are. A member
+// that two bytes cannot hold, restarted thousands of times, is in wide.
 type members struct {
-	incarnations []uint32
-	states       []uint8
-	known        int // rows that are not zero
+	rows  []uint16
+	wide  map[uint32]Member
+	known int // rows that are not zero
 }
 
-// membersStep is by how many rows there comes to be more room.
-const membersStep = 256
+const (
+	membersStep = 256 // by how many rows there comes to be more room
+	rowStates   = 1 << 2
+	rowWide     = 1<<16 - 1
+)
 
 func (m *members) get(i uint32) Member {
-	if int64(i) >= int64(len(m.states)) {
+	switch {
+	case int64(i) >= int64(len(m.rows)):
 		return Member{}
+	case m.rows[i] == rowWide:
+		return m.wide[i]
 	}
-	return Member{State: m.states[i], Incarnation: m.incarnations[i]}
+	return Member{State: uint8(m.rows[i] % rowStates), Incarnation: uint32(m.rows[i] / rowStates)}
 }
 
+// set takes any member that is not zero.
 func (m *members) set(i uint32, to Member) {
-	if n := int(i) + 1; n > len(m.states) {
+	if n := int(i) + 1; n > len(m.rows) {
 		room := (n + membersStep - 1) / membersStep * membersStep
-		m.incarnations = append(make([]uint32, 0, room), m.incarnations...)[:room]
-		m.states = append(make([]uint8, 0, room), m.states...)[:room]
+		m.rows = append(make([]uint16, 0, room), m.rows...)[:room]
 	}
-	if m.get(i) == (Member{}) {
+	if m.rows[i] == 0 {
 		m.known++
 	}
-	m.incarnations[i], m.states[i] = to.Incarnation, to.State
+	if to.State < rowStates && to.Incarnation < rowWide/rowStates {
+		m.rows[i] = uint16(to.Incarnation)*rowStates + uint16(to.State)
+		delete(m.wide, i)
+		return
+	}
+	if m.wide == nil {
+		m.wide = map[uint32]Member{}
+	}
+	m.rows[i] = rowWide
+	m.wide[i] = to
 }
 
 // Log is the newest log of an instance, and the process that began it: who it

@@ -277,6 +277,26 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+func TestMembers(t *testing.T) {
+	var m members
+	want := map[uint32]Member{}
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 10_000 {
+		i := uint32(r.IntN(600))
+		to := Member{State: uint8(r.IntN(6)), Incarnation: 1 + r.Uint32N(1<<r.IntN(32))}
+		m.set(i, to)
+		want[i] = to
+	}
+	for i := range uint32(4 * membersStep) {
+		if m.get(i) != want[i] {
+			t.Errorf("member %d is %+v, want %+v", i, m.get(i), want[i])
+		}
+	}
+	if m.known != len(want) {
+		t.Errorf("%d known, want %d", m.known, len(want))
+	}
+}
+
 // A forged state with an instance's sessions in two parts was taken, and then
 // could not be read again.
 func TestRestoreTakesNothingTwice(t *testing.T) {
