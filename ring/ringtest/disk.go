@@ -16,6 +16,11 @@ type logDisk struct {
 	syncing int  // how many of pending it is of
 }
 
+// data reports whether there is more than the beginning of a history.
+func (d *logDisk) data() bool {
+	return d.has && d.saved.Snapshot.GetMetadata().GetIndex()+uint64(len(d.saved.Entries)) > 1
+}
+
 type logWrite struct {
 	seq uint64
 	w   *consensus.Write

@@ -108,6 +108,10 @@ func Run(opt Options) (Result, error) {
 	if err != nil || res.Failure == nil {
 		return res, err
 	}
+	if f := res.Failure; opt.Progress != nil {
+		fmt.Fprintf(opt.Progress, "%s failed at %.3f s: %s\nonce more, for the trace\n", f.Invariant,
+			f.AtMillis/1e3, f.Text)
+	}
 	script := w.script
 	if opt.Shrink {
 		script = shrink(opt, script, res.Failure.Invariant)

@@ -216,8 +216,9 @@ func (w *World) inMinority(inside bool) bool {
 	return asked
 }
 
-// checkBeside is S1 for a history that begins: a blank instance begins one only if
-// most of the first voters are blank too, and nobody it can reach has data.
+// checkBeside is S1 for a history that begins: an instance begins one only if most
+// of the first voters have nothing, or no more than the beginning of another, and
+// nobody it can reach has data.
 func (w *World) checkBeside(h *host) {
 	since := w.now - w.timing.forgive()
 	if w.opt.memory() || !w.watch.formed || h.rough.within(since) && h.born < since {
@@ -226,7 +227,7 @@ func (w *World) checkBeside(h *host) {
 	held := 0
 	first := consensus.FirstVoters(len(w.hosts))
 	for _, i := range first {
-		if k := &w.hosts[i]; k.log.has && k.log.since < since {
+		if k := &w.hosts[i]; k.log.data() && k.log.since < since {
 			held++
 		}
 	}
@@ -236,7 +237,7 @@ func (w *World) checkBeside(h *host) {
 	}
 	for i := range w.hosts {
 		k := &w.hosts[i]
-		if k == h || k.core == nil || k.odd || k.stop > 0 || k.slow > 0 || !k.log.has ||
+		if k == h || k.core == nil || k.odd || k.stop > 0 || k.slow > 0 || !k.log.data() ||
 			k.log.since > since || k.born > w.now-2*second ||
 			h.core.Row(i).State != alive || !w.open(h.index, k.index) || !w.open(k.index, h.index) {
 			continue

@@ -415,6 +415,40 @@ func TestHomeIsLeftWhenNothingIsAsked(t *testing.T) {
 	}
 }
 
+// Ten thousand took somebody for the leader who had not been it for ten seconds:
+// most are linked with none who votes, and told each other.
+func TestHearsayOfALaterElectionWins(t *testing.T) {
+	f := newFleet(t, 11) // 4, 8, 9 and 10 have no log
+	f.run(3 * time.Second)
+	lead, core := f.leader(), f.nodes[8].core
+	if core.lead != lead || core.leadTerm == 0 {
+		t.Fatalf("8 takes %d for the leader, in term %d, it is %d", core.lead, core.leadTerm, lead)
+	}
+	now := core.leadTerm
+	say := func(from, leader int, term uint64) {
+		s := f.nodes[from].core.status(8)
+		s.Leader, s.Term = uint32(leader+1), term
+		core.Receive(f.now, from, &s)
+		core.Turn(f.now)
+	}
+	next := 0
+	if lead == next {
+		next = 1
+	}
+	say(next, next, now+1)
+	say(4, next, now+1)
+	if core.lead != next {
+		t.Errorf("8 takes %d for the leader, it was told of %d, elected later", core.lead, next)
+	}
+	say(9, lead, now)
+	if core.lead != next {
+		t.Errorf("8 takes %d for the leader, on the word of one who has not heard of %d", core.lead, next)
+	}
+	if s := core.status(9); s.Leader != uint32(next+1) || s.Term != now+1 {
+		t.Errorf("8 hands on leader %d of term %d", int(s.Leader)-1, s.Term)
+	}
+}
+
 func TestLeaderLinksWithWhoMayStandIn(t *testing.T) {
 	f := newFleet(t, 9) // FirstVoters(9) are 0, 1, 2, 3, 5, 6, 7
 	f.run(3 * time.Second)

@@ -40,7 +40,9 @@ type followState struct {
 	tailBytes int
 	news      bool // entries that have not been shared
 
-	leadBy  int       // who told us who leads, while we have no log
+	leadBy   int    // who told us who leads, while we have no log
+	leadTerm uint64 // in which it was elected
+
 	feeder  int       // who sends us entries, -1 for nobody
 	fedAt   time.Time // when it did, or was asked
 	feeds   map[int]uint64

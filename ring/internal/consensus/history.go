@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"cmp"
+	"encoding/binary"
 	"encoding/hex"
 	"slices"
 	"time"
@@ -18,7 +19,7 @@ import (
 func (c *Core) compare(from int, s *wire.Status) {
 	// Also while its beginning is being written: what is told meanwhile is not
 	// told again.
-	young := c.state.Applied() <= 1 && (c.rn == nil || c.lastIndex() <= 1)
+	young := c.young()
 	alone := c.lead < 0 && c.now.Sub(later(c.heard, c.bornAt)) > c.cfg.Timing.Election
 	switch {
 	case s.Era != c.ident.Era:
@@ -63,7 +64,7 @@ func (c *Core) adopt(s *wire.Status) {
 func (c *Core) forget() {
 	c.state, c.conf = bus.New(), &raftpb.ConfState{}
 	c.tail, c.tailBytes, c.pieces, c.cache, c.cacheAt = nil, 0, nil, nil, 0
-	c.feeder = -1
+	c.feeder, c.leadTerm = -1, 0
 	clear(c.feeds)
 	c.effect(Effect{Kind: Moved})
 }
@@ -73,11 +74,42 @@ func short(h History) string { return hex.EncodeToString(h[:4]) }
 // blank reports whether we have never heard of any history.
 func (c *Core) blank() bool { return c.ident.History == (History{}) && !c.cfg.Lost }
 
+// young reports whether our history is not known to have more than its beginning.
+func (c *Core) young() bool {
+	return c.state.Applied() <= 1 && (c.rn == nil || c.lastIndex() <= 1)
+}
+
+// barren reports whether our history may never have had a leader.
+func (c *Core) barren() bool {
+	return c.ident.History != (History{}) && !c.cfg.Lost && c.lead < 0 && c.young()
+}
+
+// stillborn reports whether it may never have one either: those whom its
+// beginning names were gone before they had it.
+func (c *Core) stillborn() bool { return c.barren() && !c.now.Before(c.stillbornAt()) }
+
+// stillbornAt is when that can be told at the earliest: an election takes less.
+func (c *Core) stillbornAt() time.Time {
+	return later(c.heard, c.bornAt).Add(3 * c.cfg.Timing.Election)
+}
+
+// unborn reports whether i has nothing that was ever agreed on: it is blank or,
+// if ours is stillborn, has no more than the beginning of that.
+func (c *Core) unborn(s *wire.Status, stillborn bool) bool {
+	if !stillborn {
+		return s.Blank
+	}
+	return s.Blank || s.History == c.ident.History && s.Applied <= 1 && s.Leader == 0 && !s.Lost
+}
+
 // found begins a history, if this is who should: the first of those blank, once
 // all first voters have said that they are, or most of them and a while has
-// passed; never beside anybody who has data.
+// passed; never beside anybody who has data. A stillborn one counts for none: the
+// next has a smaller name, so that whoever has no more than its beginning goes over
+// to that (compare), and nobody who has seen an entry of it.
 func (c *Core) found() {
-	if !c.blank() || c.starting > 0 {
+	stillborn := c.stillborn()
+	if !c.blank() && !stillborn || c.starting > 0 {
 		return
 	}
 	voters := FirstVoters(c.cfg.N)
@@ -85,24 +117,33 @@ func (c *Core) found() {
 		return
 	}
 	logs := make([]bus.Change, 0, len(voters))
-	count, first := 0, c.cfg.Self
+	count, able, first := 0, 0, c.cfg.Self
 	for _, i := range voters {
 		l := bus.Change{Index: uint32(i), Incarnation: 1}
 		switch s := c.peers[i]; {
 		case i == c.cfg.Self:
 			l.Boot = c.cfg.Boot
 			count++
-		case s != nil && s.Blank && c.cfg.Fleet.Linked(i):
+			if c.rn != nil {
+				able++
+			}
+		case s != nil && c.unborn(s, stillborn) && c.cfg.Fleet.Linked(i):
 			l.Boot = s.Boot
 			count++
 			first = min(first, i)
+			if s.Log > 0 {
+				able++
+			}
 		}
 		logs = append(logs, l)
 	}
 	for _, s := range c.peers {
-		if s.History != (History{}) {
+		if s.History != (History{}) && !c.unborn(s, stillborn) {
 			return
 		}
+	}
+	if 2*able > len(voters) {
+		return // enough to elect somebody
 	}
 	gather := c.cfg.Timing.Gather
 	if count < len(voters) && (2*count <= len(voters) || c.now.Sub(c.bornAt) < gather) {
@@ -121,7 +162,13 @@ func (c *Core) found() {
 	for i := range h {
 		h[i] = byte(c.cfg.Rand.Uint32())
 	}
-	c.ident = Identity{History: h}
+	if stillborn {
+		was := binary.BigEndian.Uint64(c.ident.History[:])
+		binary.BigEndian.PutUint64(h[:], c.cfg.Rand.Uint64N(max(was, 1)))
+		c.closeLog()
+		c.forget()
+	}
+	c.ident = Identity{History: h, Era: c.ident.Era}
 	cmd := bus.Command{Kind: bus.Admit, Changes: logs}
 	c.state.Apply(1, 1, cmd.Encode(), &cmd)
 	cs := &raftpb.ConfState{}
@@ -136,8 +183,15 @@ func (c *Core) found() {
 
 // foundAt is when found may do something next; zero if time alone changes nothing.
 func (c *Core) foundAt() time.Time {
-	if !c.blank() || c.bornAt.IsZero() || !slices.Contains(FirstVoters(c.cfg.N), c.cfg.Self) {
+	if c.bornAt.IsZero() || !slices.Contains(FirstVoters(c.cfg.N), c.cfg.Self) {
 		return time.Time{}
+	}
+	switch at := c.stillbornAt(); {
+	case c.blank():
+	case !c.barren():
+		return time.Time{}
+	case c.now.Before(at):
+		return at
 	}
 	g := c.cfg.Timing.Gather
 	n := c.now.Sub(c.bornAt)/g + 1

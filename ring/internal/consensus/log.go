@@ -283,6 +283,7 @@ func (c *Core) compact() {
 // onSoft hears from the engine who leads.
 func (c *Core) onSoft(s *raft.SoftState) {
 	was := c.leading
+	c.term = max(c.term, c.rn.BasicStatus().GetTerm())
 	c.leading = s.RaftState == raft.StateLeader
 	c.setLead(RaftID(s.Lead).Index())
 	if c.leading && !was {
@@ -306,7 +307,7 @@ func (c *Core) setLead(i int) {
 		c.heard = c.now
 		if i != c.wasLead {
 			c.wasLead = i
-			c.tell(Tell{Kind: Elected, Subject: i, Term: c.term})
+			c.tell(Tell{Kind: Elected, Subject: i, Term: c.reign()})
 		}
 		c.resendAll()
 	} else {

@@ -13,8 +13,19 @@ func (c *Core) status(i int) wire.Status {
 	return wire.Status{
 		History: c.ident.History, Era: c.ident.Era, Applied: c.state.Applied(),
 		Log: c.ident.ID.Generation(), Yours: c.generation(i), Leader: uint32(c.lead + 1),
-		Boot: c.cfg.Boot, Blank: c.blank(),
+		Term: c.reign(), Boot: c.cfg.Boot, Blank: c.blank(), Lost: c.cfg.Lost,
 	}
+}
+
+// reign is the term of the leader that is known, 0 for none.
+func (c *Core) reign() uint64 {
+	switch {
+	case c.lead < 0:
+		return 0
+	case c.rn != nil:
+		return c.term
+	}
+	return c.leadTerm
 }
 
 func (c *Core) tellStatus(i int) {
@@ -103,21 +114,20 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 }
 
 // hearsay is who leads, for one who has no log: as somebody says, until he says
-// otherwise, and never somebody who says himself that he does not.
+// otherwise or another is said to be elected later, and never somebody who says
+// himself that he does not.
 func (c *Core) hearsay(from int, s *wire.Status) {
 	lead := int(s.Leader) - 1
 	gone := lead < 0 && (from == c.leadBy || s.Log > 0 && from == c.feeder)
 	if gone || lead != c.lead && from == c.lead {
 		c.setLead(-1)
 	}
-	if lead < 0 || s.Log == 0 && c.lead >= 0 || !c.cfg.Fleet.Alive(lead) {
+	if lead < 0 || s.Term <= c.leadTerm && c.lead >= 0 || !c.cfg.Fleet.Alive(lead) {
 		return
 	}
 	if p := c.peers[lead]; p != nil && p.History == c.ident.History && int(p.Leader)-1 != lead {
 		return
 	}
-	if lead != c.lead {
-		c.leadBy = from
-		c.setLead(lead)
-	}
+	c.leadBy, c.leadTerm = from, s.Term
+	c.setLead(lead)
 }

@@ -99,6 +99,7 @@ type Core struct {
 	taken     time.Time // when we last went above another process of our name
 	contests  int       // how often that was, of late
 	refused   time.Time // since when we are told that our name is taken
+	refusals  int       // how often, since
 	takenNow  time.Time // not joining before: retry
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long

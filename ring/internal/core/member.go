@@ -30,6 +30,9 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 		}
 		return // another process is where we want to be, until it is cut
 	}
+	if y.State == wire.Down && b.Rank.Quorum { // whoever held our name has been cut
+		c.takenNow = time.Time{}
+	}
 	if y.State == wire.Left && c.joined && !c.leaving && y.Incarnation >= c.inc {
 		c.join() // they said goodbye to a process of our name that we could not know of
 		return
@@ -102,6 +105,10 @@ func greater(a, b wire.Rank) bool {
 	return a.Min < b.Min
 }
 
+// refusalsMin is from how many refusals on an instance gives its name up: one that
+// hardly gets to run says so seldom, and may not have come to see who is gone.
+const refusalsMin = 6
+
 // onTaken waits for the holder of our name to be found dead, and gives up when
 // it clearly lives. Where a quorum is with us and p is not, it is p who was away,
 // and still holds the hand of the process before this one.
@@ -116,9 +123,10 @@ func (c *Core) onTaken(p *peer, text string) {
 	p.tried = false
 	c.takenNow = c.now.Add(2 * c.cfg.Timing.Redial)
 	if c.refused.IsZero() || c.now.Sub(c.refused) > 8*c.detection() {
-		c.refused = c.now
+		c.refused, c.refusals = c.now, 0
 	}
-	if c.now.Sub(c.refused) > 3*c.detection() {
+	c.refusals++
+	if c.refusals >= refusalsMin && c.now.Sub(c.refused) > 3*c.detection() {
 		c.fatal(text)
 		return
 	}

@@ -211,6 +211,9 @@ func (c *Core) sendCopy(detoured bool) {
 	if cn == nil {
 		return
 	}
+	if !relay {
+		c.setDetour(-1)
+	}
 	c.outP = c.token.Depart(c.now, c.next, 0)
 	c.sentTo, c.sentInc = c.next, c.table.Incarnation(c.next)
 	c.put(cn, relay)

@@ -262,7 +262,7 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 		if c.newest() { // an older one spins, but never counts again
 			c.busAt, c.round = now, false
 		}
-		c.hasDet, c.attached = false, true
+		c.hasDet, c.attached = false, c.bus.Anchorable
 		c.stamp()
 	}
 	c.sent, c.resends = false, 0

@@ -36,8 +36,10 @@ type Status struct {
 	Log     uint32 // generation of the sender's own log, 0 for none
 	Yours   uint32 // generation of the receiver's log by the voters at Applied, 0 for none
 	Leader  uint32 // index of the leader and one, 0 while none is known
+	Term    uint64 // in which it was elected
 	Boot    uint32 // the sender's process
 	Blank   bool   // the sender has never heard of any history
+	Lost    bool   // the sender began with a log that could not be read
 }
 
 // Raft is one message of the consensus engine, of a history.
@@ -117,10 +119,10 @@ func appendBus(dst []byte, m Msg) (_ []byte, ok bool) {
 	case *Status:
 		dst = append(dst, m.History[:]...)
 		for _, n := range [...]uint64{uint64(m.Era), m.Applied, uint64(m.Log), uint64(m.Yours),
-			uint64(m.Leader), uint64(m.Boot)} {
+			uint64(m.Leader), m.Term, uint64(m.Boot)} {
 			dst = binary.AppendUvarint(dst, n)
 		}
-		dst = appendFlag(dst, m.Blank)
+		dst = appendFlag(appendFlag(dst, m.Blank), m.Lost)
 	case *Raft:
 		dst = append(dst, m.History[:]...)
 		dst = appendPiece(dst, m.Payload, PayloadMax)
@@ -175,7 +177,8 @@ func (c *cursor) bus(kind Kind) Msg {
 		return &Status{
 			History: c.history(), Era: c.u32("era"), Applied: c.number("applied", CounterMax),
 			Log: c.u32("generation"), Yours: c.u32("generation"),
-			Leader: uint32(c.number("leader", RosterMax)), Boot: c.u32("boot"), Blank: c.flag(),
+			Leader: uint32(c.number("leader", RosterMax)), Term: c.number("term", CounterMax),
+			Boot: c.u32("boot"), Blank: c.flag(), Lost: c.flag(),
 		}
 	case KindRaft:
 		return &Raft{History: c.history(), Payload: c.piece("payload", PayloadMax)}

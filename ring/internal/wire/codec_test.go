@@ -45,8 +45,8 @@ func everyKind() []Msg {
 		&Relay{From: 1, To: 2, Frame: Append(nil, &Raft{Payload: []byte("vote")})[HeaderLen:]},
 		&Bye{Text: "leaving"},
 		&Status{
-			History: history, Era: 2, Applied: 1 << 40, Log: 3, Yours: 4, Leader: RosterMax,
-			Boot: 1<<32 - 1, Blank: true,
+			History: history, Era: 2, Applied: 1 << 40, Log: 3, Yours: 4, Leader: RosterMax, Term: 5,
+			Boot: 1<<32 - 1, Blank: true, Lost: true,
 		},
 		&Raft{History: history, Payload: []byte("append")},
 		&Propose{History: history, Command: []byte("put")},
