@@ -134,7 +134,7 @@ func (w *World) turnNet(a *Action, h *host, by int) {
 			return
 		}
 		for i := range w.hosts {
-			w.hosts[i].minor = 0
+			w.hosts[i].minor = minority{}
 		}
 	case Reset:
 		w.resetLinks(int32(a.A), int32(a.B))

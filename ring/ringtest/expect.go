@@ -308,11 +308,11 @@ func (w *World) lookAtSides(a *Action, sides [2][]int32) {
 			w.fail("R2", "in the part of s%d, %v into %v: %s", set[0], span(w.now-int64(a.At)), a, text)
 		}
 		for _, i := range set {
-			if w.hosts[i].minor > 0 && w.hosts[i].core.BusView().Anchored {
+			if w.hosts[i].minor.on && w.hosts[i].core.BusView().Anchored {
 				w.fail("P3", "s%d calls its laps anchored, without a quorum %v into %v", i,
 					span(w.now-int64(a.At)), a)
 			}
-			if v := w.hosts[i].core.Head(); w.hosts[i].minor > 0 && !v.CutOff {
+			if v := w.hosts[i].core.Head(); w.hosts[i].minor.on && !v.CutOff {
 				w.fail("H5", "s%d, with %d of %d, does not know that it is cut off", i, len(set),
 					len(w.hosts))
 			}

@@ -60,7 +60,7 @@ type host struct {
 	tick     uint64  // the newest counted, of all its processes that remember
 	tickLife uint32  // which of them counted it
 	agreed   revisionOf
-	minor    int // laps counted since it was cut off without a quorum, plus one; 0: it is not
+	minor    minority
 
 	ears
 }
@@ -331,7 +331,7 @@ func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
 	if l == nil || !l.end[ref%2].open {
 		return // broken a moment ago; the core will hear
 	}
-	buf := wire.Append(w.getBuf(m), m)
+	buf := w.encoded(m)
 	w.hash.bytes(buf)
 	w.transmit(ref, segment{buf: buf})
 }

@@ -1,6 +1,8 @@
 package ringtest
 
 import (
+	"math/bits"
+
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -416,33 +418,36 @@ func (w *World) frame(buf []byte) wire.Msg {
 	return m
 }
 
-// Buffers of frames are used again. Most frames are short; a storm's are not,
-// and a buffer that has grown for one is not wasted on a heartbeat.
+// Buffers of frames are used again, by sizes that double: when a thousand die at
+// once all links are full, mostly of frames far below the longest.
 const (
-	bufShort = 128
-	bufLong  = 17 << 10 // a full frame of records
-	bufsKept = 1 << 14
-	longKept = 1 << 11
+	bufShort = 64      // bytes of the shortest
+	bufSizes = 16      // the longest is of 2 MiB: any frame
+	bufsKept = 4 << 20 // bytes of each size
 )
 
-func (w *World) getBuf(m wire.Msg) []byte {
-	pool, size := &w.bufs, bufShort
-	if f, ok := m.(*wire.Flood); ok && len(f.Records) > 32 {
-		pool, size = &w.longBufs, bufLong
+// encoded is m's frame, in a buffer that is given back with putBuf.
+func (w *World) encoded(m wire.Msg) []byte {
+	w.scratch = wire.Append(w.scratch[:0], m)
+	size := sizeOf(len(w.scratch))
+	pool := &w.bufs[size]
+	n := len(*pool)
+	if n == 0 {
+		return append(make([]byte, 0, bufShort<<size), w.scratch...)
 	}
-	if n := len(*pool); n > 0 {
-		b := (*pool)[n-1]
-		*pool = (*pool)[:n-1]
-		return b[:0]
-	}
-	return make([]byte, 0, size)
+	b := (*pool)[n-1]
+	*pool = (*pool)[:n-1]
+	return append(b[:0], w.scratch...)
 }
 
 func (w *World) putBuf(b []byte) {
-	switch {
-	case cap(b) >= bufLong && len(w.longBufs) < longKept:
-		w.longBufs = append(w.longBufs, b)
-	case cap(b) > 0 && cap(b) <= 16*bufShort && len(w.bufs) < bufsKept:
-		w.bufs = append(w.bufs, b)
+	if cap(b) == 0 {
+		return
+	}
+	if size := sizeOf(cap(b)); len(w.bufs[size]) < bufsKept/(bufShort<<size) {
+		w.bufs[size] = append(w.bufs[size], b)
 	}
 }
+
+// sizeOf is the size of a buffer for so many bytes.
+func sizeOf(n int) int { return bits.Len(uint(max(n-1, 0)) / bufShort) }

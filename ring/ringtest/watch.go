@@ -158,11 +158,12 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 			h.index, t.Lap, t.Epoch.Number, t.Tick, base)
 	}
 	w.watch.bases[epoch] = t.Tick - t.Lap
-	if h.minor > 0 {
-		if h.minor++; h.minor > 1+inFlight {
-			w.fail("P3", "s%d counts tick %d, its third since it was cut off with less than a quorum",
+	if m := &h.minor; m.on && t.Tick > m.top {
+		if m.epoch == t.Epoch.Number {
+			w.fail("P3", "s%d counts tick %d, the second that began after it was cut off with less than a quorum",
 				h.index, t.Tick)
 		}
+		m.epoch = t.Epoch.Number
 	}
 	// A process may see once more the very lap that the one before it died in.
 	if t.Tick < h.tick || t.Tick == h.tick && h.tickLife == h.life {
@@ -171,18 +172,24 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 	h.tick, h.tickLife = t.Tick, h.life
 }
 
-// inFlight is how many laps a stop may count after a cut that leaves it without a
-// quorum: the one under way, and the next, if that had its stamps by then.
-const inFlight = 2
+// minority is that a host was cut off with less than a quorum. It may count the
+// laps that were under way, late copies of them too, and the next of their epoch, if
+// those had their stamps by then.
+type minority struct {
+	on    bool
+	top   uint64 // the highest tick that anybody had counted
+	epoch uint64 // of the newest counted above it, 0 for none
+}
 
 // checkMinority finds, as a partition begins, who is on a side without a quorum
 // of the voters, whoever is asked which these are.
 func (w *World) checkMinority(a *Action) {
+	top := uint64(0)
 	for i := range w.hosts {
-		w.hosts[i].minor = 0
-		if w.inMinority(w.hosts[i].group == w.parting) {
-			w.hosts[i].minor = 1
-		}
+		top = max(top, w.hosts[i].tick)
+	}
+	for i := range w.hosts {
+		w.hosts[i].minor = minority{on: w.inMinority(w.hosts[i].group == w.parting), top: top}
 	}
 	w.say(nil, "without a quorum: %v", a)
 }

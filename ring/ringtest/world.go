@@ -28,8 +28,8 @@ type World struct {
 	links  []link
 	// Slots of links to be used again, and buffers of frames.
 	freeLinks []int32
-	bufs      [][]byte
-	longBufs  [][]byte
+	bufs      [bufSizes][][]byte
+	scratch   []byte
 	room      core.Room
 	decoder   wire.Decoder
 

@@ -74,9 +74,12 @@ func short(h History) string { return hex.EncodeToString(h[:4]) }
 // blank reports whether we have never heard of any history.
 func (c *Core) blank() bool { return c.ident.History == (History{}) && !c.cfg.Lost }
 
+// beginning is up to where a history has no more than the entry that begins it.
+const beginning = 1
+
 // young reports whether our history is not known to have more than its beginning.
 func (c *Core) young() bool {
-	return c.state.Applied() <= 1 && (c.rn == nil || c.lastIndex() <= 1)
+	return c.state.Applied() <= beginning && (c.rn == nil || c.lastIndex() <= beginning)
 }
 
 // barren reports whether our history may never have had a leader.
@@ -99,7 +102,7 @@ func (c *Core) unborn(s *wire.Status, stillborn bool) bool {
 	if !stillborn {
 		return s.Blank
 	}
-	return s.Blank || s.History == c.ident.History && s.Applied <= 1 && s.Leader == 0 && !s.Lost
+	return s.Blank || s.History == c.ident.History && s.Applied <= beginning && s.Leader == 0 && !s.Lost
 }
 
 // found begins a history, if this is who should: the first of those blank, once

@@ -175,7 +175,10 @@ func (c *Core) cutAt() time.Time {
 	if c.over.IsZero() || c.weigh || !c.joined || c.blocked() {
 		return time.Time{}
 	}
-	at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))
+	// The longer it has gone on, the longer we wait for more: on a machine that has
+	// its hands full with an incident, accusations come as each gets its turn.
+	quiet := max(c.quiet(), c.fresh.Sub(c.over)/2)
+	at := earlier(c.fresh.Add(quiet), c.over.Add(max(8*c.quiet(), c.detection())))
 	if c.quorate(c.overs...) && c.odd() {
 		// The others' word, or our own recovery, comes by itself; unless those who
 		// vote are with us, and it is the larger part that was cut off.

@@ -82,7 +82,7 @@ var table = []mutant{
 	},
 	{
 		"no settle window", "H2", "core/verdict.go",
-		"at := earlier(c.fresh.Add(c.quiet()), c.over.Add(8*c.quiet()))", "at := c.over",
+		"at := earlier(c.fresh.Add(quiet), c.over.Add(max(8*c.quiet(), c.detection())))", "at := c.over.Add(0 * quiet)",
 		"third", 11,
 	},
 	{
@@ -193,6 +193,11 @@ var table = []mutant{
 		"begin a history without a majority", "S1", "consensus/history.go",
 		"(2*count <= len(voters) || c.now.Sub(c.bornAt) < gather)", "c.now.Sub(c.bornAt) < gather",
 		"blank,partition,blackhole", 5,
+	},
+	{
+		"begin another history beside one that has entries", "S1", "consensus/history.go",
+		"const beginning = 1", "const beginning = 1 << 40",
+		"partition,restart,blackhole", 5,
 	},
 	{
 		"an empty log comes back under its old id", "S1,panic", "consensus/voters.go",
