@@ -36,7 +36,7 @@ run 10s
 	   993.0 ms  s2 s3: accused s6 by s2 incarnation 1
 	  1006.7 ms  s3 s2: died s0 by s2 s3 incarnation 1
 	  1006.7 ms  s3 s2: died s1 by s2 s3 incarnation 1
-	  1006.7 ms  s3 s2 s5 s0 s1 s4 s6: view_changed (5 of 7 alive)
+	  1006.7 ms  s3 s2 s1 s5 s0 s4 s6: view_changed (5 of 7 alive)
 	  1006.7 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
 	  1006.9 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
 	  1016.6 ms  s5 s6 s4 s0 s1: accused s2 by s5 incarnation 1
@@ -56,13 +56,13 @@ run 10s
 	  1063.5 ms  s3 s2: view_changed (2 of 7 alive)
 	  1063.5 ms  s3: cut_off s3 (2 of 7 in reach)
 	  1065.5 ms  s2: cut_off s2 (2 of 7 in reach)
-	  1069.5 ms  s5 s0 s1 s4 s6: died s2 by s0 s1 s4 s5 s6 incarnation 1
-	  1069.5 ms  s5 s0 s1 s4 s6: died s3 by s0 s1 s4 s5 s6 incarnation 1
-	  1069.6 ms  s1: detour_off s2
-	  1069.6 ms  s1: next_changed s4
-	  1069.6 ms  s1: resent s4 epoch 1.1 (the stop before it is gone)
-	  1072.1 ms  s1 s4 s6 s0 s5: view_numbered s2 by s0 s1 s4 s5 s6 incarnation 1 revision 6
-	  1072.1 ms  s1 s4 s6 s0 s5: view_numbered s3 by s0 s1 s4 s5 s6 incarnation 1 revision 6
+	  1075.8 ms  s1 s5 s0 s4 s6: died s2 by s0 s1 s4 s5 s6 incarnation 1
+	  1075.8 ms  s1 s5 s0 s4 s6: died s3 by s0 s1 s4 s5 s6 incarnation 1
+	  1075.8 ms  s1: detour_off s2
+	  1075.8 ms  s1: next_changed s4
+	  1075.8 ms  s1: resent s4 epoch 1.1 (the stop before it is gone)
+	  1078.2 ms  s1 s4 s6 s0 s5: view_numbered s2 by s0 s1 s4 s5 s6 incarnation 1 revision 6
+	  1078.2 ms  s1 s4 s6 s0 s5: view_numbered s3 by s0 s1 s4 s5 s6 incarnation 1 revision 6
 	10 laps
 # Healed.
 run 4s
@@ -103,7 +103,7 @@ run 4s
 	    37.9 ms  s2: accused s3 by s1 incarnation 1
 	    37.9 ms  s2: accused s3 by s4 incarnation 1
 	    38.7 ms  s1 s4 s6 s0 s5 s2 s3: view_numbered s2 incarnation 2 revision 8
-	    44.2 ms  s1: detour_on s2 by s0
+	    50.4 ms  s1: detour_on s2 by s0
 	    71.5 ms  s3: joined s3 incarnation 2
 	    71.5 ms  s3 s5 s2 s4 s6 s0 s1: view_changed (7 of 7 alive)
 	    71.5 ms  s3: whole s3 (7 of 7 in reach)
