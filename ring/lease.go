@@ -18,6 +18,9 @@ const LeaseTTL = 5 * time.Second
 // what this instance has, and asks nobody.
 const leaseLook = 50 * time.Millisecond
 
+// askKept is how long a question is kept up that nobody waits for any more.
+const askKept = time.Minute
+
 // Lease is the right to do something alone in the fleet, until Done. It is
 // renewed by itself as long as a quorum can be reached. At any moment at most
 // one Lease of a name is valid, as long as clocks differ in speed by less than a
@@ -50,9 +53,8 @@ func (r *Ring) LeaseFor(ctx context.Context, name string, ttl time.Duration) (*L
 	l := &Lease{r: r, name: name, done: make(chan struct{}), gone: make(chan struct{})}
 	for {
 		l.holder = lease.New(name, ttl)
-		if err := l.propose(ctx, l.holder.Turn(bootTime())); err != nil {
-			// It may have been granted all the same: give it back.
-			return nil, busError("lease "+name, err)
+		if err := l.acquire(ctx); err != nil {
+			return nil, err
 		}
 		if l.holder.Valid(bootTime()) {
 			break
@@ -65,6 +67,44 @@ func (r *Ring) LeaseFor(ctx context.Context, name string, ttl time.Duration) (*L
 	l.stop = cancel
 	go l.keep(keep)
 	return l, nil
+}
+
+// acquire asks for the lease. The question outlives ctx, because it may be granted
+// all the same: then it is given back, and nobody waits for ttl.
+func (l *Lease) acquire(ctx context.Context) error {
+	ask, cancel := context.WithTimeout(context.Background(), askKept)
+	c := l.holder.Turn(bootTime())
+	answer := make(chan error, 1)
+	go func() {
+		defer cancel()
+		answer <- l.propose(ask, c)
+	}()
+	select {
+	case err := <-answer:
+		if err != nil {
+			return busError("lease "+l.name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		go l.giveBack(answer)
+		return fmt.Errorf("ring: ask for lease %q: %w", l.name, context.Cause(ctx))
+	}
+}
+
+// giveBack lets go what was granted to somebody who no longer waited.
+func (l *Lease) giveBack(answer <-chan error) {
+	if <-answer != nil {
+		return
+	}
+	l.mu.Lock()
+	c := l.holder.Release()
+	l.mu.Unlock()
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askKept)
+	defer cancel()
+	_, _ = l.r.node.Propose(ctx, *c) // if not, it runs out by itself
 }
 
 // waitFree waits until nobody holds name, as this instance has it.

@@ -71,6 +71,10 @@ leases end, and epochs, ticks and fences leap over all that the lost ones may
 have given. Use it at the instance with the newest revision (ring bus status
 tells), and at one only.
 
+A holder that does not hear of it believes in its lease until that runs out, while
+another may be given it: only the fence tells them apart. Stop such holders first, or
+wait for as long as their leases last.
+
 It says first what would be given up, and wants --yes for it. It is refused, with
 exit code 5, while most voters are alive; --force does it all the same.`,
 		Example: `  ring bus recover            # says what it would do
@@ -146,7 +150,8 @@ func printPlan(out io.Writer, s ring.BusStatus, lost string) error {
 		s.Era)
 	say("given up", "%s", lost)
 	for _, l := range s.Leases {
-		say("given up", "the lease %s of %s, fence %d", l.Name, l.Holder, l.Fence)
+		say("given up", "the lease %s of %s, fence %d; it may believe in it for %v",
+			l.Name, l.Holder, l.Fence, millis(l.TTLMS))
 	}
 	for _, v := range s.Voters {
 		switch {

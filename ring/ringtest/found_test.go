@@ -144,6 +144,18 @@ func TestFound(t *testing.T) {
 			"5.06s suspend 2 0 for 8.719s; 28.568521355s power 3 for 290ms", bySeed,
 		},
 		{
+			"H2 back from an absence, goes over to the one who is cut off", 14, 200000002861,
+			"11.6s restart for 2.751s; 32.329s flap 2 for 18s; 35.826s part 8 7 for 2.738s; " +
+				"45.863s deaf 6 for 1.544s; 47.452s hiccup 5 for 449ms", bySeed,
+		},
+		{
+			"S1 who has left its log to others knows nothing, and that is no beginning", 11, 1,
+			"10s leave 0 for 40s; 10s leave 1 for 40s; 10s leave 3 for 40s; 10s leave 4 for 40s; " +
+				"75s power 2; 75s power 5; 75s power 6; 75s power 7; 75s power 8; 75s power 9; " +
+				"75s power 10; 76s crash 0 for 1s; 76s crash 1 for 1s; 76s crash 3 for 1s; " +
+				"76s crash 4 for 1s", bySeed,
+		},
+		{
 			"P3 a history whose voters died before they had it", 6, 99000006197,
 			"1.334s power 3 for 1.083s", bySeed,
 		},

@@ -231,16 +231,18 @@ func (w *World) checkBeside(h *host) {
 	if w.opt.memory() || !w.watch.formed || h.rough.within(since) && h.born < since {
 		return
 	}
-	held := 0
-	first := consensus.FirstVoters(len(w.hosts))
-	for _, i := range first {
-		if k := &w.hosts[i]; k.log.data() && k.log.since < since {
-			held++
+	held := map[consensus.History]int{} // logs on disk, of whoever votes by now
+	first := len(consensus.FirstVoters(len(w.hosts)))
+	for i := range w.hosts {
+		k := &w.hosts[i]
+		if k.log.saved.Identity.ID == 0 || !k.log.data() || k.log.since >= since {
+			continue
 		}
-	}
-	if 2*held > len(first) {
-		w.fail("S1", "s%d begins a history, and %d of %d first voters have the log of another",
-			h.index, held, len(first))
+		if x := k.log.saved.Identity.History; 2*held[x]+2 > first {
+			w.fail("S1", "s%d begins a history, and there are %d whole logs of another", h.index, held[x]+1)
+			return
+		}
+		held[k.log.saved.Identity.History]++
 	}
 	for i := range w.hosts {
 		k := &w.hosts[i]

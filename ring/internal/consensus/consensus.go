@@ -226,6 +226,7 @@ func New(cfg Config) (*Core, error) {
 		return c, nil
 	}
 	c.ident = cfg.Saved.Identity
+	c.witness = c.ident.ID != 0 && bornYoung(&cfg)
 	if s := cfg.Saved.Snapshot; s != nil {
 		state, err := bus.Restore(s.GetData())
 		if err != nil {
@@ -320,8 +321,14 @@ func (c *Core) Leader() int { return c.lead }
 // Leading reports whether this instance leads.
 func (c *Core) Leading() bool { return c.leading }
 
-// Term is the newest one that this instance knows of, 0 for one without a log.
-func (c *Core) Term() uint64 { return c.term }
+// Term is the newest one that this instance knows of: without a log, that of the
+// leader it has heard of, 0 for none.
+func (c *Core) Term() uint64 {
+	if c.rn == nil {
+		return c.reign()
+	}
+	return c.term
+}
 
 // Anchorable reports whether the fleet can agree on anything now, as far as this
 // instance knows: somebody leads, and enough voters live.

@@ -19,7 +19,7 @@ import (
 func (c *Core) compare(from int, s *wire.Status) {
 	// Also while its beginning is being written: what is told meanwhile is not
 	// told again.
-	young := c.young()
+	young := c.bare()
 	alone := c.lead < 0 && c.now.Sub(later(c.heard, c.bornAt)) > c.cfg.Timing.Election
 	switch {
 	case s.Era != c.ident.Era:
@@ -51,6 +51,7 @@ func (c *Core) adopt(s *wire.Status) {
 	}
 	c.closeLog()
 	c.ident = Identity{History: s.History, Era: s.Era}
+	c.witness, c.knownAt = s.Young && bornYoung(&c.cfg), c.now
 	c.forget()
 	c.keepIdentity(aside)
 	if had.History != (History{}) {
@@ -77,14 +78,32 @@ func (c *Core) blank() bool { return c.ident.History == (History{}) && !c.cfg.Lo
 // beginning is up to where a history has no more than the entry that begins it.
 const beginning = 1
 
-// young reports whether our history is not known to have more than its beginning.
-func (c *Core) young() bool {
+// bare reports whether we have no more of our history than its beginning. That says
+// nothing of what we had before: who follows keeps its name alone on its disk.
+func (c *Core) bare() bool {
 	return c.state.Applied() <= beginning && (c.rn == nil || c.lastIndex() <= beginning)
+}
+
+// young reports whether we never had more, in no life: this process found our history
+// as it began, or was told of it by one that did, or has had the log ever since.
+func (c *Core) young() bool { return c.witness && c.bare() }
+
+// bornYoung reports whether a process that starts like this can have been in no
+// history that had more than its beginning.
+func bornYoung(cfg *Config) bool {
+	if cfg.Lost {
+		return false
+	}
+	s := cfg.Saved
+	if s == nil || s.Identity.History == (History{}) {
+		return true
+	}
+	return s.Identity.Era == 0 && s.Identity.ID.Generation() == 1 && s.last() <= beginning
 }
 
 // barren reports whether our history may never have had a leader.
 func (c *Core) barren() bool {
-	return c.ident.History != (History{}) && !c.cfg.Lost && c.lead < 0 && c.young()
+	return c.ident.History != (History{}) && c.ident.Era == 0 && c.lead < 0 && c.young()
 }
 
 // stillborn reports whether it may never have one either: those whom its
@@ -93,23 +112,22 @@ func (c *Core) stillborn() bool { return c.barren() && !c.now.Before(c.stillborn
 
 // stillbornAt is when that can be told at the earliest: an election takes less.
 func (c *Core) stillbornAt() time.Time {
-	return later(c.heard, c.bornAt).Add(3 * c.cfg.Timing.Election)
+	return later(c.heard, later(c.bornAt, c.knownAt)).Add(3 * c.cfg.Timing.Election)
 }
 
-// unborn reports whether i has nothing that was ever agreed on: it is blank or,
-// if ours is stillborn, has no more than the beginning of that.
+// unborn reports whether s is of one that has nothing that was ever agreed on: it is
+// blank or, if ours is stillborn, has never had more than the beginning of that.
 func (c *Core) unborn(s *wire.Status, stillborn bool) bool {
-	if !stillborn {
-		return s.Blank
-	}
-	return s.Blank || s.History == c.ident.History && s.Applied <= beginning && s.Leader == 0 && !s.Lost
+	return s.Blank || stillborn && s.History == c.ident.History && s.Young && s.Leader == 0
 }
 
 // found begins a history, if this is who should: the first of those blank, once
 // all first voters have said that they are, or most of them and a while has
 // passed; never beside anybody who has data. A stillborn one counts for none: the
 // next has a smaller name, so that whoever has no more than its beginning goes over
-// to that (compare), and nobody who has seen an entry of it.
+// to that (compare), and nobody who has seen an entry of it. It takes most of the
+// first voters who have never had an entry, in no life (young): with them no other
+// can have been agreed on.
 func (c *Core) found() {
 	stillborn := c.stillborn()
 	if !c.blank() && !stillborn || c.starting > 0 {
@@ -167,11 +185,15 @@ func (c *Core) found() {
 	}
 	if stillborn {
 		was := binary.BigEndian.Uint64(c.ident.History[:])
-		binary.BigEndian.PutUint64(h[:], c.cfg.Rand.Uint64N(max(was, 1)))
+		if was == 0 {
+			return // no name is smaller
+		}
+		binary.BigEndian.PutUint64(h[:], c.cfg.Rand.Uint64N(was))
 		c.closeLog()
 		c.forget()
 	}
-	c.ident = Identity{History: h, Era: c.ident.Era}
+	c.ident = Identity{History: h}
+	c.witness, c.knownAt = true, c.now
 	cmd := bus.Command{Kind: bus.Admit, Changes: logs}
 	c.state.Apply(1, 1, cmd.Encode(), &cmd)
 	cs := &raftpb.ConfState{}

@@ -13,7 +13,7 @@ func (c *Core) status(i int) wire.Status {
 	return wire.Status{
 		History: c.ident.History, Era: c.ident.Era, Applied: c.state.Applied(),
 		Log: c.ident.ID.Generation(), Yours: c.generation(i), Leader: uint32(c.lead + 1),
-		Term: c.reign(), Boot: c.cfg.Boot, Blank: c.blank(), Lost: c.cfg.Lost,
+		Term: c.reign(), Boot: c.cfg.Boot, Blank: c.blank(), Young: c.young(),
 	}
 }
 

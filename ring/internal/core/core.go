@@ -101,6 +101,7 @@ type Core struct {
 	refused   time.Time // since when we are told that our name is taken
 	refusals  int       // how often, since
 	takenNow  time.Time // not joining before: retry
+	backedAt  time.Time // when a quorum last said that we are in its view
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long
 	unread    time.Time // until then we hold old accusations: we have just joined

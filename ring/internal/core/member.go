@@ -38,6 +38,9 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 		return
 	}
 	if y.State == wire.Alive && c.joined {
+		if b.Rank.Quorum && y.Incarnation == c.inc {
+			c.backedAt = c.now
+		}
 		if c.selfCut && y.Incarnation == c.inc { // somebody undid it, and has us back as we are
 			c.selfCut, c.weigh = false, true
 			c.version++
@@ -82,8 +85,16 @@ func (c *Core) onOwnRecord(r *wire.Record) { c.told = max(c.told, r.Incarnation)
 // and no less entitled to a verdict than we are.
 func (c *Core) yields(cn *conn, theirs wire.Rank) bool {
 	ours := c.rank()
-	return c.selfCut || c.canTell(theirs) && !greater(ours, theirs) ||
-		c.isAlive(cn.peer.i) && (theirs.Quorum || !ours.Quorum)
+	if c.selfCut || c.canTell(theirs) && !greater(ours, theirs) {
+		return true
+	}
+	return c.isAlive(cn.peer.i) && (theirs.Quorum || !ours.Quorum && !c.backed())
+}
+
+// backed reports whether we are just back from an absence, and a quorum has us in
+// its view all the same.
+func (c *Core) backed() bool {
+	return c.now.Before(c.stale) && !c.backedAt.Before(c.stale.Add(-c.detection()))
 }
 
 // canTell reports whether we know whose view is the greater. Just back from an

@@ -230,8 +230,11 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	c.held = p.HeldUS
 	c.take(now, p)
 	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick && t >= c.floor {
-		if c.tick > 0 {
+		switch {
+		case c.tick > 0:
 			pass.Skipped = t - c.tick - 1
+		case c.floor > 0: // those from the floor on are the least that passed without us
+			pass.Skipped = t - c.floor
 		}
 		c.tick, pass.Anchored = t, true
 		c.cntAt, c.vain = now, 0

@@ -39,7 +39,7 @@ type Status struct {
 	Term    uint64 // in which it was elected
 	Boot    uint32 // the sender's process
 	Blank   bool   // the sender has never heard of any history
-	Lost    bool   // the sender began with a log that could not be read
+	Young   bool   // the sender has known History from its beginning, and no more of it
 }
 
 // Raft is one message of the consensus engine, of a history.
@@ -122,7 +122,7 @@ func appendBus(dst []byte, m Msg) (_ []byte, ok bool) {
 			uint64(m.Leader), m.Term, uint64(m.Boot)} {
 			dst = binary.AppendUvarint(dst, n)
 		}
-		dst = appendFlag(appendFlag(dst, m.Blank), m.Lost)
+		dst = appendFlag(appendFlag(dst, m.Blank), m.Young)
 	case *Raft:
 		dst = append(dst, m.History[:]...)
 		dst = appendPiece(dst, m.Payload, PayloadMax)
@@ -178,7 +178,7 @@ func (c *cursor) bus(kind Kind) Msg {
 			History: c.history(), Era: c.u32("era"), Applied: c.number("applied", CounterMax),
 			Log: c.u32("generation"), Yours: c.u32("generation"),
 			Leader: uint32(c.number("leader", RosterMax)), Term: c.number("term", CounterMax),
-			Boot: c.u32("boot"), Blank: c.flag(), Lost: c.flag(),
+			Boot: c.u32("boot"), Blank: c.flag(), Young: c.flag(),
 		}
 	case KindRaft:
 		return &Raft{History: c.history(), Payload: c.piece("payload", PayloadMax)}

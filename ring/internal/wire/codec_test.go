@@ -46,7 +46,7 @@ func everyKind() []Msg {
 		&Bye{Text: "leaving"},
 		&Status{
 			History: history, Era: 2, Applied: 1 << 40, Log: 3, Yours: 4, Leader: RosterMax, Term: 5,
-			Boot: 1<<32 - 1, Blank: true, Lost: true,
+			Boot: 1<<32 - 1, Blank: true, Young: true,
 		},
 		&Raft{History: history, Payload: []byte("append")},
 		&Propose{History: history, Command: []byte("put")},

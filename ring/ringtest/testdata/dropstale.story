@@ -37,5 +37,6 @@ run 4s
 	  1226.3 ms  s0: elected s1
 	  1226.8 ms  s0: view_numbered s3 incarnation 1 revision 5
 	  1231.0 ms  s0: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
+	  1817.4 ms  s0: ticks_skipped s0 epoch 1.0 tick 11 skipped 2
 	  1817.4 ms  s0: anchored s0 tick 11
 	5 laps

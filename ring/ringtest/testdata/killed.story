@@ -25,6 +25,7 @@ run 3s
 	    88.6 ms  s3 s1 s0 s4: returned s2 incarnation 2
 	    88.6 ms  s1: next_changed s2
 	    91.8 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 8
+	   246.0 ms  s2: ticks_skipped s2 epoch 1.0 tick 10 skipped 1
 	   832.8 ms  s2: elected s0
 	   832.8 ms  s2: view_numbered s3 incarnation 1 revision 5
 	   832.8 ms  s2: anchored s2 tick 10

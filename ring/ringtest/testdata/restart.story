@@ -33,9 +33,14 @@ run 4s
 	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s3 incarnation 2 revision 7
 	    28.1 ms  s0 s4 s1 s2 s3: view_numbered s4 incarnation 2 revision 7
 	  1430.7 ms  s0: dropped s0 epoch 2.0
+	  1430.7 ms  s0: ticks_skipped s0 epoch 2.0 tick 17 skipped 8
 	  1430.7 ms  s0: anchored s0 tick 17
+	  1430.9 ms  s1: ticks_skipped s1 epoch 2.0 tick 17 skipped 8
 	  1430.9 ms  s1: anchored s1 tick 17
+	  1431.1 ms  s2: ticks_skipped s2 epoch 2.0 tick 17 skipped 8
 	  1431.1 ms  s2: anchored s2 tick 17
+	  1431.3 ms  s3: ticks_skipped s3 epoch 2.0 tick 17 skipped 7
 	  1431.3 ms  s3: anchored s3 tick 17
+	  1431.6 ms  s4: ticks_skipped s4 epoch 2.0 tick 17 skipped 8
 	  1431.6 ms  s4: anchored s4 tick 17
 	4 laps
