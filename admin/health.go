@@ -23,7 +23,10 @@ func (a *api) livez(w http.ResponseWriter, req *http.Request) {
 func (a *api) readyz(w http.ResponseWriter, req *http.Request) {
 	view := a.ring.View()
 	joined, leaving := check{name: "joined"}, check{name: "leaving"}
-	if !view.Joined {
+	switch {
+	case !view.Joined && view.CutOff:
+		joined.why = "the others have cut this instance from the ring; it waits to return"
+	case !view.Joined:
 		joined.why = "no neighbour has let this instance into the ring yet"
 	}
 	if a.leaves() {

@@ -57,7 +57,7 @@ func (r *Ring) instances(s node.State) []Instance {
 		rows[i] = Instance{
 			Index: i, Name: r.name(i), Address: r.roster.Addr(i),
 			State:       stateOf(in, s.View.Quorum),
-			Incarnation: in.Incarnation, Tick: in.Tick,
+			Incarnation: in.Incarnation, Tick: tickAt(i, in, s),
 			Version: in.Build, PID: in.PID,
 		}
 		if !in.Damped.IsZero() {
@@ -80,6 +80,18 @@ func (r *Ring) instances(s node.State) []Instance {
 		}
 	}
 	return rows
+}
+
+// tickAt is the newest tick of instance i, as its place in the ring has it: whoever
+// comes before this one on the lap has passed it, the others are a tick behind.
+func tickAt(i int, in core.InstanceView, s node.State) uint64 {
+	switch {
+	case in.State != wire.Alive:
+		return 0
+	case i > s.View.Self && s.Bus.Tick > 0 && s.Bus.Anchored:
+		return s.Bus.Tick - 1
+	}
+	return s.Bus.Tick
 }
 
 // stateOf translates. Without a quorum nobody can be called dead.

@@ -46,6 +46,9 @@ trace, the shortest schedule found and the command that does it again.`,
   ring sim --nodes 1000 --duration 0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd.Flags().Changed("faults")); err != nil {
+				return err
+			}
 			return f.run(cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -74,14 +77,31 @@ func faultList() string {
 	return lines + strings.Join(names[12:], ", ")
 }
 
+// check refuses what would be ignored.
+func (f *simFlags) check(faults bool) error {
+	switch {
+	case f.opt.Nodes < 1:
+		return usageError("--nodes is %d; give at least 1", f.opt.Nodes)
+	case f.seeds < 1:
+		return usageError("--seeds is 0; give at least 1")
+	case f.opt.Hold < 0:
+		return usageError("--hold is %v; give a duration that is not negative", f.opt.Hold)
+	case f.opt.Hold > 0 && f.opt.MaxSpeed:
+		return usageError("--hold and --max-speed exclude each other; leave one out")
+	case f.schedule != "" && faults:
+		return usageError("--schedule says what happens, --faults would draw it; leave one out")
+	}
+	return nil
+}
+
 func (f *simFlags) run(stdout, stderr io.Writer) error {
 	if f.schedule != "" {
 		text, err := os.ReadFile(f.schedule)
 		if err != nil {
-			return fmt.Errorf("read schedule: %w", err)
+			return usageError("read schedule: %w", err)
 		}
 		if f.opt.Schedule, err = ringtest.ParseSchedule(text); err != nil {
-			return fmt.Errorf("schedule %s: %w", f.schedule, err)
+			return usageError("schedule %s: %w", f.schedule, err)
 		}
 	}
 	if f.opt.Nodes >= 5000 {
@@ -100,7 +120,7 @@ func (f *simFlags) run(stdout, stderr io.Writer) error {
 		opt.Seed += n
 		res, err := ringtest.Run(opt)
 		if err != nil {
-			return fmt.Errorf("sim: %w", err)
+			return usageError("sim: %w", err)
 		}
 		if res.Failure != nil {
 			failed++

@@ -150,7 +150,7 @@ func printStatus(out io.Writer, s ring.Status) error {
 	}
 	fmt.Fprintln(out)
 	if s.CutOff {
-		fmt.Fprintln(out, p.in(red, "cut off: this instance sees no quorum"))
+		fmt.Fprintln(out, p.in(red, "cut off: this instance sees no quorum, or a quorum has cut it"))
 	}
 	if s.Insecure {
 		fmt.Fprintln(out, p.in(yellow, "links are not encrypted (--insecure)"))

@@ -49,7 +49,8 @@ type Failure struct {
 	Text      string   `json:"text"`
 	Schedule  []string `json:"schedule"`
 	Trace     []string `json:"trace,omitempty"`
-	Replay    string   `json:"replay"`
+	Replay    string   `json:"replay"` // the command that does the whole run again
+	Alone     string   `json:"alone"`  // the same of Schedule, once it is in FILE
 }
 
 // String is everything one needs to look into it.
@@ -63,7 +64,7 @@ func (f *Failure) String() string {
 	for _, line := range f.Schedule {
 		b.WriteString("\t" + line + "\n")
 	}
-	fmt.Fprintf(&b, "replay: %s", f.Replay)
+	fmt.Fprintf(&b, "replay: %s\nthe schedule above alone, once it is in FILE: %s", f.Replay, f.Alone)
 	return b.String()
 }
 
@@ -125,7 +126,7 @@ func Run(opt Options) (Result, error) {
 	}
 	f := short.Failure
 	f.Trace, f.Schedule = w.trace.lines(), lines(script)
-	f.Replay = opt.replay()
+	f.Replay, f.Alone = opt.replay(), again.replay()
 	res.Failure = f
 	return res, nil
 }
@@ -175,8 +176,12 @@ func (o Options) memory() bool { return o.Memory || o.Seed%5 == 4 }
 
 // replay is the command that does the same run again.
 func (o Options) replay() string {
-	s := fmt.Sprintf("ring sim --seed %d --nodes %d --faults %s --duration %v", o.Seed, o.Nodes,
-		cmp.Or(o.Faults, "none"), o.Duration)
+	s := fmt.Sprintf("ring sim --seed %d --nodes %d --duration %v", o.Seed, o.Nodes, o.Duration)
+	if o.Schedule != nil {
+		s += " --schedule FILE"
+	} else {
+		s += " --faults " + cmp.Or(o.Faults, "none")
+	}
 	if o.Timing != "lan" {
 		s += " --timing " + o.Timing
 	}

@@ -19,7 +19,7 @@ func TestSim(t *testing.T) {
 		faults string
 		seeds  uint64
 	}{
-		{3, "all", 40}, {5, "all", 60}, {7, "all", 40}, {11, "all", 30}, {40, "all", 4},
+		{3, "all", 40}, {5, "all", 60}, {7, "all", 40}, {11, "all", 30}, {40, "all", 4}, {200, "kill", 1},
 		{5, "kill", 30}, {11, "kill", 30}, {5, "silent", 30}, {7, "silent", 30},
 		{5, "links", 30}, {11, "links", 30}, {5, "mild", 30}, {11, "mild", 30},
 		{2, "all", 20}, {1, "all", 5},

@@ -63,5 +63,6 @@ func (t timing) proven(n, victims int) int64 {
 		// Watchers die too: who is left dials on until one answers.
 		return int64(t.Beat) + int64(n)*100*us // pauses and windows grow with the fleet
 	}
-	return int64(5*t.Settle) + 20*t.far + 50*ms
+	// The quiet is longer where many may share a machine: a twentieth of Settle each.
+	return int64(5*t.Settle) + int64(t.Settle)/20*int64(min(n, 200)) + 20*t.far + 50*ms
 }

@@ -231,7 +231,6 @@ type InstanceView struct {
 	Incarnation uint32
 	PID         uint32
 	Build       string
-	Tick        uint64 // the newest this instance knows it counted, 0 for none
 	Damped      time.Time
 }
 

@@ -240,6 +240,8 @@ func (c *Core) unanchored() string {
 	switch _, anchored := c.token.Tick(); {
 	case anchored:
 		return ""
+	case c.exiled():
+		return "this instance was cut from the ring and waits to return"
 	case c.bus.Identity().History == (wire.History{}):
 		return "too few of those who vote first have met yet"
 	case !c.bus.Quorum():

@@ -46,16 +46,7 @@ func (c *Core) Row(i int) InstanceView {
 		State: c.table.State(i), Incarnation: c.table.Incarnation(i), PID: c.table.PID(i),
 		Build: c.table.Build(i),
 	}
-	switch w.State {
-	case wire.Alive:
-		// Whoever comes before us on this lap has passed it, the others are at the
-		// lap before.
-		tick, anchored := c.token.Tick()
-		w.Tick = tick
-		if i > c.self && w.Tick > 0 && anchored {
-			w.Tick--
-		}
-	case wire.Down:
+	if w.State == wire.Down {
 		if d := c.dampedFor(i); d > 0 {
 			w.Damped = c.now.Add(d)
 		}

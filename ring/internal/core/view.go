@@ -79,7 +79,7 @@ func (c *Core) tellView() {
 		}
 		c.findBadLinks()
 	}
-	off := c.joined && (c.selfCut || c.doomed || !c.bus.Quorum() || c.alone())
+	off := c.joined && (c.selfCut || c.doomed || !c.bus.Quorum() || c.alone()) || c.exiled()
 	if off == c.cutOff {
 		c.wasWhole = c.wasWhole || c.joined && !off
 		return
@@ -90,7 +90,7 @@ func (c *Core) tellView() {
 	c.minority = c.minority || off
 	switch {
 	case off && c.wasWhole:
-		if c.selfCut || c.doomed {
+		if c.selfCut || c.doomed || c.exiled() {
 			text = "the others have cut this instance from the ring"
 		}
 		c.tell(Report{Kind: CutOff, Subject: c.self, Text: text})
@@ -101,6 +101,9 @@ func (c *Core) tellView() {
 		c.wasWhole = true
 	}
 }
+
+// exiled reports whether this instance was in the ring, was cut, and waits to return.
+func (c *Core) exiled() bool { return c.wasWhole && !c.joined && !c.leaving }
 
 // askSoon has the next heartbeats sent early, for what waits for them: those
 // around us show whether they have the same view, and until then ours cannot
@@ -145,8 +148,9 @@ func (c *Core) rankOfSelf() int {
 }
 
 // badAfter is how long an accusation must stand, with both ends alive, before
-// the link is shown as bad: most are followed by a verdict or taken back.
-func (c *Core) badAfter() time.Duration { return c.cfg.Timing.Patience + 8*c.quiet() }
+// the link is shown as bad: until all who watch the other end have had the time to
+// find it dead, and the cut its quiet.
+func (c *Core) badAfter() time.Duration { return c.detection() + c.quiet() }
 
 // standing is since when an accusation stands, or 0 once it has stood for
 // badAfter: in microseconds after the start, whose wrapping does not matter as

@@ -9,8 +9,8 @@ run 10s
 	   714.2 ms  s2: suspected s1 1.051s
 	   992.0 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1
 	  1014.2 ms  s2 s3 s4 s0: accused s1 by s2 incarnation 1
-	  1342.0 ms  s1 s4 s0 s3 s2: bad_link s2 by s1
-	  1364.2 ms  s2 s1 s3 s4 s0: bad_link s1 by s2
+	  2354.5 ms  s1 s4 s2 s0 s3: bad_link s2 by s1
+	  2376.5 ms  s2 s1 s4 s3 s0: bad_link s1 by s2
 	9 laps
 # Mended.
 run 4s
