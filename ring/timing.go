@@ -16,7 +16,8 @@ import (
 // bytes on the wire, headers of TCP, IP and Ethernet included, for each of an
 // instance's d links (see Roster.Degree), half of them sent by either end. An
 // instance sends about d × 140 / Beat + 250 / Lap bytes a second while nothing
-// happens; BENCHMARKS.md has it measured.
+// happens, and those who vote as much as half of that again to agree on it;
+// BENCHMARKS.md has it measured.
 type Timing struct {
 	Beat     time.Duration // between heartbeats of a link
 	Patience time.Duration // from an unanswered heartbeat to a fresh connection as a check
@@ -32,7 +33,7 @@ type Timing struct {
 // LAN is for instances that reach each other within a few milliseconds, and
 // the default. A crash is known within some ten milliseconds, silence within
 // 1.5 s; where only one direction is lost, one Beat later. An instance with six
-// links sends 1.3 kB/s.
+// links sends 2.1 kB/s.
 func LAN() Timing {
 	return Timing{
 		Beat:     800 * time.Millisecond, // with Patience and Answer under 1.5 s
@@ -65,7 +66,7 @@ func WAN() Timing {
 
 // Quiet is for fleets where bytes count for more than seconds. A crash is
 // known as fast as ever, silence within 7 s. An instance with six links sends
-// 0.2 kB/s.
+// 0.3 kB/s.
 func Quiet() Timing {
 	return Timing{
 		Beat:     5 * time.Second, // nearly all the bytes there are

@@ -166,6 +166,14 @@ func calm(settle time.Duration, o *overlay.Overlay, window time.Duration) time.D
 	return settle + max(way, settle/20*time.Duration(min(o.N, oneMachine)))
 }
 
+// longest is how long accusations may go on until those over the mark are cut all
+// the same: as long as silence takes to be known, and where many share a machine,
+// all of whom have to see to every death, up to twice that.
+func (c *Core) longest() time.Duration {
+	d := c.detection()
+	return d + d*time.Duration(min(c.n, oneMachine))/oneMachine
+}
+
 // oneMachine is how many instances may stand on one machine.
 const oneMachine = 200
 
@@ -178,7 +186,7 @@ func (c *Core) cutAt() time.Time {
 	// The longer it has gone on, the longer we wait for more: on a machine that has
 	// its hands full with an incident, accusations come as each gets its turn.
 	quiet := max(c.quiet(), c.fresh.Sub(c.over)/2)
-	at := earlier(c.fresh.Add(quiet), c.over.Add(max(8*c.quiet(), c.detection())))
+	at := earlier(c.fresh.Add(quiet), c.over.Add(max(8*c.quiet(), c.longest())))
 	if c.quorate(c.overs...) && c.odd() {
 		// The others' word, or our own recovery, comes by itself; unless those who
 		// vote are with us, and it is the larger part that was cut off.

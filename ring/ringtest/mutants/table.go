@@ -82,7 +82,7 @@ var table = []mutant{
 	},
 	{
 		"no settle window", "H2", "core/verdict.go",
-		"at := earlier(c.fresh.Add(quiet), c.over.Add(max(8*c.quiet(), c.detection())))", "at := c.over.Add(0 * quiet)",
+		"at := earlier(c.fresh.Add(quiet), c.over.Add(max(8*c.quiet(), c.longest())))", "at := c.over.Add(0 * quiet)",
 		"third", 11,
 	},
 	{
