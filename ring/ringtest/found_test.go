@@ -156,6 +156,11 @@ func TestFound(t *testing.T) {
 				"76s crash 4 for 1s", bySeed,
 		},
 		{
+			"P1 a voter has seen higher ticks of a history that was lost", 2, 300000007889,
+			"38.94s third 1 for 9.126s; 41.398s part 1 0 for 18.227s; 45.451s blank 0 for 1.832s; " +
+				"1m3.483s suspend 1 1 for 1.9055s", bySeed,
+		},
+		{
 			"P3 a history whose voters died before they had it", 6, 99000006197,
 			"1.334s power 3 for 1.083s", bySeed,
 		},

@@ -208,7 +208,7 @@ func (c *Core) lostToken() {
 		// Ticks that a process before this one may have seen, perhaps in a history
 		// that was lost, are not given out again.
 		tick, _ := c.token.Tick()
-		tick = max(tick+1, c.token.Ceiling()) - 1
+		tick = max(tick+1, c.token.Ceiling(), c.floor) - 1
 		c.bus.Drop(c.now, last.Lap+1, c.token.Top().Number, tick, c.token.LapTime())
 		c.token.Asked(c.now)
 		return

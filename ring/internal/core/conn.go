@@ -91,6 +91,7 @@ func (c *Core) hello(cn *conn) {
 		Version: wire.ProtocolVersion, Ring: c.cfg.Roster.Ring, Roster: c.cfg.Roster.Hash(),
 		Size: uint32(c.n), Linked: c.linkedPeers(), From: uint32(c.self), To: uint32(cn.peer.i),
 		FromName: c.cfg.Roster.Names[c.self], Boot: c.cfg.Boot, PID: c.cfg.PID, Build: c.cfg.Build,
+		Floor: c.cfg.Saved.Ceiling,
 	}
 	if c.joined {
 		h.Incarnation = c.inc
@@ -154,6 +155,7 @@ func (c *Core) onHello(cn *conn, h *wire.Hello) {
 		c.refuse(cn, h, code, text)
 		return
 	}
+	c.floor = max(c.floor, h.Floor)
 	p := c.peer(int(h.From))
 	if !cn.dialed {
 		if old := p.takenBy(h.Boot); old != nil {

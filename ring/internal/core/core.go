@@ -102,6 +102,7 @@ type Core struct {
 	refusals  int       // how often, since
 	takenNow  time.Time // not joining before: retry
 	backedAt  time.Time // when a quorum last said that we are in its view
+	floor     uint64    // the highest that a peer has told of: it stamps no tick below
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long
 	unread    time.Time // until then we hold old accusations: we have just joined

@@ -134,6 +134,7 @@ func appendHello(dst []byte, h *Hello) []byte {
 	dst = binary.AppendUvarint(dst, uint64(h.PID))
 	dst = appendText(dst, h.Build, BuildMax)
 	dst = binary.AppendUvarint(dst, uint64(h.Was))
+	dst = binary.AppendUvarint(dst, h.Floor)
 	dst = binary.AppendUvarint(dst, beatLen)
 	return appendBeat(dst, &h.Beat)
 }

@@ -199,6 +199,7 @@ func (d *Decoder) hello(c *cursor) *Hello {
 	h.PID = c.u32("pid")
 	h.Build = d.buildOf(c)
 	h.Was = c.incarnation()
+	h.Floor = c.number("floor", CounterMax)
 	beat := c.take(int(c.number("beat length", FrameMax)))
 	if c.fault != "" {
 		return h

@@ -33,7 +33,7 @@ func everyKind() []Msg {
 		&Hello{
 			Version: 1, Ring: "prod", Roster: [32]byte{1, 2, 3}, Size: 11, Linked: 4,
 			From: 3, To: 10, FromName: "dc1/prod/3", Incarnation: 9, Boot: 8, PID: 7,
-			Build: "v1", Was: 7, Beat: beat,
+			Build: "v1", Was: 7, Floor: 1 << 40, Beat: beat,
 		},
 		&Refuse{Code: RefuseTaken, Text: "stop the other one: ß"},
 		&beat,

@@ -99,6 +99,7 @@ type Hello struct {
 	PID         uint32
 	Build       string
 	Was         uint32 // the incarnation that the sender knows it lost, while it is out
+	Floor       uint64 // the sender stamps no tick below it: earlier processes of its name may have
 	Beat        Beat   // the first heartbeat rides along
 }
 
