@@ -28,6 +28,9 @@ has gone, at most --timeout (then exit code 124).`,
 	addr := addAddrFlag(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 20*time.Second, "wait at most this long")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if timeout <= 0 {
+			return usageError("--timeout is %v; give a duration such as 20s", timeout)
+		}
 		c, err := newClient(*addr)
 		if err != nil {
 			return err

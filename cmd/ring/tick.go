@@ -35,6 +35,11 @@ lap that no quorum stamps has no number: its line begins with - and says so.`,
 	cmd.Flags().StringVar(&every, "every", "",
 		"with -f: at most one line per this time, such as 1s (default: every pass)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if every != "" {
+			if d, err := time.ParseDuration(every); err != nil || d < 0 {
+				return usageError("--every is %q; give a duration such as 1s", every)
+			}
+		}
 		c, err := newClient(*addr)
 		if err != nil {
 			return err

@@ -21,6 +21,11 @@ type mutant struct {
 // vote for entries that are not there: only time is lost); a stamp for an older
 // epoch than a drop in one's log (the stops that saw the newer one let it pass no
 // more, and its ticks lie below).
+//
+// Nor what no thousand seeds find any more, though they did: judging at once after a
+// return (unread in core/member.go), since those who come back hear sooner that they
+// are out, and a long incident is waited for longer. Whether the rule is still needed
+// is open.
 var table = []mutant{
 	{
 		"link with another roster", "R1", "core/conn.go",
@@ -149,11 +154,6 @@ var table = []mutant{
 		"leave,torn,mute", 3,
 	},
 	{
-		"just back, judge at once", "H2", "core/member.go",
-		"\tc.unread = c.now.Add(c.cfg.Timing.Patience)\n", "",
-		"partition,blackhole,mute", 9,
-	},
-	{
 		"rest on the first lap too", "P1", "particle/particle.go",
 		"c.fresh && c.cfg.Hold == 0 &&", "c.fresh && false &&",
 		"none", 11,
@@ -197,7 +197,7 @@ var table = []mutant{
 	{
 		"begin another history beside one that has entries", "S1", "consensus/history.go",
 		"const beginning = 1", "const beginning = 1 << 40",
-		"partition,restart,blackhole", 5,
+		"blank,partition,blackhole", 5,
 	},
 	{
 		"an empty log comes back under its old id", "S1,panic", "consensus/voters.go",
