@@ -59,7 +59,7 @@ func newCollector(r *Ring) *collector {
 		instances: desc("instances", "Instances of the roster, by state.", "state"),
 		changes:   desc("view_changes_total", "Changes of who is alive."),
 		badLinks:  desc("bad_links", "Links that do not carry while both ends live."),
-		cutOff:    desc("cut_off", "1 while this instance sees no quorum."),
+		cutOff:    desc("cut_off", "1 while this instance sees no quorum, or a quorum has cut it."),
 		joined:    desc("joined", "1 while this instance is in the ring."),
 		epoch:     desc("epoch", "Number of the particle's epoch."),
 		tick:      desc("tick", "Newest tick counted at this stop."),

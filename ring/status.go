@@ -59,7 +59,7 @@ type View struct {
 	Self      Name       `json:"self"`
 	Next      Name       `json:"next"`
 	Detour    Name       `json:"detour,omitempty"` // the relay in use towards Next
-	CutOff    bool       `json:"cut_off"`          // this instance sees no quorum
+	CutOff    bool       `json:"cut_off"`          // this instance sees no quorum, or a quorum has cut it
 	Joined    bool       `json:"joined"`
 	BadLinks  []BadLink  `json:"bad_links"`
 	Instances []Instance `json:"instances"`

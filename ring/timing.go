@@ -16,7 +16,7 @@ import (
 // bytes on the wire, headers of TCP, IP and Ethernet included, for each of an
 // instance's d links (see Roster.Degree), half of them sent by either end. An
 // instance sends about d × 140 / Beat + 250 / Lap bytes a second while nothing
-// happens, and those who vote as much as half of that again to agree on it;
+// happens, and about six tenths of that again to agree on it;
 // BENCHMARKS.md has it measured.
 type Timing struct {
 	Beat     time.Duration // between heartbeats of a link

@@ -105,7 +105,7 @@ function drawNotices() {
       (status.tick ? `. The last tick was ${status.tick}.` : ".")]);
   }
   if (status.cut_off) {
-    notices.push(["bad", "This instance is cut off: it sees no quorum. What it cannot reach " +
+    notices.push(["bad", "This instance is cut off: it sees no quorum, or a quorum has cut it. What it cannot reach " +
       "is shown as unreachable, not as dead."]);
   }
   if (status.insecure) {

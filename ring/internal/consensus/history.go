@@ -17,16 +17,15 @@ import (
 // of two of the same age, the one that has a leader. One that never had anything
 // but its beginning gives way to the smaller name.
 func (c *Core) compare(from int, s *wire.Status) {
-	// Also while its beginning is being written: what is told meanwhile is not
-	// told again.
-	young := c.bare()
+	// We may be bare also because our beginning is being written: what is told
+	// meanwhile is not told again.
 	alone := c.lead < 0 && c.now.Sub(later(c.heard, c.bornAt)) > c.cfg.Timing.Election
 	switch {
 	case s.Era != c.ident.Era:
 		if s.Era > c.ident.Era {
 			c.adopt(s)
 		}
-	case c.lead < 0 && young && (s.Leader > 0 ||
+	case c.lead < 0 && c.bare() && (s.Leader > 0 ||
 		slices.Compare(s.History[:], c.ident.History[:]) < 0):
 		c.adopt(s)
 	case c.lead >= 0 || s.Leader == 0:
@@ -51,7 +50,7 @@ func (c *Core) adopt(s *wire.Status) {
 	}
 	c.closeLog()
 	c.ident = Identity{History: s.History, Era: s.Era}
-	c.witness, c.knownAt = s.Young && bornYoung(&c.cfg), c.now
+	c.witness, c.knownAt = s.Young && bornYoung(&c.cfg) && c.quit[s.History] == 0, c.now
 	c.forget()
 	c.keepIdentity(aside)
 	if had.History != (History{}) {
@@ -85,7 +84,8 @@ func (c *Core) bare() bool {
 }
 
 // young reports whether we never had more, in no life: this process found our history
-// as it began, or was told of it by one that did, or has had the log ever since.
+// as it began, or was told of it by one that did, or has had the log ever since, and
+// has given none up.
 func (c *Core) young() bool { return c.witness && c.bare() }
 
 // bornYoung reports whether a process that starts like this can have been in no

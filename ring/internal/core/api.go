@@ -190,7 +190,7 @@ const (
 	DetourOff   ReportKind = "detour_off"   // to Subject, direct again
 	Dropped     ReportKind = "dropped"      // a new particle, Epoch
 	Resent      ReportKind = "resent"       // the particle was sent again to Subject
-	CutOff      ReportKind = "cut_off"      // this instance sees no quorum
+	CutOff      ReportKind = "cut_off"      // this instance sees no quorum, or a quorum has cut it
 	Whole       ReportKind = "whole"        // it sees one again
 	Damped      ReportKind = "damped"       // Subject's return waits; Wait
 	Starved     ReportKind = "starved"      // this process did not run for Wait

@@ -276,7 +276,7 @@ func FuzzReplay(f *testing.F) {
 	_, files, _, _ := filled(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 1<<20 {
-			t.Skip("longer than any file of this test")
+			return // longer than any file of this test
 		}
 		files[logFile] = append(bytes.Clone(b), make([]byte, small.room)...)
 		checkReplay(t, files)
