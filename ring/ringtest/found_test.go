@@ -165,6 +165,10 @@ func TestFound(t *testing.T) {
 			"1.334s power 3 for 1.083s", bySeed,
 		},
 		{
+			"P3 all restarted before most had more of a history than its name", 10, 400000000985,
+			"149ms loss 0.01 for 1.0313125s; 1.125s restart for 1.984s", bySeed,
+		},
+		{
 			"fatal against a neighbour that hardly runs", 2, 99000003393,
 			"6.331s flap 0 for 36s; 22.374s flap 0 for 36s; 37.883s power 1 for 11.225s; " +
 				"46.565s slow 0 236ms for 6.02825s", bySeed,

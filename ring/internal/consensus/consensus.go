@@ -226,7 +226,6 @@ func New(cfg Config) (*Core, error) {
 		return c, nil
 	}
 	c.ident = cfg.Saved.Identity
-	c.witness = c.ident.ID != 0 && bornYoung(&cfg)
 	if s := cfg.Saved.Snapshot; s != nil {
 		state, err := bus.Restore(s.GetData())
 		if err != nil {

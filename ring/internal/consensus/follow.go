@@ -27,8 +27,7 @@ const (
 // it gets what it lacks.
 type followState struct {
 	bornAt   time.Time
-	witness  bool                 // we have known our history since it began
-	knownAt  time.Time            // when we heard of it
+	knownAt  time.Time            // when we heard of our history
 	enoughAt time.Time            // since when enough are blank to begin a history
 	peers    map[int]*wire.Status // of those linked with, as they said last
 	told     map[int]wire.Status  // what they were told

@@ -49,8 +49,9 @@ func (c *Core) adopt(s *wire.Status) {
 		aside = c.Backup()
 	}
 	c.closeLog()
-	c.ident = Identity{History: s.History, Era: s.Era}
-	c.witness, c.knownAt = s.Young && bornYoung(&c.cfg) && c.quit[s.History] == 0, c.now
+	c.ident = Identity{History: s.History, Era: s.Era,
+		Grown: c.ident.Grown || c.cfg.Lost || s.Applied > beginning}
+	c.knownAt = c.now
 	c.forget()
 	c.keepIdentity(aside)
 	if had.History != (History{}) {
@@ -78,27 +79,21 @@ func (c *Core) blank() bool { return c.ident.History == (History{}) && !c.cfg.Lo
 const beginning = 1
 
 // bare reports whether we have no more of our history than its beginning. That says
-// nothing of what we had before: who follows keeps its name alone on its disk.
+// nothing of what we had before: who follows keeps none of it on its disk.
 func (c *Core) bare() bool {
 	return c.state.Applied() <= beginning && (c.rn == nil || c.lastIndex() <= beginning)
 }
 
-// young reports whether we never had more, in no life: this process found our history
-// as it began, or was told of it by one that did, or has had the log ever since, and
-// has given none up.
-func (c *Core) young() bool { return c.witness && c.bare() }
+// young reports whether we never had more, in no life.
+func (c *Core) young() bool { return c.bare() && !c.ident.Grown && !c.cfg.Lost }
 
-// bornYoung reports whether a process that starts like this can have been in no
-// history that had more than its beginning.
-func bornYoung(cfg *Config) bool {
-	if cfg.Lost {
-		return false
+// grow keeps in mind, for all lives to come, that our history is more than its
+// beginning. A log says so itself, until it is closed.
+func (c *Core) grow() {
+	if c.rn == nil && c.starting == 0 && !c.ident.Grown && !c.bare() {
+		c.ident.Grown = true
+		c.keepIdentity(nil)
 	}
-	s := cfg.Saved
-	if s == nil || s.Identity.History == (History{}) {
-		return true
-	}
-	return s.Identity.Era == 0 && s.Identity.ID.Generation() == 1 && s.last() <= beginning
 }
 
 // barren reports whether our history may never have had a leader.
@@ -127,7 +122,7 @@ func (c *Core) unborn(s *wire.Status, stillborn bool) bool {
 // next has a smaller name, so that whoever has no more than its beginning goes over
 // to that (compare), and nobody who has seen an entry of it. It takes most of the
 // first voters who have never had an entry, in no life (young): with them no other
-// can have been agreed on.
+// can have been agreed on, because nothing is before most of them have it in their logs.
 func (c *Core) found() {
 	stillborn := c.stillborn()
 	if !c.blank() && !stillborn || c.starting > 0 {
@@ -193,7 +188,7 @@ func (c *Core) found() {
 		c.forget()
 	}
 	c.ident = Identity{History: h}
-	c.witness, c.knownAt = true, c.now
+	c.knownAt = c.now
 	cmd := bus.Command{Kind: bus.Admit, Changes: logs}
 	c.state.Apply(1, 1, cmd.Encode(), &cmd)
 	cs := &raftpb.ConfState{}

@@ -192,6 +192,7 @@ func (c *Core) install(s *raftpb.Snapshot) {
 	c.setConf(s.GetMetadata().GetConfState())
 	c.news = true
 	c.caughtUp()
+	c.grow()
 }
 
 func (c *Core) broken(err error) {
@@ -238,6 +239,7 @@ func (c *Core) applyOne(e *raftpb.Entry) {
 	c.drops = slices.DeleteFunc(c.drops, func(d dropAt) bool { return d.index <= e.GetIndex() })
 	c.remember(e)
 	c.caughtUp()
+	c.grow()
 }
 
 // noteDrops keeps in mind which drops are in our log: from then on no older

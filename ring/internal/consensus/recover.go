@@ -81,7 +81,7 @@ func (c *Core) fork(state *bus.State) {
 	state.Apply(index+1, term, admit.Encode(), &admit)
 	c.forget()
 	c.state = state
-	c.ident = Identity{History: h, Era: era}
+	c.ident = Identity{History: h, Era: era, Grown: true}
 	c.tell(Tell{Kind: Begun, Subject: c.cfg.Self, Rev: state.Applied(), Text: "history " + short(h)})
 	c.state.VotersChanged()
 	c.setConf(&raftpb.ConfState{Voters: []uint64{uint64(NewRaftID(c.cfg.Self, g))}})

@@ -18,6 +18,10 @@ type Identity struct {
 	History History
 	Era     uint32 // raised by each recovery and restore: the higher one wins
 	ID      RaftID // who this instance is in it; 0 for one without a log of its own
+	// Grown says that this instance has known more of a history than its beginning, in
+	// this one or one that it gave up: whatever it has now, something may have been
+	// agreed on. A log that goes on tells it too.
+	Grown bool
 }
 
 // RaftID is an instance and the generation of its log: whoever lost a log comes

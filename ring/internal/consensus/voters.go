@@ -154,6 +154,7 @@ func (c *Core) stopVoting(why string) {
 
 // closeLog ends the engine. What is still being written no longer matters.
 func (c *Core) closeLog() {
+	c.ident.Grown = c.ident.Grown || !c.bare()
 	if c.ident.ID != 0 {
 		c.quit[c.ident.History] = max(c.quit[c.ident.History], c.ident.ID.Generation())
 	}

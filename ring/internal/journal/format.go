@@ -20,7 +20,7 @@ import (
 //
 //	8 magic · 2 version · 4 payload length · payload · 4 CRC32C of all before ·
 //	zeroes to a multiple of 8
-//	payload of version 1: 1 length, ring · 1 length, instance · 8 generation
+//	payload: 1 length, ring · 1 length, instance · 8 generation
 //
 // A snapshot file goes on with one raftpb.Snapshot; the log that names it says
 // its length and CRC32C. A log goes on with records, each at a multiple of 8:
@@ -28,7 +28,7 @@ import (
 //	4 CRC32C of all that follows · 4 payload length · 4 number of the group ·
 //	1 kind · 3 zeroes · payload · zeroes to a multiple of 8
 //	payload by kind:
-//	identity  16 history · 4 era · 8 id
+//	identity  16 history · 4 era · 8 id · 1 grown (0 or 1; not in version 1: taken for 1)
 //	snapshot  8 generation · 8 length · 4 CRC32C
 //	hard      raftpb.HardState
 //	entry     raftpb.Entry
@@ -39,14 +39,17 @@ import (
 const (
 	logMagic      = "RINGBLOG"
 	snapshotMagic = "RINGSNAP"
-	formatVersion = 1
+	formatVersion = 2
 
 	headFixed  = 8 + 2 + 4
 	crcLen     = 4
 	headMax    = (headFixed + 2*(1+wire.NameMax) + 8 + crcLen + align - 1) / align * align
 	align      = 8
 	recordHead = 16
-	commitLen  = recordHead + 8
+
+	identityLen    = 16 + 4 + 8 + 1
+	identityLenOne = 16 + 4 + 8 // of version 1
+	commitLen      = recordHead + 8
 )
 
 // Limits. What is longer is refused before it is written, and taken for
@@ -288,6 +291,11 @@ func (p *pen) identity(id consensus.Identity) {
 	p.buf = append(p.buf, id.History[:]...)
 	p.buf = binary.BigEndian.AppendUint32(p.buf, id.Era)
 	p.buf = binary.BigEndian.AppendUint64(p.buf, uint64(id.ID))
+	grown := byte(0)
+	if id.Grown {
+		grown = 1
+	}
+	p.buf = append(p.buf, grown)
 	p.seal(start, kindIdentity)
 }
 
@@ -427,11 +435,12 @@ func (c *contents) take(r record, load func(*reference) error) error {
 	p := r.payload
 	w := consensus.Write{}
 	switch {
-	case r.kind == kindIdentity && len(p) == 28:
+	case r.kind == kindIdentity && (len(p) == identityLenOne || len(p) == identityLen && p[identityLenOne] <= 1):
 		w.Identity = &consensus.Identity{
 			History: consensus.History(p[:16]),
 			Era:     binary.BigEndian.Uint32(p[16:]),
 			ID:      consensus.RaftID(binary.BigEndian.Uint64(p[20:])),
+			Grown:   len(p) == identityLenOne || p[identityLenOne] == 1,
 		}
 	case r.kind == kindSnapshot && len(p) == 20 && c.snapshot.of == nil:
 		c.snapshot = reference{

@@ -87,7 +87,8 @@ func (a *author) write(t *testing.T) (w consensus.Write) {
 	rng := a.rng
 	a.term += uint64(rng.IntN(8) / 7)
 	if rng.IntN(40) == 0 {
-		w.Identity = &consensus.Identity{Era: rng.Uint32N(9), ID: consensus.NewRaftID(3, rng.Uint32())}
+		w.Identity = &consensus.Identity{Era: rng.Uint32N(9), ID: consensus.NewRaftID(3, rng.Uint32()),
+			Grown: rng.IntN(2) == 0}
 		w.Identity.History[rng.IntN(16)] = byte(rng.Uint32())
 	}
 	if rng.IntN(25) == 0 {

@@ -33,6 +33,6 @@ run 5s
 	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1
 	   383.7 ms  s0: next_changed s1
 	   494.7 ms  s1: anchored s1 tick 2
-	  1092.9 ms  s0 s3 s1 s2 s4: view_numbered s1 incarnation 1 revision 8
-	  1093.0 ms  s1: voting s1 revision 6 (I vote)
+	  1090.7 ms  s1: voting s1 revision 6 (I vote)
+	  1092.7 ms  s0 s1 s3 s2 s4: view_numbered s1 incarnation 1 revision 8
 	6 laps
