@@ -168,6 +168,7 @@ func TestFound(t *testing.T) {
 			"P3 all restarted before most had more of a history than its name", 10, 400000000985,
 			"149ms loss 0.01 for 1.0313125s; 1.125s restart for 1.984s", bySeed,
 		},
+		{"S1 the leader of before is told under the term of a vote", 14, 500000002605, "", bySeed},
 		{
 			"fatal against a neighbour that hardly runs", 2, 99000003393,
 			"6.331s flap 0 for 36s; 22.374s flap 0 for 36s; 37.883s power 1 for 11.225s; " +

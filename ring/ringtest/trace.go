@@ -274,8 +274,8 @@ func msgText(m wire.Msg) string {
 				r.GetTerm(), r.GetIndex(), r.GetLogTerm(), r.GetCommit(), len(r.GetEntries()), r.GetReject())
 		}
 	case *wire.Status:
-		return fmt.Sprintf("status %x era %d applied %d log %d yours %d leader %d blank %v",
-			m.History[:4], m.Era, m.Applied, m.Log, m.Yours, int(m.Leader)-1, m.Blank)
+		return fmt.Sprintf("status %x era %d applied %d log %d yours %d leader %d term %d blank %v",
+			m.History[:4], m.Era, m.Applied, m.Log, m.Yours, int(m.Leader)-1, m.Term, m.Blank)
 	case *wire.Entries:
 		return fmt.Sprintf("entries from %d, %d of them", m.First, len(m.Entries))
 	case *wire.Pull:

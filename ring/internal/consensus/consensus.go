@@ -110,7 +110,7 @@ const (
 	Readable                       // Seq: the question of Read; State has all that was acknowledged before it
 	Refused                        // Seq, Why: of either
 	DropNow                        // Epoch: drop the particle; comes once for an epoch, at its leader
-	Numbered                       // View, Rev: a change of the view has its number
+	Numbered                       // View, Rev: a change of the view has its number; Old: it had it before we came
 	Moved                          // voters, leader, epoch or revision changed: look again
 	Told                           // Tell
 	Broken                         // Tell.Text: this process must not go on
@@ -160,6 +160,7 @@ type Effect struct {
 	Epoch  bus.Epoch
 	View   []bus.Change
 	Rev    uint64
+	Old    bool
 	Tell   Tell
 }
 

@@ -28,6 +28,8 @@ const (
 type followState struct {
 	bornAt   time.Time
 	knownAt  time.Time            // when we heard of our history
+	met      bool                 // we have known who leads it
+	old      uint64               // up to where it was agreed on before that
 	enoughAt time.Time            // since when enough are blank to begin a history
 	peers    map[int]*wire.Status // of those linked with, as they said last
 	told     map[int]wire.Status  // what they were told
@@ -42,7 +44,7 @@ type followState struct {
 	news      bool // entries that have not been shared
 
 	leadBy   int    // who told us who leads, while we have no log
-	leadTerm uint64 // in which it was elected
+	leadTerm uint64 // in which whoever leads was elected
 
 	feeder  int       // who sends us entries, -1 for nobody
 	fedAt   time.Time // when it did, or was asked

@@ -66,6 +66,7 @@ func (c *Core) forget() {
 	c.state, c.conf = bus.New(), &raftpb.ConfState{}
 	c.tail, c.tailBytes, c.pieces, c.cache, c.cacheAt = nil, 0, nil, nil, 0
 	c.feeder, c.leadTerm = -1, 0
+	c.met, c.old = false, 0
 	clear(c.feeds)
 	c.effect(Effect{Kind: Moved})
 }

@@ -110,7 +110,8 @@ func (c *Core) onApplied(cmd *bus.Command, r bus.Result) {
 		}
 		c.leader.look = true
 		if len(r.Changed) > 0 {
-			c.effect(Effect{Kind: Numbered, View: r.Changed, Rev: c.state.Applied()})
+			c.effect(Effect{Kind: Numbered, View: r.Changed, Rev: c.state.Applied(),
+				Old: c.state.Applied() <= c.old})
 		}
 	case bus.Grant, bus.Renew:
 		if l, ok := c.state.Lease(cmd.Key); ok && c.leading && r.Code == bus.Done {

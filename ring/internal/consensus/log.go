@@ -44,6 +44,7 @@ func (c *Core) open(s *Saved) error {
 			return fmt.Errorf("consensus: take up the vote: %w", err)
 		}
 		c.hard, c.term = s.Hard, s.Hard.GetTerm()
+		c.old = max(c.old, s.Hard.GetCommit())
 	}
 	if err := c.ms.Append(s.Entries); err != nil {
 		return fmt.Errorf("consensus: take up the log: %w", err)
@@ -103,7 +104,10 @@ func (c *Core) persist(m *raftpb.Message) {
 		hard := &raftpb.HardState{
 			Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
 		must = must || c.hard.GetTerm() != hard.GetTerm() || c.hard.GetVote() != hard.GetVote()
-		c.hard, c.term = hard, max(c.term, hard.GetTerm())
+		c.hard = hard
+		if t := hard.GetTerm(); t > c.term {
+			c.onTerm(t)
+		}
 	}
 	if !must && len(c.queue) == 0 || c.cfg.Memory {
 		// What was committed is worth no write of its own: it rides on the next.
@@ -282,10 +286,21 @@ func (c *Core) compact() {
 	}
 }
 
+// onTerm goes on to a later term under the leader that the engine had before, if it
+// had one: whoever we took for it by hearsay, before our log began, was elected earlier.
+func (c *Core) onTerm(t uint64) {
+	c.term = t
+	if RaftID(c.rn.BasicStatus().Lead).Index() != c.lead {
+		c.setLead(-1)
+	}
+	c.leadTerm = t
+}
+
 // onSoft hears from the engine who leads.
 func (c *Core) onSoft(s *raft.SoftState) {
 	was := c.leading
 	c.term = max(c.term, c.rn.BasicStatus().GetTerm())
+	c.leadTerm = c.term
 	c.leading = s.RaftState == raft.StateLeader
 	c.setLead(RaftID(s.Lead).Index())
 	if c.leading && !was {
@@ -306,7 +321,7 @@ func (c *Core) setLead(i int) {
 	c.lead = i
 	c.effect(Effect{Kind: Moved})
 	if i >= 0 {
-		c.heard = c.now
+		c.heard, c.met = c.now, true
 		if i != c.wasLead {
 			c.wasLead = i
 			c.tell(Tell{Kind: Elected, Subject: i, Term: c.reign()})

@@ -19,11 +19,8 @@ func (c *Core) status(i int) wire.Status {
 
 // reign is the term of the leader that is known, 0 for none.
 func (c *Core) reign() uint64 {
-	switch {
-	case c.lead < 0:
+	if c.lead < 0 {
 		return 0
-	case c.rn != nil:
-		return c.term
 	}
 	return c.leadTerm
 }
@@ -105,6 +102,9 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 	}
 	if c.rn != nil && s.Applied > c.state.Applied() && s.Yours != c.ident.ID.Generation() {
 		c.stopVoting("the others took my vote away while I was gone")
+	}
+	if !c.met {
+		c.old = max(c.old, s.Applied)
 	}
 	if c.rn == nil {
 		c.hearsay(from, s)

@@ -253,7 +253,8 @@ func (c *Core) unanchored() string {
 }
 
 // numbered tells a change of the view that has its number: one report for all
-// who are there as they were met, since a fleet that starts is one story.
+// who are there as they were met, since a fleet that starts is one story. Of those
+// from before this process came only its own coming is news.
 func (c *Core) numbered(e *consensus.Effect) {
 	var met *Report
 	var out []*Report
@@ -263,6 +264,9 @@ func (c *Core) numbered(e *consensus.Effect) {
 		}
 		if c.said[int(h.Index)].incarnation <= h.Incarnation {
 			delete(c.said, int(h.Index))
+		}
+		if mine := int(h.Index) == c.self && h.Incarnation == c.inc; e.Old && !mine {
+			continue
 		}
 		r := &Report{Kind: ViewNumbered, Subject: int(h.Index), Incarnation: h.Incarnation,
 			Revision: e.Rev, Proof: h.Proof, State: wire.State(h.State), Leader: c.bus.Leader()}

@@ -24,7 +24,6 @@ run 2s
 	    30.9 ms  s4 s2 s3 s1: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
 	1 laps
 run 4s
-	  1000.0 ms  s0: view_numbered s0 s1 s2 s4 incarnation 1 revision 3
 	  1001.0 ms  s0: returned s1 incarnation 1
 	  1001.0 ms  s0: returned s2 incarnation 1
 	  1001.0 ms  s0: returned s3 incarnation 1
@@ -35,8 +34,6 @@ run 4s
 	  1152.1 ms  s4: next_changed s0
 	  1154.6 ms  s1 s4 s2 s3 s0: view_numbered s0 incarnation 2 revision 9
 	  1226.3 ms  s0: elected s1
-	  1226.8 ms  s0: view_numbered s3 incarnation 1 revision 5
-	  1231.0 ms  s0: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
 	  1817.4 ms  s0: ticks_skipped s0 epoch 1.0 tick 11 skipped 2
 	  1817.4 ms  s0: anchored s0 tick 11
 	5 laps

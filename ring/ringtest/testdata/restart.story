@@ -3,7 +3,6 @@ ring 5 0
 form
 restart for 1s
 run 1s
-	  1000.0 ms  s0 s1 s2 s3 s4: view_numbered s0 s1 s2 s4 incarnation 1 revision 3
 run 4s
 	     0.9 ms  s4: joined s4 incarnation 2
 	     0.9 ms  s4 s3 s0 s1 s2: view_changed (1 of 5 alive)
