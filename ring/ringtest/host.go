@@ -333,5 +333,5 @@ func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
 	}
 	buf := w.encoded(m)
 	w.hash.bytes(buf)
-	w.transmit(ref, segment{buf: buf})
+	w.transmit(ref, segment{buf: buf, bulk: wire.Bulk(m)})
 }

@@ -21,16 +21,17 @@ const (
 
 // segment is one frame on its way, or the opening or the end of the stream.
 type segment struct {
-	at  int64  // when it arrives, if its path is open then
-	buf []byte // encoded frame, nil for an opening or an end
-	fin bool
+	at   int64  // when it arrives, if its path is open then
+	buf  []byte // encoded frame, nil for an opening or an end
+	fin  bool
+	bulk bool // what is not may be put before it
 }
 
-// stream is one direction of a link: in order, nothing overtakes.
+// stream is one direction of a link: in order, but for what is put before bulk.
 type stream struct {
 	q       []segment
 	head    int
-	last    int64 // arrival of the newest segment
+	left    int64 // arrival of the newest segment that is not in q any more
 	dice    dice
 	planned bool  // a moment is in the agenda
 	tries   uint8 // retransmissions in a row
@@ -239,14 +240,33 @@ func (w *World) transmit(ref int32, seg segment) {
 			at += wait
 		}
 	}
-	seg.at = max(at, s.last)
-	s.last = seg.at
-	s.q = append(s.q, seg)
+	seg.at = at
+	s.put(seg)
 	w.frames++
 	w.bytes += uint64(len(seg.buf))
 	if !s.planned {
 		s.planned = true
-		w.agenda.push(seg.at, atStream, ref, l.gen)
+		w.agenda.push(s.q[s.head].at, atStream, ref, l.gen)
+	}
+}
+
+// put takes a segment that by itself would arrive at seg.at. What is not bulk goes
+// before bulk that has not left the sender yet, which is more or less of it.
+func (s *stream) put(seg segment) {
+	s.q = append(s.q, seg)
+	i := len(s.q) - 1
+	if !seg.bulk && !seg.fin {
+		for ; i > s.head && s.q[i-1].bulk && s.dice.hit(0.5); i-- {
+			s.q[i-1], s.q[i] = s.q[i], s.q[i-1]
+		}
+	}
+	at := s.left
+	if i > s.head {
+		at = s.q[i-1].at
+	}
+	for ; i < len(s.q); i++ {
+		s.q[i].at = max(s.q[i].at, at)
+		at = s.q[i].at
 	}
 }
 
@@ -271,6 +291,7 @@ func (w *World) pump(ref int32, gen uint32) {
 		s.tries = 0
 		s.q[s.head] = segment{}
 		s.head++
+		s.left = seg.at
 		if s.head == len(s.q) {
 			s.q, s.head = s.q[:0], 0
 		}

@@ -1,8 +1,11 @@
 // Package link carries frames over one connection between two instances.
 //
-//	Queue ─► [ out, bounded ] ─Flush─► socket, at once, never waiting
-//	                │ what did not fit
-//	                └─► a goroutine that writes it with a deadline, then ends
+//	Queue ─────► [ out, bounded ] ─Flush─► socket, at once, never waiting
+//	                 ▲      │ what did not fit
+//	QueueBulk ─► [ bulk ]   └─► a goroutine that writes it with a deadline, then ends
+//
+// Bulk goes behind all that is not, a frame's length at a time, and the kernel is
+// asked to hold little that is not on the wire: a particle waits for no more of it.
 //
 //	socket ─► Next ─► one frame at a time, in a buffer that is used again
 //
@@ -24,9 +27,14 @@ import (
 	"ringofservers.dev/ring/internal/wire"
 )
 
-// QueueMax is how many bytes a peer may be behind before its link fails: the
-// records of the largest roster twice over, and tens of thousands of heartbeats.
+// QueueMax is how many bytes a peer may be behind before its link fails, of bulk and
+// of the rest: the records of the largest roster twice over, and tens of thousands of
+// heartbeats.
 const QueueMax = 32 * wire.FrameMax
+
+// burst is how many bytes of bulk, or one frame if it is longer, may stand before what
+// is more urgent: in our buffer, and once more in the kernel's.
+const burst = wire.FrameMax
 
 // lingerMax is how long a closing side waits for the other one to close too,
 // so that what it sent last is read and not destroyed by a reset.
@@ -63,6 +71,7 @@ type Conn struct {
 
 	mu       sync.Mutex     // guards what follows
 	out      []byte         // queued
+	bulk     []byte         // queued behind it, whole frames
 	spare    []byte         // the other buffer, empty while no drain runs
 	inflight int            // bytes the drain goroutine is writing
 	draining bool           // a drain goroutine owns the writing side
@@ -83,7 +92,7 @@ func newConn(nc net.Conn, rest []byte, opts Options) (*Conn, error) {
 	if t, ok := nc.(*net.TCPConn); ok {
 		// A hop is one small frame: it must not wait for an acknowledgement.
 		// Heartbeats do what keep-alives would.
-		err := errors.Join(t.SetNoDelay(true), t.SetKeepAlive(false))
+		err := errors.Join(t.SetNoDelay(true), t.SetKeepAlive(false), boundUnsent(t, burst))
 		if err != nil {
 			return nil, fmt.Errorf("set up link: %w", err)
 		}
@@ -194,6 +203,41 @@ func (c *Conn) Queue(frame []byte) error {
 	return nil
 }
 
+// QueueBulk is Queue for a frame that may be overtaken by those of Queue.
+func (c *Conn) QueueBulk(frame []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	if len(c.bulk)+len(frame) > QueueMax {
+		c.fail(ErrBehind)
+		return c.err
+	}
+	c.bulk = append(c.bulk, frame...)
+	return nil
+}
+
+// refill puts bulk behind what is queued, a burst of it at most.
+func (c *Conn) refill() {
+	n := 0
+	for n < len(c.bulk) {
+		frame, _, err := wire.Split(c.bulk[n:])
+		if err != nil {
+			panic("BUG: link: what was queued is no row of frames: " + err.Error())
+		}
+		end := n + wire.HeaderLen + len(frame)
+		if len(c.out)+end > burst && len(c.out)+n > 0 {
+			break
+		}
+		n = end
+	}
+	if n > 0 {
+		c.out = append(c.out, c.bulk[:n]...)
+		c.bulk = c.bulk[:copy(c.bulk, c.bulk[n:])]
+	}
+}
+
 // Flush writes what is queued as far as the socket takes it now, and leaves
 // the rest to a goroutine.
 func (c *Conn) Flush() {
@@ -206,6 +250,7 @@ func (c *Conn) flush() {
 	if c.draining || c.err != nil {
 		return
 	}
+	c.refill()
 	if len(c.out) > 0 && c.raw != nil {
 		c.wrote, c.writeErr = 0, nil
 		if err := c.raw.Write(c.give); err != nil {
@@ -219,7 +264,7 @@ func (c *Conn) flush() {
 		c.out = c.out[:copy(c.out, c.out[c.wrote:])]
 	}
 	switch {
-	case len(c.out) > 0:
+	case len(c.out)+len(c.bulk) > 0:
 		c.draining = true
 		c.writers.Go(c.drain)
 	case c.finished:
@@ -232,6 +277,9 @@ func (c *Conn) drain() {
 	for {
 		c.mu.Lock()
 		c.inflight = 0
+		if len(c.out) == 0 {
+			c.refill()
+		}
 		if len(c.out) == 0 || c.err != nil {
 			break
 		}

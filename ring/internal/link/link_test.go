@@ -307,13 +307,66 @@ func TestSilentOpenerIsDropped(t *testing.T) {
 	}
 }
 
+// A particle that comes while a state is being sent waits for what the kernel has of
+// it, and for no more than a burst of what we have.
+func TestBulkIsOvertaken(t *testing.T) {
+	peer, c := rawPair(t, calm)
+	if err := peer.(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	const pieces, size = 60, 32 << 10
+	for i := range pieces {
+		body := fmt.Sprintf("%03d", i) + strings.Repeat("x", size-3)
+		if err := c.QueueBulk(frame(body)); err != nil {
+			t.Fatal(err)
+		}
+		c.Flush()
+	}
+	mustQueue(t, c, "particle")
+	c.Flush()
+	c.Finish()
+	b, err := io.ReadAll(peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total, piece, passed := len(b), 0, 0
+	for len(b) > 0 {
+		body, rest, err := wire.Split(b)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case string(body) == "particle":
+			passed = total - len(b)
+		case string(body[:3]) != fmt.Sprintf("%03d", piece):
+			t.Fatalf("piece %s comes as number %d", body[:3], piece)
+		default:
+			piece++
+		}
+		b = rest
+	}
+	if piece != pieces {
+		t.Errorf("%d pieces of %d came", piece, pieces)
+	}
+	if passed == 0 || passed > total/2 {
+		t.Errorf("the particle came after %d bytes of %d", passed, total)
+	}
+}
+
 func TestDeafPeerHitsTheBound(t *testing.T) {
+	for name, queue := range map[string]func(*Conn, []byte) error{
+		"control": (*Conn).Queue, "bulk": (*Conn).QueueBulk,
+	} {
+		t.Run(name, func(t *testing.T) { deafPeer(t, queue) })
+	}
+}
+
+func deafPeer(t *testing.T, queue func(*Conn, []byte) error) {
 	_, c := rawPair(t, calm)
 	body := strings.Repeat("x", 32<<10)
 	var err error
 	start := time.Now()
 	for range 4096 { // 128 MiB is more than any socket buffer
-		if err = c.Queue(frame(body)); err != nil {
+		if err = queue(c, frame(body)); err != nil {
 			break
 		}
 		c.Flush()

@@ -219,7 +219,11 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 // send queues m; it goes out at the end of the Step.
 func (n *Node) send(c *conn, m wire.Msg) {
 	n.buf = wire.Append(n.buf[:0], m)
-	if c.link.Queue(n.buf) != nil {
+	queue := c.link.Queue
+	if wire.Bulk(m) {
+		queue = c.link.QueueBulk
+	}
+	if queue(n.buf) != nil {
 		return // its reader learns why, and tells the core
 	}
 	if !c.dirty {

@@ -8,7 +8,7 @@ const ProtocolVersion = 1
 // Limits hold for every frame, whoever sent it: nothing is allocated before
 // the length that asks for it was checked against one of these.
 const (
-	FrameMax   = 64 << 10 // bytes of one control frame, header excluded
+	FrameMax   = 64 << 10 // bytes of one frame, header excluded
 	NameMax    = 255      // bytes of a ring or an instance name
 	TextMax    = 1024     // bytes of a refusal's explanation
 	BuildMax   = 64       // bytes of a build's version string
@@ -39,6 +39,21 @@ const (
 
 // Msg is one decoded frame: a pointer to one of the structs below.
 type Msg interface{ Kind() Kind }
+
+// Bulk reports whether m may be overtaken by messages that are not: it is part of
+// what may be much, and nobody counts on its order with the others. Among themselves
+// such messages keep theirs.
+func Bulk(m Msg) bool {
+	kind := m.Kind()
+	if r, ok := m.(*Relay); ok && len(r.Frame) > 0 {
+		kind = Kind(r.Frame[0])
+	}
+	switch kind {
+	case KindRaft, KindPropose, KindEntries, KindChunk:
+		return true
+	}
+	return false
+}
 
 // State is what one instance thinks of another.
 type State uint8

@@ -25,6 +25,6 @@ run 4s
 	   152.1 ms  s3 s1 s4 s0: returned s2 incarnation 2
 	   152.2 ms  s1: next_changed s2
 	   155.4 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 8
-	   236.5 ms  s2: voting s2 revision 10 (I vote)
+	   236.4 ms  s2: voting s2 revision 10 (I vote)
 	   245.0 ms  s2: anchored s2 tick 9
 	4 laps

@@ -11,8 +11,8 @@ run 4s
 	   692.2 ms  s1: suspected s3 251ms
 	   803.2 ms  s0 s4 s1 s2: accused s3 by s0 incarnation 1
 	   803.7 ms  s4 s1 s0 s2: accused s3 by s4 incarnation 1
-	   989.3 ms  s2 s1 s4 s0: accused s3 by s2 incarnation 1
-	   992.8 ms  s1 s4 s2 s0: accused s3 by s1 incarnation 1
+	   989.3 ms  s2 s1 s0 s4: accused s3 by s2 incarnation 1
+	   992.8 ms  s1 s4 s0 s2: accused s3 by s1 incarnation 1
 	  1005.3 ms  s1 s4 s2 s0: died s3 by s0 s1 s2 s4 incarnation 1
 	  1005.3 ms  s1 s4 s2 s0: view_changed (4 of 5 alive)
 	  1005.5 ms  s2: detour_off s3

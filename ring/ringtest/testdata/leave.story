@@ -4,14 +4,14 @@ form
 leave 2 for 2s
 	     0.0 ms  s2: view_changed (4 of 5 alive)
 run 2s
-	     0.2 ms  s3 s1 s0 s4: left s2 incarnation 1
-	     0.2 ms  s3 s1 s0 s4: view_changed (4 of 5 alive)
+	     0.2 ms  s3 s1 s4 s0: left s2 incarnation 1
+	     0.2 ms  s3 s1 s4 s0: view_changed (4 of 5 alive)
 	     0.2 ms  s1: next_changed s3
 	     0.2 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
-	     2.4 ms  s0 s3 s4 s2 s1: view_numbered s2 incarnation 1 revision 6
-	     4.7 ms  s2: voting s2 revision 7 (I learn and do not vote)
-	     4.7 ms  s2: voting s2 revision 7 (the others go on without my vote)
-	     4.7 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
+	     2.5 ms  s0 s3 s4 s2 s1: view_numbered s2 incarnation 1 revision 6
+	     4.8 ms  s2: voting s2 revision 7 (I learn and do not vote)
+	     4.8 ms  s2: voting s2 revision 7 (the others go on without my vote)
+	     4.8 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
 	2 laps
 run 3s
 	     0.8 ms  s2: returned s0 incarnation 1
@@ -25,5 +25,5 @@ run 3s
 	   152.2 ms  s1: next_changed s2
 	   154.3 ms  s0 s3 s4 s2 s1: view_numbered s2 incarnation 2 revision 9
 	   236.2 ms  s2: voting s2 revision 11 (I vote)
-	   245.0 ms  s2: anchored s2 tick 9
+	   244.9 ms  s2: anchored s2 tick 9
 	3 laps

@@ -103,7 +103,7 @@ run 4s
 	    37.9 ms  s2: accused s3 by s1 incarnation 1
 	    37.9 ms  s2: accused s3 by s4 incarnation 1
 	    38.7 ms  s1 s4 s6 s0 s5 s2 s3: view_numbered s2 incarnation 2 revision 8
-	    50.4 ms  s1: detour_on s2 by s0
+	    50.5 ms  s1: detour_on s2 by s0
 	    71.5 ms  s3: joined s3 incarnation 2
 	    71.5 ms  s3 s5 s2 s4 s6 s0 s1: view_changed (7 of 7 alive)
 	    71.5 ms  s3: whole s3 (7 of 7 in reach)
@@ -115,21 +115,21 @@ run 4s
 	    71.6 ms  s5 s2 s4 s6 s0 s1: returned s3 incarnation 2
 	    71.7 ms  s2: detour_off s4
 	    71.7 ms  s2: next_changed s3
-	   138.7 ms  s4 s0 s6 s5 s1 s2 s3: view_numbered s3 incarnation 2 revision 9
+	   138.7 ms  s4 s6 s0 s5 s1 s2 s3: view_numbered s3 incarnation 2 revision 9
 	   179.0 ms  s5: unanchored s5 tick 15 (too few of those who vote have stamped the last lap)
 	   230.4 ms  s2 s3: elected s1
 	   233.8 ms  s2 s3: view_numbered s2 by s0 s1 s4 s5 s6 incarnation 1 revision 6
 	   233.8 ms  s2 s3: view_numbered s3 by s0 s1 s4 s5 s6 incarnation 1 revision 6
 	   322.0 ms  s6: unanchored s6 tick 15 (too few of those who vote have stamped the last lap)
-	   751.0 ms  s1: detour_off s2
+	   750.9 ms  s1: detour_off s2
 	   751.2 ms  s2: ticks_skipped s2 epoch 1.1 tick 17 skipped 9
 	   751.2 ms  s2: anchored s2 tick 17
 	   894.2 ms  s3: ticks_skipped s3 epoch 1.1 tick 17 skipped 9
 	  1030.2 ms  s3: anchored s3 tick 17
-	  1037.4 ms  s4: ticks_skipped s4 epoch 1.1 tick 17 skipped 1
-	  1037.4 ms  s4: anchored s4 tick 17
-	  1180.4 ms  s5: ticks_skipped s5 epoch 1.1 tick 17 skipped 1
-	  1180.4 ms  s5: anchored s5 tick 17
+	  1037.3 ms  s4: ticks_skipped s4 epoch 1.1 tick 17 skipped 1
+	  1037.3 ms  s4: anchored s4 tick 17
+	  1180.3 ms  s5: ticks_skipped s5 epoch 1.1 tick 17 skipped 1
+	  1180.3 ms  s5: anchored s5 tick 17
 	  1323.3 ms  s6: ticks_skipped s6 epoch 1.1 tick 17 skipped 1
 	  1323.3 ms  s6: anchored s6 tick 17
 	4 laps

@@ -4,7 +4,7 @@ ring 5 0
 form
 crash 4
 run 30s
-	     0.5 ms  s1 s2 s0 s3: accused s4 by s1 incarnation 1 proven
+	     0.5 ms  s1 s0 s2 s3: accused s4 by s1 incarnation 1 proven
 	     0.6 ms  s0 s3 s1 s2: accused s4 by s0 incarnation 1 proven
 	     0.8 ms  s3 s0 s2 s1: accused s4 by s3 incarnation 1 proven
 	     0.9 ms  s2 s3 s1 s0: accused s4 by s2 incarnation 1 proven
