@@ -201,6 +201,37 @@ func ExampleRing_OnEvent() {
 	// died dc3/prod/0 with proof: true
 }
 
+// Who is alive is told at once, and then each time that it changes.
+func ExampleRing_OnView() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	alive := make(chan int, 1024)
+	stop := rings[0].OnView(func(v ring.View) {
+		n := 0
+		for _, i := range v.Instances {
+			if i.State == ring.Alive {
+				n++
+			}
+		}
+		alive <- n
+	})
+	defer stop()
+	for <-alive < 3 { // others may come to know later than they are known
+	}
+	fmt.Println("all are alive")
+	if err := rings[1].Leave(ctx); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println("alive, once one has left:", <-alive)
+	for _, r := range rings {
+		r.Close()
+	}
+	// Output:
+	// all are alive
+	// alive, once one has left: 2
+}
+
 // Without encryption Join keeps to loopback, and says which address is not.
 func ExampleJoin_insecure() {
 	_, err := ring.Join(context.Background(), ring.Config{

@@ -113,7 +113,11 @@ func (r *Ring) wordsOfBus(e Event, t node.Report, who string, mine bool) string 
 
 // wordsOfView tells a change of the view that has its number.
 func (r *Ring) wordsOfView(e Event, who string) string {
-	s := fmt.Sprintf("view revision %d: %s is %s", e.Revision, who, e.State)
+	verb := "is"
+	if e.State == Left {
+		verb = "has"
+	}
+	s := fmt.Sprintf("view revision %d: %s %s %s", e.Revision, who, verb, e.State)
 	switch {
 	case len(e.Also) > 0:
 		s = fmt.Sprintf("view revision %d: %s are %s", e.Revision,

@@ -78,6 +78,8 @@ func TestEveryReportHasWords(t *testing.T) {
 			State: wire.Alive},
 			"view revision 12: dc1/prod/1 is alive again, as incarnation 3; " +
 				"confirmed by me, who leads, and a quorum"},
+		{core.Report{Kind: core.ViewNumbered, Subject: 1, Revision: 13, State: wire.Left, Leader: -1},
+			"view revision 13: dc1/prod/1 has left"},
 		{core.Report{Kind: core.ViewNumbered, Subject: 1, Also: []int{2, 3}, Revision: 3,
 			Incarnation: 1, State: wire.Alive, Leader: -1},
 			"view revision 3: dc1/prod/1, dc1/prod/2, dc1/prod/3 are alive"},

@@ -52,15 +52,15 @@ func LAN() Timing {
 // is known within 5.5 s. An instance with six links sends 0.6 kB/s.
 func WAN() Timing {
 	return Timing{
-		Beat:     2 * time.Second,
+		Beat:     2 * time.Second,         // with Patience and Answer about 5 s
 		Patience: 1500 * time.Millisecond, // a round trip and two retransmissions, backed off
 		Answer:   1500 * time.Millisecond, // TCP's handshake, ours, and one retransmission
-		Redial:   400 * time.Millisecond,
-		Settle:   60 * time.Millisecond, // most of one way across
-		Gather:   time.Second,           // three round trips
-		Lap:      2 * time.Second,
-		Loss:     2 * time.Second, // as Patience, and somewhat more
-		HoldDown: time.Minute,
+		Redial:   400 * time.Millisecond,  // longer than a round trip, so that no two dials cross
+		Settle:   60 * time.Millisecond,   // accusers hear of a death within a jitter of each other
+		Gather:   time.Second,             // three round trips
+		Lap:      2 * time.Second,         // a ring that crosses an ocean and back takes a third of it
+		Loss:     2 * time.Second,         // as Patience, and somewhat more
+		HoldDown: time.Minute,             // as on a LAN: it is for people
 	}
 }
 
@@ -69,15 +69,15 @@ func WAN() Timing {
 // 0.3 kB/s.
 func Quiet() Timing {
 	return Timing{
-		Beat:     5 * time.Second, // nearly all the bytes there are
-		Patience: time.Second,
-		Answer:   time.Second,
+		Beat:     5 * time.Second,        // nearly all the bytes there are
+		Patience: time.Second,            // two packets lost one after the other; it costs no byte
+		Answer:   time.Second,            // likewise
 		Redial:   400 * time.Millisecond, // costs nothing while all live
-		Settle:   20 * time.Millisecond,
-		Gather:   500 * time.Millisecond,
-		Lap:      10 * time.Second, // a tick each ten seconds
-		Loss:     2 * time.Second,
-		HoldDown: 2 * time.Minute,
+		Settle:   20 * time.Millisecond,  // twice that of a LAN: nobody is in a hurry
+		Gather:   500 * time.Millisecond, // likewise
+		Lap:      10 * time.Second,       // a tick each ten seconds; a lap is 250 bytes at each stop
+		Loss:     2 * time.Second,        // twice Patience: the particle may have lost two packets too
+		HoldDown: 2 * time.Minute,        // who dies often costs the most bytes
 	}
 }
 

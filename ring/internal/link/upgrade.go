@@ -17,11 +17,29 @@ const answerTimeout = time.Second
 
 // IsUpgrade says whether r asks for a link.
 func IsUpgrade(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.URL.Path == Path && r.ProtoAtLeast(1, 1) &&
-		r.ProtoMajor == 1 && r.Header.Get("Upgrade") == Protocol && wantsUpgrade(r)
+	return r.Method == http.MethodGet && r.Header.Get("Upgrade") == Protocol && wantsUpgrade(r)
 }
 
+// IsOtherUpgrade says whether r asks for a link, but in another version of our
+// protocol, or in another way or for something else than a link: see Refuse.
+func IsOtherUpgrade(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" && wantsUpgrade(r) && !IsUpgrade(r)
+}
+
+// Refuse answers a request that IsOtherUpgrade with what could be asked for
+// instead, see RFC 9110, 15.5.22.
+func Refuse(w http.ResponseWriter) {
+	w.Header().Set("Connection", "Upgrade")
+	w.Header().Set("Upgrade", Protocol)
+	http.Error(w, "this build speaks "+Protocol+" here and nothing else: ask for it by GET, or run "+
+		"the same version of ring everywhere", http.StatusUpgradeRequired)
+}
+
+// wantsUpgrade says whether r asks at our path to switch to some protocol.
 func wantsUpgrade(r *http.Request) bool {
+	if r.URL.Path != Path || r.ProtoMajor != 1 || r.ProtoMinor < 1 {
+		return false
+	}
 	for _, line := range r.Header.Values("Connection") {
 		for token := range strings.SplitSeq(line, ",") {
 			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
