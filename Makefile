@@ -5,9 +5,7 @@ GO ?= go
 build: ; CGO_ENABLED=0 $(GO) build -trimpath -o bin/ring ./cmd/ring
 test: ; $(GO) test ./...
 race: ; $(GO) test -race ./...
-fuzz: ; set -e; for t in wire:FuzzDecode wire:FuzzSplit roster:FuzzExpand roster:FuzzAddress \
-	bus:FuzzDecode bus:FuzzRestore store:FuzzDecode store:FuzzPayload link:FuzzJudge journal:FuzzReplay journal:FuzzRecords; do \
-	$(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime 30s ./ring/internal/$${t%:*}; done
+fuzz: ; .ci/fuzz 30s
 sim: ; RINGTEST_FRESH=60s $(GO) test -run 'TestSim|TestFresh' ./ring/ringtest
 large: ; RINGTEST_LARGE=2000 $(GO) test -run TestLarge -v ./ring/ringtest
 mutants: ; $(GO) run ./ring/ringtest/mutants

@@ -18,6 +18,7 @@ type fleet struct {
 	now   time.Time
 	nodes []*node
 	queue []envelope
+	seen  func(envelope) // if set: what arrives
 }
 
 type envelope struct {
@@ -197,6 +198,9 @@ func (f *fleet) run(d time.Duration) {
 		for len(f.queue) > 0 {
 			e := f.queue[0]
 			f.queue = f.queue[1:]
+			if f.seen != nil {
+				f.seen(e)
+			}
 			if to := f.nodes[e.to]; !to.down && !f.nodes[e.from].down {
 				buf := wire.Append(nil, e.m)
 				var dec wire.Decoder

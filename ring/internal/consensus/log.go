@@ -455,7 +455,7 @@ func (c *Core) onRaft(from int, m *wire.Raft) {
 	}
 	var msg raftpb.Message
 	if proto.Unmarshal(m.Payload, &msg) != nil || RaftID(msg.GetFrom()).Index() != from ||
-		msg.GetTo() != uint64(c.ident.ID) || raft.IsLocalMsg(msg.GetType()) {
+		msg.GetTo() != uint64(c.ident.ID) || !travels(msg.GetType()) {
 		return // not for this log, or in another's name
 	}
 	switch msg.GetType() {
@@ -470,8 +470,31 @@ func (c *Core) onRaft(from int, m *wire.Raft) {
 		c.fetch(from, &msg)
 		return
 	}
+	defer c.contain(from)
 	c.step(&msg)
 	c.pump()
+}
+
+// travels reports whether one engine sends messages of this type to another.
+func travels(t raftpb.MessageType) bool {
+	switch t {
+	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp,
+		raftpb.MsgPreVote, raftpb.MsgPreVoteResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
+		raftpb.MsgSnap, raftpb.MsgProp, raftpb.MsgReadIndex, raftpb.MsgReadIndexResp,
+		raftpb.MsgTimeoutNow:
+		return true
+	}
+	return false
+}
+
+// contain ends this instance, and not the process, where the engine finds its own
+// rules broken by what another sent: its storage can no longer be relied on.
+func (c *Core) contain(from int) {
+	if r := recover(); r != nil {
+		c.broken(fmt.Errorf("the log of the bus cannot be what instance %d says of it (%v); start "+
+			"this instance again, and find out what runs there", from, r))
+		c.rn = nil
+	}
 }
 
 // heardLeader notes that a leader of a term no older than ours speaks.

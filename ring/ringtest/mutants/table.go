@@ -200,12 +200,12 @@ var table = []mutant{
 		"blank,partition,blackhole", 5,
 	},
 	{
-		"an empty log comes back under its old id", "S1,panic", "consensus/voters.go",
+		"an empty log comes back under its old id", "S1,panic,fatal", "consensus/voters.go",
 		"l.Generation != g || l.Boot != c.cfg.Boot ||", "l.Generation != g ||",
 		"blank,crash,restart", 3,
 	},
 	{
-		"acknowledge before it is on disk", "S1,panic", "consensus/log.go",
+		"acknowledge before it is on disk", "S1,panic,fatal", "consensus/log.go",
 		"\tc.queue = append(c.queue, saving{c.seq, m})\n\tc.effect(Effect{Kind: Persist, Seq: c.seq, Write: w})",
 		"\tc.effect(Effect{Kind: Persist, Seq: c.seq, Write: w})\n\tc.kept(m)",
 		"restart,third,crash", 3,
