@@ -105,7 +105,6 @@ type Core struct {
 	floor     uint64    // the highest that a peer has told of: it stamps no tick below
 	selfCut   bool      // the others' quorum cut us and we have not been back since
 	stale     time.Time // until then our view ranks below any: we were away for long
-	unread    time.Time // until then we hold old accusations: we have just joined
 	doomed    bool      // the others have seen enough to cut us
 	aloneFrom time.Time // since when nobody can be reached, zero if somebody can
 	minority  bool      // we had no quorum, and have not met one since

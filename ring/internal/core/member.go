@@ -196,7 +196,6 @@ func (c *Core) join() {
 	c.selfCut = false
 	c.inc = max(c.inc, c.told, c.saved.Incarnation) + 1
 	c.seq = 0
-	c.unread = c.now.Add(c.cfg.Timing.Patience)
 	c.saved.Incarnation = c.inc
 	c.save()
 	c.accused = nil

@@ -194,10 +194,8 @@ func (c *Core) cutAt() time.Time {
 			at = late
 		}
 	}
-	for _, t := range [2]time.Time{c.stale, c.unread} { // just back, we are no judge yet
-		if t.After(at) {
-			at = t
-		}
+	if c.stale.After(at) { // just back, we are no judge yet
+		at = c.stale
 	}
 	return at
 }

@@ -21,11 +21,6 @@ type mutant struct {
 // vote for entries that are not there: only time is lost); a stamp for an older
 // epoch than a drop in one's log (the stops that saw the newer one let it pass no
 // more, and its ticks lie below).
-//
-// Nor what no thousand seeds find any more, though they did: judging at once after a
-// return (unread in core/member.go), since those who come back hear sooner that they
-// are out, and a long incident is waited for longer. Whether the rule is still needed
-// is open.
 var table = []mutant{
 	{
 		"link with another roster", "R1", "core/conn.go",
