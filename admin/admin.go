@@ -89,7 +89,8 @@ type rosterBody struct {
 	Hash      string      `json:"hash"`
 	Names     []ring.Name `json:"names"`
 	Addresses []string    `json:"addresses"`
-	Degree    int         `json:"degree"`
+	Degree    int         `json:"degree"` // as it was set; 0: the default of the size
+	Links     int         `json:"links"`  // of each instance, which follows from it
 }
 
 func (a *api) roster(w http.ResponseWriter, _ *http.Request) {
@@ -97,6 +98,7 @@ func (a *api) roster(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, rosterBody{
 		V: 1, Ring: status.Ring, Hash: status.RosterHash,
 		Names: roster.Names, Addresses: roster.Addresses, Degree: roster.Degree,
+		Links: roster.Links(),
 	})
 }
 

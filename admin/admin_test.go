@@ -78,6 +78,7 @@ func TestObjects(t *testing.T) {
 		{"/v1/status", `"self": "a"`},
 		{"/v1/view", `"joined": true`},
 		{"/v1/roster", `"names": [` + "\n    \"a\""},
+		{"/v1/roster", `"links": 0`},
 		{"/v1/events", `"kind": "joined"`},
 		{"/v1/ticks", `"v": 1`},
 		{"/version", `"version": "v9.9.9"`},

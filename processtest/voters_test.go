@@ -3,6 +3,7 @@
 package processtest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,10 +87,24 @@ func TestVotersAreReplacedOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.up([]int{lost}, k.All())
-	k.settled("the lost log has a new id", k.All(), func(who []int, ids map[int]string) bool {
-		return !slices.Contains(who, lost) || ids[lost] != before[lost]
-	})
+	last, ids := k.settled("the lost log has a new id", k.All(),
+		func(who []int, ids map[int]string) bool {
+			return !slices.Contains(who, lost) || ids[lost] != before[lost]
+		})
+
+	// After all were killed at once those vote who did so last, not those of the beginning.
+	high := uint64(0)
+	for i := range k.Names {
+		high = max(high, status(t, k.Ring, i).Tick)
+	}
 	k.again()
+	if who, now := k.settled("they vote again", k.All(), anyVoters); !slices.Equal(who, last) ||
+		!maps.Equal(now, ids) {
+		t.Errorf("%v vote after all were killed, as %v; it was %v, as %v", who, now, last, ids)
+	}
+	if s := status(t, k.Ring, lost); s.Tick <= high {
+		t.Errorf("tick %d behind %d", s.Tick, high)
+	}
 	if a := k.do(lost, "GET", fleet.KeyPath("after"), nil); a.Code != 200 {
 		t.Errorf("the key is gone: %d %s", a.Code, a.Error)
 	}

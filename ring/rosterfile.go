@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -58,6 +59,10 @@ func (r Roster) Hash(ring string) string {
 	sum := full.Hash()
 	return hex.EncodeToString(sum[:])
 }
+
+// Links returns how many links each instance has: Degree, or the default of the
+// size, or in a small ring one to each other instance.
+func (r Roster) Links() int { return overlay.Links(len(r.Names), r.Degree) }
 
 // Validate returns everything that is wrong with the roster as that of the
 // ring of that name, or nil. Addresses may be missing altogether.

@@ -89,3 +89,13 @@ func TestDiffRosters(t *testing.T) {
 		t.Error("Older does not tell which roster was appended to")
 	}
 }
+
+func TestRosterLinks(t *testing.T) {
+	for _, c := range []struct{ n, degree, want int }{
+		{0, 0, 0}, {1, 0, 0}, {3, 0, 2}, {3, 4, 2}, {11, 0, 6}, {11, 4, 4}, {1001, 0, 8},
+	} {
+		if got := (Roster{Names: make([]Name, c.n), Degree: c.degree}).Links(); got != c.want {
+			t.Errorf("Links of %d with degree %d = %d, want %d", c.n, c.degree, got, c.want)
+		}
+	}
+}

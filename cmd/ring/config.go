@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,8 +81,8 @@ type layer struct {
 
 // group is an [[instance]] table: a name or pattern, and where it is.
 type group struct {
-	Name    string `toml:"name"`
-	Address string `toml:"address"`
+	Name    string
+	Address string
 }
 
 // draft is settings on the way: patterns are not expanded yet.
@@ -134,44 +135,74 @@ func resolve(layers []layer) (settings, error) {
 	return d.settings, errors.Join(errs...)
 }
 
-// expand makes the roster of patterns, groups and address templates.
+// expand makes the roster of patterns, groups and address templates. What is wrong
+// with the names is said beside what is wrong with the addresses.
 func (d *draft) expand() error {
+	parts, err := d.expandNames()
+	if err != nil {
+		return err // it depends on the names what is wrong with addresses
+	}
+	addresses, err := d.expandAddresses(parts)
+	d.Roster.Names, d.Roster.Addresses = slices.Concat(parts...), addresses
+	if len(d.Roster.Names) == 0 {
+		return err // check says so to whom it matters
+	}
+	if fault := d.Roster.Validate(d.Ring); fault != nil {
+		err = errors.Join(err, unprefixed(fault))
+	}
+	return err
+}
+
+// expandNames returns the names of the patterns, then those of each group.
+func (d *draft) expandNames() (parts [][]ring.Name, err error) {
 	names, err := expandAll(d.patterns)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var addresses []string
-	if d.addresses != "" {
-		if addresses, err = ring.ExpandAddresses(d.addresses, names, 0); err != nil {
-			return unprefixed(err)
-		}
-	}
+	parts = append(parts, names)
+	n := len(names)
 	for i, g := range d.groups {
 		more, err := expandAll([]string{g.Name})
 		if err != nil {
-			return fmt.Errorf("instance table %d: %w", i+1, err)
+			return nil, fmt.Errorf("instance table %d: %w", i+1, err)
 		}
-		if len(names)+len(more) > ring.RosterMax {
-			return tooMany()
+		if n += len(more); n > ring.RosterMax {
+			return nil, tooMany()
 		}
-		if len(names) > len(addresses) || g.Address == "" {
-			return fmt.Errorf("instance table %d (%s): some instances have an address and some "+
-				"have none: give each an address, and the roster its addresses", i+1, g.Name)
+		parts = append(parts, more)
+	}
+	return parts, nil
+}
+
+// expandAddresses returns an address for each name, or none and what is wrong.
+func (d *draft) expandAddresses(parts [][]ring.Name) (addresses []string, err error) {
+	var errs []error
+	if d.addresses != "" {
+		if addresses, err = ring.ExpandAddresses(d.addresses, parts[0], 0); err != nil {
+			errs = append(errs, unprefixed(err))
 		}
-		at, err := ring.ExpandAddresses(g.Address, more, len(names))
+	}
+	bare := d.addresses == "" && len(parts[0]) > 0
+	first := len(parts[0])
+	for i, g := range d.groups {
+		if len(errs) == faultsMax {
+			break
+		}
+		if bare || g.Address == "" {
+			errs = append(errs, fmt.Errorf("instance table %d (%s): some instances have an address "+
+				"and some have none: give each an address, and the roster its addresses", i+1, g.Name))
+			break // the others lack the same
+		}
+		at, err := ring.ExpandAddresses(g.Address, parts[i+1], first)
 		if err != nil {
-			return fmt.Errorf("instance table %d: %w", i+1, unprefixed(err))
+			errs = append(errs, fmt.Errorf("instance table %d: %w", i+1, unprefixed(err)))
 		}
-		names, addresses = append(names, more...), append(addresses, at...)
+		addresses, first = append(addresses, at...), first+len(parts[i+1])
 	}
-	d.Roster.Names, d.Roster.Addresses = names, addresses
-	if len(names) == 0 {
-		return nil // check says so to whom it matters
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
-	if err := d.Roster.Validate(d.Ring); err != nil {
-		return unprefixed(err)
-	}
-	return nil
+	return addresses, nil
 }
 
 func expandAll(patterns []string) ([]ring.Name, error) {
@@ -242,12 +273,14 @@ func loadFile(file string) (settings, error) {
 	return settle([]layer{l})
 }
 
+// settle gives what resolve finds wrong its exit code. The settings beside an
+// error are as far as they could be read.
 func settle(layers []layer) (settings, error) {
 	s, err := resolve(layers)
 	if err != nil {
-		return settings{}, &exitError{exitUsage, err}
+		err = &exitError{exitUsage, err}
 	}
-	return s, nil
+	return s, err
 }
 
 // envLayer reads RING_… of every setting; an empty one counts as absent. Of

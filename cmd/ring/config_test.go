@@ -178,10 +178,11 @@ func TestSettingsRefused(t *testing.T) {
 		{"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
 			"ring.toml:6:3: key instance.addr is unknown"},
 		{"unknown table", sound + "[tls]\ncert = \"x\"", "ring.toml:4:"},
-		{"wrong type", sound + "degree = \"six\"", "ring.toml:4:10: degree:"},
+		{"wrong type", sound + "degree = \"six\"",
+			"ring.toml:4:10: degree: want a whole number, here is a string"},
 		{"no TOML", sound + "hold = 1s", "ring.toml:4:"},
 		{"twice", sound + "name = \"b\"", "ring.toml:4:"},
-		{"hold", sound + "hold = \"soon\"", `ring.toml:4: hold: "soon" is no duration`},
+		{"hold", sound + "hold = \"soon\"", `ring.toml:4:8: hold: "soon" is no duration`},
 		{"negative hold", sound + "hold = \"-1s\"", "less than zero"},
 		{"preset", sound + "preset = \"moon\"", "choose lan, wan or quiet"},
 		{"level", sound + "log_level = \"loud\"", "choose debug, info, warn or error"},
@@ -233,10 +234,80 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"ring.toml:1: preset:", "ring.toml:2: hold:", "RING_CPUS: ", "RING_MAX_SPEED: ",
+		"ring.toml:1:10: preset:", "ring.toml:2:9: hold:", "RING_CPUS: ", "RING_MAX_SPEED: ",
 		"instances 0 and 1",
 	} {
 		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q:\n%v", want, err)
+		}
+	}
+}
+
+// Values of wrong types and unknown keys come at once, in the file's order and
+// in the words of its author.
+func TestWrongTypes(t *testing.T) {
+	const file = `degree = "x"
+ring = 1.5
+  roster  =  3
+max_speed = "yes"
+'hold' = 2026-01-02
+rooster = ["a"]
+cpus = true
+tls.cert = "x"
+[[instance]]
+name = "a"
+[[instance]]
+  name = [1]
+addr = { host = "h" }
+[instance.more]
+deep.er.still = 1
+[name]
+x = 1
+`
+	_, err := parseFile("ring.toml", []byte(file))
+	const want = `ring.toml:1:10: degree: want a whole number, here is a string
+ring.toml:2:8: ring: want a string, here is a number with a point
+ring.toml:3:14: roster: want a list of strings, here is a whole number
+ring.toml:4:13: max_speed: want true or false, here is a string
+ring.toml:5:10: hold: want a string, here is a date or time
+ring.toml:6:1: key rooster is unknown: remove it or correct it (see ring node --help)
+ring.toml:7:8: cpus: want a whole number, here is true or false
+ring.toml:8:1: key tls is unknown: remove it or correct it (see ring node --help)
+ring.toml:12:10: instance.name: want a string, here is a list of other things
+ring.toml:13:1: key instance.addr is unknown: remove it or correct it (see ring node --help)
+ring.toml:14:11: key instance.more is unknown: remove it or correct it (see ring node --help)
+ring.toml:16:2: name: want a string, here is a table`
+	if err == nil || err.Error() != want {
+		t.Errorf("faults:\n%v\nwant\n%s", err, want)
+	}
+	for file, want := range map[string]string{
+		"instance = 3":                "ring.toml:1:12: instance: want tables, here is a whole number",
+		"[instance]":                  "ring.toml:1:2: instance: want tables, here is a table: write [[instance]]",
+		"\ninstance = [{ name = 1 }]": "ring.toml:2:12: instance.name: want a string",
+		"roster = [\"a\", 1]":         "here is a list of other things",
+		strings.Repeat("[[instance]]\nx = 1\n", faultsMax+5): "and 5 more faults",
+	} {
+		if _, err := parseFile("ring.toml", []byte(file)); err == nil ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %q", file, err, want)
+		}
+	}
+}
+
+// What is wrong with names does not hide what is wrong with addresses.
+func TestNamesAndAddressesAtOnce(t *testing.T) {
+	const bad = "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"\n"
+	l, err := parseFile("ring.toml",
+		[]byte("roster = [\"a\", \"a\"]\naddresses = \"{host}:1\"\n"+bad+bad))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = settle([]layer{l})
+	for _, want := range []string{
+		"{host} is unknown", "instance table 1: ", "instance table 2: ", "instances 0 and 1",
+		"instances 2 and 3",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %q:\n%v", want, err)
 		}
 	}
@@ -307,6 +378,7 @@ func FuzzSettingsFile(f *testing.F) {
 	f.Add([]byte("roster = [\"{1..9}\"]\naddresses = \"{3..1}:{index}\""))
 	f.Add([]byte("[[instance]]\nname = \"a\"\n[[instance]]\naddress = \"h:1\""))
 	f.Add([]byte("hold = \"1s\"\nhold = \"2s\""))
+	f.Add([]byte("a.b.c.d = 1\n[e]\n[[instance]]\nname = 1\n[x.instance]\nroster = [{}]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		l, err := parseFile("ring.toml", text)
 		if err == nil {

@@ -2,38 +2,26 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // fileMax bounds a settings file in bytes; the largest roster, one table for
 // each instance, is a quarter of it.
 const fileMax = 8 << 20
 
-// fileSettings is what stands in a ring.toml. Nil is absent.
-type fileSettings struct {
-	Ring      *string  `toml:"ring"`
-	Name      *string  `toml:"name"`
-	Roster    []string `toml:"roster"`
-	Addresses *string  `toml:"addresses"`
-	Degree    *int     `toml:"degree"`
-	Listen    *string  `toml:"listen"`
-	Data      *string  `toml:"data"`
-	Preset    *string  `toml:"preset"`
-	Hold      *string  `toml:"hold"`
-	MaxSpeed  *bool    `toml:"max_speed"`
-	Insecure  *bool    `toml:"insecure"`
-	CPUs      *int     `toml:"cpus"`
-	LogLevel  *string  `toml:"log_level"`
-	LogFormat *string  `toml:"log_format"`
-	Instances []group  `toml:"instance"`
-}
+// faultsMax is how many faults alike a person reads in one go.
+const faultsMax = 20
 
 // fileLayer reads a settings file. Errors have exit code 2 and say where, as
 // file:line:column.
@@ -58,92 +46,227 @@ func readSettingsFile(path string) ([]byte, error) {
 	return text, err
 }
 
+// parseFile reads what stands in a settings file. It does not decode into a
+// struct: that would end at the first value of a wrong type, and tell of it in the
+// words of this program's source.
 func parseFile(path string, text []byte) (layer, error) {
-	var s fileSettings
-	decoder := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
-	if err := decoder.Decode(&s); err != nil {
+	var tree map[string]any
+	if err := toml.Unmarshal(text, &tree); err != nil {
 		return layer{}, &exitError{exitUsage, tomlError(path, err)}
 	}
-	return layer{
-		origin: func(key string) string {
-			if line := lineOf(text, key); line > 0 {
-				return fmt.Sprintf("%s:%d: %s", path, line, key)
+	p := parse{path: path, text: text, places: placesOf(text)}
+	l := layer{
+		origin: func(key string) string { return p.at(p.place(key).value) + key },
+		values: make(map[string][]string),
+	}
+	for _, key := range p.inOrder(tree, "") {
+		switch i := slices.IndexFunc(options, func(o option) bool { return o.key == key }); {
+		case key == "instance":
+			l.groups = p.groups(tree[key])
+		case i < 0:
+			p.unknown(key, key)
+		default:
+			l.values[key] = p.texts(key, key, options[i].tomlKind(), tree[key])
+		}
+	}
+	if err := p.faults(); err != nil {
+		return layer{}, &exitError{exitUsage, err}
+	}
+	return l, nil
+}
+
+// parse is a file of correct TOML, and what else is wrong with it.
+type parse struct {
+	path   string
+	text   []byte
+	places map[string]place
+	errs   []error
+	more   int // faults that are not in errs
+}
+
+// place is where a key and its value begin in a file, in bytes.
+type place struct{ key, value int }
+
+// placesOf finds the keys of a file by their paths. Each element of a path ends in
+// a dot, and [[tables]] are numbered: instance.0.name. is of the first.
+func placesOf(text []byte) map[string]place {
+	const deepest = 3 // no setting is deeper, and paths without end would fill the memory
+	places, tables := make(map[string]place), make(map[string]int)
+	var p unstable.Parser
+	p.Reset(text)
+	table := ""
+	for p.NextExpression() {
+		e := p.Expression()
+		path, begin, end := "", 0, 0
+		if e.Kind == unstable.KeyValue {
+			path = table
+		}
+		for it, n := e.Key(), 0; n < deepest && it.Next(); n++ {
+			raw := it.Node().Raw
+			begin, end = int(raw.Offset), int(raw.Offset+raw.Length)
+			path += string(it.Node().Data) + "."
+			if _, known := places[path]; !known {
+				places[path] = place{begin, begin}
 			}
-			return path + ": " + key
-		},
-		values: s.values(),
-		groups: s.Instances,
-	}, nil
+			if last := tables[path] - 1; last >= 0 && e.Kind == unstable.Table {
+				path += strconv.Itoa(last) + "."
+			}
+		}
+		switch e.Kind {
+		case unstable.KeyValue:
+			value := bytes.TrimLeft(text[end:], " \t=") // none begins with one of these
+			places[path] = place{begin, len(text) - len(value)}
+		case unstable.ArrayTable:
+			table = path + strconv.Itoa(tables[path]) + "."
+			tables[path]++
+		default:
+			table = path
+		}
+	}
+	return places
 }
 
-// values are the settings that stand in the file, as text.
-func (s *fileSettings) values() map[string][]string {
-	values := make(map[string][]string)
-	for key, v := range map[string]*string{
-		"ring": s.Ring, "name": s.Name, "addresses": s.Addresses, "listen": s.Listen,
-		"data": s.Data, "preset": s.Preset, "hold": s.Hold, "log_level": s.LogLevel,
-		"log_format": s.LogFormat,
-	} {
-		if v != nil {
-			values[key] = []string{*v}
+// place finds a key by its path, or else what it stands in.
+func (p *parse) place(path string) place {
+	for {
+		if at, ok := p.places[path+"."]; ok || path == "" {
+			return at
 		}
+		path = path[:max(0, strings.LastIndexByte(path, '.'))]
 	}
-	for key, v := range map[string]*int{"degree": s.Degree, "cpus": s.CPUs} {
-		if v != nil {
-			values[key] = []string{strconv.Itoa(*v)}
-		}
-	}
-	for key, v := range map[string]*bool{"max_speed": s.MaxSpeed, "insecure": s.Insecure} {
-		if v != nil {
-			values[key] = []string{strconv.FormatBool(*v)}
-		}
-	}
-	if s.Roster != nil {
-		values["roster"] = s.Roster
-	}
-	return values
 }
 
-// tomlError says where each fault of a file is.
+// inOrder lists the keys of a table as they stand in the file.
+func (p *parse) inOrder(table map[string]any, path string) []string {
+	return slices.SortedFunc(maps.Keys(table), func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.place(path+a).key, p.place(path+b).key), cmp.Compare(a, b))
+	})
+}
+
+// at begins a line about what is at that offset.
+func (p *parse) at(offset int) string {
+	before := p.text[:offset]
+	return fmt.Sprintf("%s:%d:%d: ", p.path, 1+bytes.Count(before, []byte("\n")),
+		offset-bytes.LastIndexByte(before, '\n'))
+}
+
+func (p *parse) fault(offset int, format string, args ...any) {
+	if len(p.errs) == faultsMax {
+		p.more++
+		return
+	}
+	p.errs = append(p.errs, errors.New(p.at(offset)+fmt.Sprintf(format, args...)))
+}
+
+func (p *parse) faults() error {
+	if p.more > 0 {
+		p.errs = append(p.errs, fmt.Errorf("%s: and %d more faults: mend these first", p.path, p.more))
+	}
+	return errors.Join(p.errs...)
+}
+
+func (p *parse) unknown(path, key string) {
+	p.fault(p.place(path).key, "key %s is unknown: remove it or correct it (see ring node --help)", key)
+}
+
+// texts are what an option is set with, if value is of the kind it wants.
+func (p *parse) texts(path, key, want string, value any) []string {
+	if is := tomlKind(value); is != want {
+		p.fault(p.place(path).value, "%s: want %s, here is %s", key, want, is)
+		return nil
+	}
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	texts := make([]string, len(list)) // not nil: an empty list is something said
+	for i, v := range list {
+		texts[i] = fmt.Sprint(v)
+	}
+	return texts
+}
+
+// groups reads the [[instance]] tables.
+func (p *parse) groups(value any) []group {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	groups := make([]group, len(list))
+	for i, v := range list {
+		table, isTable := v.(map[string]any)
+		if !ok || !isTable {
+			p.fault(p.place("instance").value, "instance: want tables, here is %s: write [[instance]]",
+				tomlKind(value))
+			return nil
+		}
+		path := fmt.Sprintf("instance.%d.", i)
+		for _, key := range p.inOrder(table, path) {
+			into := map[string]*string{"name": &groups[i].Name, "address": &groups[i].Address}[key]
+			if into == nil {
+				p.unknown(path+key, "instance."+key)
+			} else if said := p.texts(path+key, "instance."+key, kindText, table[key]); said != nil {
+				*into = said[0]
+			}
+		}
+	}
+	return groups
+}
+
+// The kinds of values that settings are of, in words.
+const (
+	kindText   = "a string"
+	kindNumber = "a whole number"
+	kindBool   = "true or false"
+	kindList   = "a list of strings"
+)
+
+// tomlKind is the kind of value that a file has for o.
+func (o option) tomlKind() string {
+	switch {
+	case o.key == "roster":
+		return kindList
+	case o.kind == "int":
+		return kindNumber
+	case o.kind == "bool":
+		return kindBool
+	}
+	return kindText
+}
+
+// tomlKind says of what kind a value is that go-toml has decoded.
+func tomlKind(value any) string {
+	switch v := value.(type) {
+	case string:
+		return kindText
+	case int64:
+		return kindNumber
+	case bool:
+		return kindBool
+	case float64:
+		return "a number with a point"
+	case map[string]any:
+		return "a table"
+	case []any:
+		if slices.ContainsFunc(v, func(e any) bool { _, ok := e.(string); return !ok }) {
+			return "a list of other things"
+		}
+		return kindList
+	}
+	return "a date or time"
+}
+
+// tomlError says where a file is not TOML.
 func tomlError(path string, err error) error {
-	var missing *toml.StrictMissingError
-	if errors.As(err, &missing) {
-		var errs []error
-		for i := range missing.Errors {
-			e := &missing.Errors[i]
-			line, column := e.Position()
-			errs = append(errs, fmt.Errorf("%s:%d:%d: key %s is unknown: remove it or correct it "+
-				"(see ring node --help)", path, line, column, strings.Join(e.Key(), ".")))
-		}
-		return errors.Join(errs...)
-	}
 	var at *toml.DecodeError
-	if errors.As(err, &at) {
-		line, column := at.Position()
-		where := ""
-		if key := strings.Join(at.Key(), "."); key != "" {
-			where = key + ": "
-		}
-		return fmt.Errorf("%s:%d:%d: %s%s", path, line, column, where,
-			strings.TrimPrefix(at.Error(), "toml: "))
+	if !errors.As(err, &at) {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return fmt.Errorf("%s: %w", path, err)
-}
-
-// lineOf finds the line, from 1, of a key that stands before the first table;
-// 0 where it is written in an unusual way.
-func lineOf(text []byte, key string) int {
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		line = bytes.TrimSpace(line)
-		if bytes.HasPrefix(line, []byte("[")) {
-			return 0
-		}
-		if rest, ok := bytes.CutPrefix(line, []byte(key)); ok &&
-			bytes.HasPrefix(bytes.TrimSpace(rest), []byte("=")) {
-			return n
-		}
+	line, column := at.Position()
+	where := ""
+	if key := strings.Join(at.Key(), "."); key != "" {
+		where = key + ": "
 	}
-	return 0
+	return fmt.Errorf("%s:%d:%d: %s%s", path, line, column, where,
+		strings.TrimPrefix(at.Error(), "toml: "))
 }

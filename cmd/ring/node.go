@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -32,8 +35,9 @@ func newNodeCommand() *cobra.Command {
 		Long: `Node is one instance. The order in which instances start does not matter: each
 waits for its neighbours and says for whom. It logs to standard error, answers
 on one port (status, page, metrics, probes), and leaves gracefully on SIGTERM or
-Ctrl-C; a second signal ends it at once. SIGHUP reads the file again: hold,
-max_speed and log_level change at once; what needs a restart is named.
+Ctrl-C; a second one, half a second later or more, ends it at once. SIGHUP reads
+the file again: hold, max_speed and log_level change at once; what needs a restart
+is named.
 
 Every setting is a key of the file, a flag, and an environment variable RING_…;
 a flag beats the environment, which beats the file.
@@ -83,6 +87,8 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		return joinError(err)
 	}
 
+	logger.Info("listening", "addr", r.Addr().String(), "page", pageOf(r.Addr(), s))
+
 	n := &instance{
 		ring: r, logger: logger, level: level, settings: s, load: load,
 		supervisor: newSupervisor(logger), leaving: make(chan struct{}),
@@ -123,6 +129,19 @@ func limitCPUs(cpus int) {
 	case os.Getenv("GOMAXPROCS") == "":
 		runtime.GOMAXPROCS(min(coresByDefault, runtime.NumCPU()))
 	}
+}
+
+// pageOf is the URL of the instance's page: where it listens, or if that is every
+// address of the host, where the others find it.
+func pageOf(listens net.Addr, s settings) string {
+	at := listens.String()
+	if tcp, ok := listens.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		at = net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+		if i := slices.Index(s.Roster.Names, s.Name); i >= 0 && i < len(s.Roster.Addresses) {
+			at = s.Roster.Addresses[i]
+		}
+	}
+	return "http://" + at + "/"
 }
 
 // joinError gives the errors of ring.Join their exit codes.
@@ -192,19 +211,39 @@ func (n *instance) leave(why string, signals <-chan os.Signal) error {
 	defer cancel()
 	left := make(chan error, 1)
 	go func() { left <- n.ring.Leave(ctx) }()
+	hurried, err := awaitLeft(left, signals)
+	switch {
+	case hurried != nil:
+		return exitf(exitFailed, "ended at once by a second signal (%s)", hurried)
+	case err != nil:
+		return errors.Join(fmt.Errorf("leave: %w", err), n.ring.Close())
+	}
+	n.logger.Info("left")
+	return nil
+}
+
+// awaitLeft returns how the goodbye ended, or the second signal that came before.
+func awaitLeft(left <-chan error, signals <-chan os.Signal) (hurried os.Signal, err error) {
+	began := time.Now()
 	for {
 		select {
 		case err := <-left:
-			if err != nil {
-				return errors.Join(fmt.Errorf("leave: %w", err), n.ring.Close())
-			}
-			n.logger.Info("left")
-			return nil
+			return nil, err
 		case s := <-signals:
-			if s == syscall.SIGHUP {
-				continue
+			if isSecond(s, time.Since(began)) {
+				return s, nil
 			}
-			return exitf(exitFailed, "ended at once by a second signal (%s)", s)
 		}
 	}
+}
+
+// secondAfter is how long after the first signal another one counts as a second.
+// A person needs longer to be impatient; timeout(1) and some supervisors signal the
+// process and then its group, which reaches it twice within milliseconds.
+const secondAfter = 500 * time.Millisecond
+
+// isSecond says whether a signal so long after the first is to end a goodbye at
+// once. SIGHUP never is: it asks for something else, or comes with the first.
+func isSecond(s os.Signal, after time.Duration) bool {
+	return s != syscall.SIGHUP && after >= secondAfter
 }

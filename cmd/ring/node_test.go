@@ -5,14 +5,19 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"ringofservers.dev/ring"
 )
 
 // One instance as systemd runs it: READY only once it is in the ring, a reload
@@ -41,6 +46,8 @@ func TestNodeUnderSystemd(t *testing.T) {
 	write("hold = \"50ms\"\n")
 	cmd, lines := startNode(t, "NOTIFY_SOCKET="+told.LocalAddr().String(), "node", "--config", file)
 
+	awaitLine(t, lines, "msg=listening", fmt.Sprintf("addr=127.0.0.1:%d", port),
+		fmt.Sprintf("page=http://127.0.0.1:%d/", port))
 	awaitNotice(t, told, "READY=1")
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", port))
 	if err != nil {
@@ -70,6 +77,76 @@ func TestNodeUnderSystemd(t *testing.T) {
 	awaitLine(t, lines, "msg=left")
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v, want exit code 0", err)
+	}
+}
+
+func TestPageOf(t *testing.T) {
+	s := settings{Name: "b"}
+	s.Roster.Names = []ring.Name{"a", "b"}
+	known := s
+	known.Roster.Addresses = []string{"a.example.net:1", "b.example.net:2"}
+	tests := []struct {
+		listens string
+		s       settings
+		want    string
+	}{
+		{"10.0.0.1:3000", known, "http://10.0.0.1:3000/"},
+		{"[::1]:3000", known, "http://[::1]:3000/"},
+		{"0.0.0.0:3000", known, "http://b.example.net:2/"},
+		{"[::]:3000", known, "http://b.example.net:2/"},
+		{"[::]:3000", s, "http://127.0.0.1:3000/"},
+	}
+	for _, test := range tests {
+		listens := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(test.listens))
+		if got := pageOf(listens, test.s); got != test.want {
+			t.Errorf("pageOf(%s) = %s, want %s", test.listens, got, test.want)
+		}
+	}
+}
+
+// A supervisor that signals the process and its group is not impatient; who comes
+// back half a second later is.
+func TestSecondSignal(t *testing.T) {
+	tests := []struct {
+		name string
+		also os.Signal
+		at   time.Duration
+		ends time.Duration // with the goodbye after two seconds, or before
+	}{
+		{"twice within milliseconds", syscall.SIGTERM, 3 * time.Millisecond, 2 * time.Second},
+		{"a reload", syscall.SIGHUP, time.Second, 2 * time.Second},
+		{"impatience", os.Interrupt, secondAfter, secondAfter},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				signals, left, ended := make(chan os.Signal), make(chan error, 1), make(chan struct{})
+				began := time.Now()
+				time.AfterFunc(test.at, func() {
+					for range 2 { // of a node, and of a ring that is up
+						signals <- test.also
+					}
+				})
+				time.AfterFunc(2*time.Second, func() {
+					left <- nil
+					close(ended)
+				})
+				var both sync.WaitGroup
+				both.Go(func() {
+					hurried, _ := awaitLeft(left, signals)
+					if took := time.Since(began); took != test.ends || (hurried != nil) != (took == test.at) {
+						t.Errorf("a node ends after %v by %v, want %v", took, hurried, test.ends)
+					}
+				})
+				both.Go(func() {
+					awaitEnd(ended, signals)
+					if took := time.Since(began); took != test.ends {
+						t.Errorf("ring up ends after %v, want %v", took, test.ends)
+					}
+				})
+				both.Wait()
+			})
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,31 +58,74 @@ func newRosterPrintCommand() *cobra.Command {
 }
 
 func newRosterCheckCommand() *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "check [FILE]",
-		Short:   "Check a settings file; exit code 2 tells that something is wrong",
-		Example: `  ring roster check ring.toml`,
-		Args:    cobra.MaximumNArgs(1),
+		Use:   "check [FILE]",
+		Short: "Check a settings file; exit code 2 tells that something is wrong",
+		Example: `  ring roster check ring.toml
+  ring roster check --json ring.toml | jq -r '.faults[]'`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	addOptionFlags(cmd.Flags(), rosterKeys...)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, the faults in it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := rosterSettings(cmd, args)
-		if err != nil {
-			return err
+		s, fault := rosterSettings(cmd, args)
+		if fault == nil {
+			fault = checkRoster(s)
 		}
-		n := len(s.Roster.Names)
 		switch {
-		case len(s.Roster.Addresses) == 0 && n > 1:
-			return usageError("addresses are missing: the instances cannot find each other; " +
-				`add addresses = "…", such as 127.0.0.1:{3000+index}`)
-		case s.Name != "" && !slices.Contains(s.Roster.Names, s.Name):
-			return usageError("name %q is not in the roster: add it there or correct it", s.Name)
+		case asJSON:
+			if err := printJSON(cmd.OutOrStdout(), verdictOf(s, fault)); err != nil || fault == nil {
+				return err
+			}
+			return &exitError{exitUsage, nil} // the object has said it all
+		case fault != nil:
+			return fault
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "ring %s: %d instances, no faults, hash %s\n",
-			s.Ring, n, s.Roster.Hash(s.Ring))
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "ring %s: %d instances, no faults, hash %s\n",
+			s.Ring, len(s.Roster.Names), s.Roster.Hash(s.Ring))
 		return err
 	}
 	return cmd
+}
+
+// checkRoster says what is wrong with settings that are sound by themselves.
+func checkRoster(s settings) error {
+	var errs []error
+	if len(s.Roster.Addresses) == 0 && len(s.Roster.Names) > 1 {
+		errs = append(errs, errors.New("addresses are missing: the instances cannot find each "+
+			`other; add addresses = "…", such as 127.0.0.1:{3000+index}`))
+	}
+	if s.Name != "" && !slices.Contains(s.Roster.Names, s.Name) {
+		errs = append(errs, fmt.Errorf("name %q is not in the roster: add it there or correct it",
+			s.Name))
+	}
+	if len(errs) > 0 {
+		return &exitError{exitUsage, errors.Join(errs...)}
+	}
+	return nil
+}
+
+// verdict is what check --json prints. Beside faults the ring, its hash and the
+// number of instances are as far as they could be read.
+type verdict struct {
+	V         int      `json:"v"`
+	Ring      string   `json:"ring"`
+	Hash      string   `json:"hash"`
+	Instances int      `json:"instances"`
+	OK        bool     `json:"ok"`
+	Faults    []string `json:"faults"`
+}
+
+func verdictOf(s settings, fault error) verdict {
+	v := verdict{
+		V: 1, Ring: s.Ring, Hash: s.Roster.Hash(s.Ring), Instances: len(s.Roster.Names),
+		OK: fault == nil, Faults: []string{},
+	}
+	if fault != nil {
+		v.Faults = strings.Split(fault.Error(), "\n") // each is a line
+	}
+	return v
 }
 
 // rosterSettings reads the file in args, if there is one, under cmd's flags.
@@ -157,13 +201,15 @@ type rosterDocument struct {
 	Hash      string      `json:"hash"`
 	Names     []ring.Name `json:"names"`
 	Addresses []string    `json:"addresses"`
-	Degree    int         `json:"degree"`
+	Degree    int         `json:"degree"` // as it was set; 0: the default of the size
+	Links     int         `json:"links"`  // of each instance, which follows from it
 }
 
 func rosterDocumentOf(s settings) rosterDocument {
 	return rosterDocument{
 		V: 1, Ring: s.Ring, Hash: s.Roster.Hash(s.Ring), Names: s.Roster.Names,
 		Addresses: append([]string{}, s.Roster.Addresses...), Degree: s.Roster.Degree,
+		Links: s.Roster.Links(),
 	}
 }
 

@@ -48,7 +48,7 @@ func TestRosterPrintJSON(t *testing.T) {
 		t.Fatalf("print --json: code %d, %s, %v\n%s", code, errs, err, out)
 	}
 	if d.V != 1 || d.Ring != "prod" || len(d.Names) != 2 || len(d.Hash) != 64 ||
-		d.Addresses == nil {
+		d.Addresses == nil || d.Degree != 0 || d.Links != 1 {
 		t.Errorf("print --json = %+v", d)
 	}
 }
@@ -93,6 +93,47 @@ func TestRosterCheckRefuses(t *testing.T) {
 		if out, errs, code := asked(args...); code != exitUsage {
 			t.Errorf("%v: code %d, want %d; %s%s", args, code, exitUsage, out, errs)
 		}
+	}
+}
+
+// A program reads the same verdict as a person, once.
+func TestRosterCheckJSON(t *testing.T) {
+	tests := []struct {
+		name, file string
+		want       verdict
+	}{
+		{"sound", threeFile, verdict{Ring: "prod", Instances: 3, OK: true}},
+		{"names and addresses", "roster = [\"a\", \"a\"]\naddresses = \"{x}:1\"", verdict{
+			Ring: "ring", Instances: 2, Faults: []string{"{x} is unknown", "instances 0 and 1"},
+		}},
+		{"stranger without addresses", "name = \"c\"\nroster = [\"a\", \"b\"]", verdict{
+			Ring: "ring", Instances: 2, Faults: []string{"addresses are missing", "not in the roster"},
+		}},
+		{"types", "degree = \"x\"\nroster = 3", verdict{
+			Faults: []string{"ring.toml:1:10: degree", "ring.toml:2:10: roster"},
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, errs, code := asked("check", "--json", written(t, test.file))
+			var got verdict
+			if err := json.Unmarshal([]byte(out), &got); err != nil || errs != "" || got.V != 1 {
+				t.Fatalf("%v, %s\n%s", err, errs, out)
+			}
+			if (code == exitDone) != test.want.OK || code != exitDone && code != exitUsage {
+				t.Errorf("code %d", code)
+			}
+			if got.Ring != test.want.Ring || got.Instances != test.want.Instances ||
+				got.OK != test.want.OK || got.OK && len(got.Hash) != 64 || got.Faults == nil ||
+				len(got.Faults) != len(test.want.Faults) {
+				t.Fatalf("verdict = %+v, want %+v", got, test.want)
+			}
+			for i, want := range test.want.Faults {
+				if !strings.Contains(got.Faults[i], want) {
+					t.Errorf("fault %d = %q, want %q", i, got.Faults[i], want)
+				}
+			}
+		})
 	}
 }
 

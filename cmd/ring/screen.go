@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // What a child's line begins with that tells a tick, or a lap that is none. See
@@ -27,6 +29,7 @@ type screen struct {
 
 	lines   chan string
 	written chan struct{} // closed when the last line is out
+	unread  chan struct{} // closed when nobody can read what is written
 
 	mu     sync.Mutex
 	lost   int  // guarded by mu: lines since the last that found room
@@ -38,6 +41,7 @@ func newScreen(out io.Writer, children []child) *screen {
 	s := &screen{
 		paint: paintFor(out), width: len("ring:"),
 		lines: make(chan string, screenLines), written: make(chan struct{}),
+		unread: make(chan struct{}),
 	}
 	for _, c := range children {
 		s.width = max(s.width, len(c.name))
@@ -46,14 +50,19 @@ func newScreen(out io.Writer, children []child) *screen {
 	return s
 }
 
-// write puts lines out, together where they come together.
+// write puts lines out, together where they come together. A terminal that is
+// gone ends us by SIGHUP; a pipe that is closed is known by writing to it only.
 func (s *screen) write(out io.Writer) {
 	defer close(s.written)
+	tell := sync.OnceFunc(func() { close(s.unread) })
 	buffer := bufio.NewWriterSize(out, 32<<10)
 	for line := range s.lines {
-		_, _ = buffer.WriteString(line)
-		if len(s.lines) == 0 {
-			_ = buffer.Flush() // a terminal that is gone ends us by SIGHUP
+		_, err := buffer.WriteString(line)
+		if err == nil && len(s.lines) == 0 {
+			err = buffer.Flush()
+		}
+		if errors.Is(err, syscall.EPIPE) {
+			tell() // and go on: nobody who shows a line may wait
 		}
 	}
 	_ = buffer.Flush()

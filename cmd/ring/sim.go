@@ -143,39 +143,70 @@ func (f *simFlags) run(stdout, stderr io.Writer) error {
 // print shows one run: in full if it is the only one or failed.
 func (f *simFlags) print(out io.Writer, r ringtest.Result) error {
 	if f.asJSON {
+		if r.Detections == nil {
+			r.Detections = []ringtest.Detection{}
+		}
 		return json.NewEncoder(out).Encode(r)
 	}
-	if r.Failure != nil {
-		_, err := fmt.Fprintln(out, r.Failure)
-		return err
+	text := simText(r)
+	switch {
+	case r.Failure != nil:
+		text = r.Failure.String() + "\n"
+	case f.seeds > 1:
+		text = simLine(r)
 	}
-	var text strings.Builder
-	beats := func(ms float64) string { return fmt.Sprintf("%.0f ms (%.1f beats)", ms, ms/r.BeatMS) }
-	if f.seeds > 1 {
-		fmt.Fprintf(&text, "seed %d: formed in %s, %d actions, whole again in %s, %d laps, hash %s\n",
-			r.Seed, beats(r.FormedMS), len(r.Schedule), beats(r.ConvergedMS), r.Laps, r.Hash)
-		_, err := io.WriteString(out, text.String())
-		return err
-	}
-	fmt.Fprintf(&text, "seed         %d, %d instances, timing %s\n", r.Seed, r.Nodes, r.Timing)
-	for _, a := range r.Schedule {
-		fmt.Fprintf(&text, "action       %s\n", a)
-	}
-	fmt.Fprintf(&text, "formed       in %s, first lap at %.0f ms\n", beats(r.FormedMS), r.FirstLapMS)
-	for _, d := range r.Detections {
-		fmt.Fprintf(&text, "known        %s: in %s by %d survivors\n", d.Action, beats(d.KnownMS),
-			d.Survivors)
-	}
-	fmt.Fprintf(&text, "whole again  %s after the last fault\n", beats(r.ConvergedMS))
-	fmt.Fprintf(&text, "laps         %d, one takes %.1f ms\n", r.Laps, r.LapMS)
-	fmt.Fprintf(&text, "view changes %d\n", r.ViewChanges)
-	fmt.Fprintf(&text, "traffic      %d frames, %d bytes; %.0f B/s an instance at the end\n", r.Frames,
-		r.Bytes, r.IdleBytes)
-	if r.HeapBytes > 0 {
-		fmt.Fprintf(&text, "memory       %d MB, %.1f bytes a remote instance\n", r.HeapBytes>>20,
-			r.PerRemote)
-	}
-	fmt.Fprintf(&text, "virtual time %.1f s, %d steps, hash %s\n", r.VirtualMS/1e3, r.Steps, r.Hash)
-	_, err := io.WriteString(out, text.String())
+	_, err := io.WriteString(out, text)
 	return err
+}
+
+// A run does not measure everything: the ring has not formed undisturbed where
+// faults came before, is not whole again where none came, and has no laps in the
+// end where nobody lives.
+func formed(r ringtest.Result) bool { return r.FormedMS > 0 }
+func ended(r ringtest.Result) bool  { return r.LapMS > 0 }
+func whole(r ringtest.Result) bool  { return len(r.Schedule) > 0 && ended(r) }
+
+func beats(r ringtest.Result, ms float64) string {
+	return fmt.Sprintf("%.0f ms (%.1f beats)", ms, ms/r.BeatMS)
+}
+
+// simLine is a run among many.
+func simLine(r ringtest.Result) string {
+	formedIn, wholeIn := "–", "–"
+	if formed(r) {
+		formedIn = beats(r, r.FormedMS)
+	}
+	if whole(r) {
+		wholeIn = beats(r, r.ConvergedMS)
+	}
+	return fmt.Sprintf("seed %d: formed in %s, %d actions, whole again in %s, %d laps, hash %s\n",
+		r.Seed, formedIn, len(r.Schedule), wholeIn, r.Laps, r.Hash)
+}
+
+// simText is a run by itself, without what it has not measured.
+func simText(r ringtest.Result) string {
+	var text strings.Builder
+	say := func(measured bool, format string, args ...any) {
+		if measured {
+			fmt.Fprintf(&text, format, args...)
+		}
+	}
+	say(true, "seed         %d, %d instances, timing %s\n", r.Seed, r.Nodes, r.Timing)
+	for _, a := range r.Schedule {
+		say(true, "action       %s\n", a)
+	}
+	say(formed(r), "formed       in %s, first lap at %.0f ms\n", beats(r, r.FormedMS), r.FirstLapMS)
+	for _, d := range r.Detections {
+		say(true, "known        %s: in %s by %d survivors\n", d.Action, beats(r, d.KnownMS), d.Survivors)
+	}
+	say(whole(r), "whole again  %s after the last fault\n", beats(r, r.ConvergedMS))
+	say(true, "laps         %d", r.Laps)
+	say(ended(r), ", one takes %.1f ms", r.LapMS)
+	say(true, "\nview changes %d\n", r.ViewChanges)
+	say(true, "traffic      %d frames, %d bytes", r.Frames, r.Bytes)
+	say(ended(r), "; %.0f B/s an instance at the end", r.IdleBytes)
+	say(r.HeapBytes > 0, "\nmemory       %d MB, %.1f bytes a remote instance", r.HeapBytes>>20,
+		r.PerRemote)
+	say(true, "\nvirtual time %.1f s, %d steps, hash %s\n", r.VirtualMS/1e3, r.Steps, r.Hash)
+	return text.String()
 }

@@ -42,20 +42,32 @@ type starter struct {
 	failed  error                  // guarded by mu: why the whole cannot run
 }
 
-// runUp returns nil when the ring was ended by a signal.
+// runUp returns nil when the ring was ended by a signal, or because nobody reads
+// what it prints any more.
 func runUp(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	if err := checkPorts(o.firstPort, o.nodes); err != nil {
 		return err
 	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	// Asked for, it does not end this process, as it would where out is standard
+	// output: there is something to tidy up. The screen sees the error.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
 	if o.data == "" {
 		// Most of a ring may be killed at once, and what it agreed on must not be
 		// lost with it. Nobody relies on what power takes away, so it is no matter
 		// whether this is a disk.
-		if o.data, err = os.MkdirTemp("", "ring-up-"); err != nil {
+		removeLeftBehind(os.TempDir())
+		dir, remove, err := makeTempData(os.TempDir())
+		if err != nil {
 			return fmt.Errorf("make a directory for the instances' data: %w", err)
 		}
+		o.data = dir
 		defer func() {
-			if rerr := os.RemoveAll(o.data); rerr != nil {
+			if rerr := remove(); rerr != nil {
 				err = errors.Join(err, fmt.Errorf("remove the instances' data: %w", rerr))
 			}
 		}()
@@ -68,10 +80,6 @@ func runUp(ctx context.Context, out io.Writer, o upOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("find this program's own file: %w", err)
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-
 	s := &starter{
 		binary: binary, screen: newScreen(out, children), spawn: make(chan func()),
 		started: time.Now(), running: make(map[*exec.Cmd]struct{}),
@@ -83,16 +91,20 @@ func runUp(ctx context.Context, out io.Writer, o upOptions) (err error) {
 }
 
 func (s *starter) greet(o upOptions) {
-	last := o.firstPort + o.nodes - 1
-	s.screen.say(fmt.Sprintf("%d processes on 127.0.0.1, ports %d to %d · "+
-		"look at http://127.0.0.1:%d/ · Ctrl-C ends all", o.nodes, o.firstPort, last, o.firstPort))
+	what := fmt.Sprintf("%d processes on 127.0.0.1, ports %d to %d", o.nodes, o.firstPort,
+		o.firstPort+o.nodes-1)
+	if o.nodes == 1 {
+		what = fmt.Sprintf("1 process on 127.0.0.1, port %d", o.firstPort)
+	}
+	s.screen.say(fmt.Sprintf("%s · look at http://127.0.0.1:%d/ · Ctrl-C ends all", what, o.firstPort))
 	if o.maxSpeed && !o.quiet {
 		s.screen.say(fmt.Sprintf("at full speed each stop prints about %d of its ticks a second, not all",
 			int(time.Second/fastPace)))
 	}
 }
 
-// run starts all, waits for a signal or a failure, and ends all.
+// run starts all, waits for a signal, a failure or the end of whoever reads, and
+// ends all.
 func (s *starter) run(ctx context.Context, signals <-chan os.Signal, children []child,
 	o upOptions) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -119,17 +131,14 @@ func (s *starter) run(ctx context.Context, signals <-chan os.Signal, children []
 	case <-signals:
 		s.screen.hush()
 		s.screen.say("every instance says goodbye")
+	case <-s.screen.unread:
 	case <-ctx.Done():
 	case <-ended:
 	}
 	stop()
 	reporter.Wait()
 	s.signalAll(terminate)
-	select {
-	case <-ended:
-	case <-signals:
-	case <-time.After(farewell):
-	}
+	awaitEnd(ended, signals)
 	s.signalAll(func(p *os.Process) { _ = p.Kill() })
 	<-ended
 	s.mu.Lock()
@@ -138,6 +147,24 @@ func (s *starter) run(ctx context.Context, signals <-chan os.Signal, children []
 		s.screen.say(fmt.Sprintf("all ended after %s", time.Since(s.started).Round(100*time.Millisecond)))
 	}
 	return s.failed
+}
+
+// awaitEnd waits until no child is left, but not beyond farewell, nor beyond a
+// second signal.
+func awaitEnd(ended <-chan struct{}, signals <-chan os.Signal) {
+	late, began := time.After(farewell), time.Now()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-late:
+			return
+		case s := <-signals:
+			if isSecond(s, time.Since(began)) {
+				return
+			}
+		}
+	}
 }
 
 // nurse starts all children from one thread that outlives them: on Linux the

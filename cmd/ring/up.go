@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -140,4 +141,21 @@ func childEnv(environ []string) []string {
 		}
 	}
 	return kept
+}
+
+// tempPrefix begins the names of directories for data that goes in the end.
+const tempPrefix = "ring-up-"
+
+// makeTempData makes such a directory, which is this process's until it calls
+// remove or ends.
+func makeTempData(parent string) (dir string, remove func() error, err error) {
+	dir, err = os.MkdirTemp(parent, tempPrefix)
+	if err != nil {
+		return "", nil, err
+	}
+	lock, err := holdData(dir)
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
 }

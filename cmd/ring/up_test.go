@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +29,7 @@ type localRing struct {
 	first int
 	nodes int
 	temp  string // for what it keeps while it runs
+	out   io.Closer
 	ended chan error
 
 	mu    sync.Mutex
@@ -53,6 +56,7 @@ func startUp(t *testing.T, nodes int, flags ...string) *localRing {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.out = out
 	l.cmd.Stderr = l.cmd.Stdout
 	l.cmd.Env = append(os.Environ(), "TMPDIR="+l.temp)
 	if err := l.cmd.Start(); err != nil {
@@ -211,15 +215,64 @@ func TestUpSurvivesAKill(t *testing.T) {
 	l.freed()
 }
 
-// A starter that is killed takes its children along.
+// A starter that is killed takes its children along; the next one removes what it
+// has left on the disk.
 func TestUpKilledLeavesNobody(t *testing.T) {
 	l := startUp(t, 3, "--hold", "20ms", "--quiet")
 	l.await(0, "the ring is 3 of 3 alive")
+	removeLeftBehind(l.temp)
+	if left := names(t, l.temp); len(left) != 1 {
+		t.Errorf("beside a starter that lives are %q, want what it uses", left)
+	}
 	if err := l.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = l.end() // killed, as asked
 	l.freed()
+	removeLeftBehind(l.temp)
+	if left := names(t, l.temp); runtime.GOOS == "linux" && len(left) > 0 {
+		t.Errorf("after a starter that was killed are left %q", left)
+	}
+}
+
+func names(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// ring up | head: when nobody reads any more, all ends and nothing is left.
+func TestUpEndsWithItsReader(t *testing.T) {
+	l := startUp(t, 3, "--hold", "20ms")
+	l.await(0, "the ring is 3 of 3 alive")
+	l.out.Close()
+	if err := l.end(); err != nil {
+		t.Errorf("nobody reads: %v, want exit code 0", err)
+	}
+	l.freed()
+	if left := names(t, l.temp); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestUpGreets(t *testing.T) {
+	for nodes, want := range map[int]string{
+		1: "1 process on 127.0.0.1, port 3000 ·", 3: "3 processes on 127.0.0.1, ports 3000 to 3002 ·",
+	} {
+		var out strings.Builder
+		s := &starter{screen: newScreen(&out, nil)}
+		s.greet(upOptions{nodes: nodes, firstPort: 3000})
+		s.screen.close()
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("greeting of %d = %q, want %q in it", nodes, out.String(), want)
+		}
+	}
 }
 
 // Who was told to leave is not called dead, and stays away.

@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"ringofservers.dev/ring/internal/consensus"
+	"ringofservers.dev/ring/internal/core"
 )
 
 // play is a scene: a schedule on a fleet that has formed, on several seeds.
@@ -64,6 +68,33 @@ func TestH4PairCutOfThree(t *testing.T) { scene(t, 3, "10s part 1 2 for 40s") }
 func TestH5Blackhole(t *testing.T) { scene(t, 7, "10s blackhole 2 for 40s") }
 func TestH5Minority(t *testing.T)  { scene(t, 7, "10s partition 0,3 for 20s") }
 func TestH5Brief(t *testing.T)     { scene(t, 5, "10s blackhole 2 for 1.2s") }
+
+// Those who vote of two hundred are no neighbours of each other. Three are gone for
+// long: others vote in their place, from then on and after all were started again.
+func TestS1VotersOfTwoHundredAreReplaced(t *testing.T) {
+	const n = 200
+	first := consensus.FirstVoters(n)
+	script, err := ParseSchedule(fmt.Appendf(nil, "10s crash %d for 50s\n10s crash %d for 50s\n"+
+		"10s crash %d for 50s\n80s restart for 2s", first[1], first[3], first[6]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	votes := map[int]int{}
+	check(t, Options{Seed: 1, Nodes: n, Schedule: script, Duration: 90 * time.Second, idle: true,
+		tell: func(_ *World, h *host, r *core.Report) {
+			if i := int(h.index); r.Kind == core.Voting && !slices.Contains(first, i) {
+				votes[i]++
+			}
+		}})
+	if len(votes) != 3 {
+		t.Errorf("others who voted: %v, want three", votes)
+	}
+	for i, times := range votes {
+		if times < 2 {
+			t.Errorf("s%d did not vote again after it was started again", i)
+		}
+	}
+}
 
 // TestThousand is a fleet of a thousand, and under the race detector of a hundred.
 func TestThousand(t *testing.T) {
