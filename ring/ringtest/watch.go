@@ -296,7 +296,24 @@ func (w *World) onTell(h *host, r *core.Report) {
 		w.checkCutOff(h)
 	case core.Whole:
 		h.cutOff = false
+	case core.Damped:
+		if r.Subject == int(h.index) {
+			w.expectExile(h)
+		}
 	}
+}
+
+// expectExile is H5 for one that has to wait for its return: it says that it is cut off.
+func (w *World) expectExile(h *host) {
+	life := h.life
+	w.expect(w.now+ms, func() {
+		if h.core == nil || h.life != life || h.tickLife != life { // was never in the ring
+			return
+		}
+		if v := h.core.Head(); !v.Joined && !v.CutOff {
+			w.fail("H5", "s%d waits for its return, and does not say that it is cut off", h.index)
+		}
+	})
 }
 
 // seenBy counts those alive in the view of h.

@@ -119,6 +119,11 @@ var table = []mutant{
 		"blackhole,deaf,mute", 7,
 	},
 	{
+		"who waits to return calls itself whole", "H5", "core/view.go",
+		"c.alone()) || c.exiled()", "c.alone())",
+		"flap", 5,
+	},
+	{
 		"who was cut waits for the next heartbeat", "H5", "core/conn.go",
 		"c.askSoon() // who was cut", "// who was cut",
 		"partition", 2,
