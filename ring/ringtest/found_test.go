@@ -170,6 +170,15 @@ func TestFound(t *testing.T) {
 		},
 		{"S1 the leader of before is told under the term of a vote", 14, 500000002605, "", bySeed},
 		{
+			"H2 a lost packet, while two witnesses have a bad link", 4, 700000002835,
+			"21.305s pause 0 for 1.84375s; 22.735s cut 2 3 for 13.823s; 22.993s leave 0 for 6.844s; " +
+				"36.552s loss 0.09 for 16.007s; 41.21s cut 2 3 for 16.165s", bySeed,
+		},
+		{
+			"H5 an island between two rounds of links is told what is old", 12, 700000004555,
+			"10.401s partition 0,1,5,10 for 4.134s", bySeed,
+		},
+		{
 			"fatal against a neighbour that hardly runs", 2, 99000003393,
 			"6.331s flap 0 for 36s; 22.374s flap 0 for 36s; 37.883s power 1 for 11.225s; " +
 				"46.565s slow 0 236ms for 6.02825s", bySeed,

@@ -19,6 +19,7 @@ type conn struct {
 	answerBy time.Time // for the other side's Hello, zero once it came
 	pulse    detect.Pulse
 	lastBeat time.Time // sent
+	upAt     time.Time
 	doubted  bool      // silent for longer than patience
 	boot     uint32    // the process at the other end
 	linked   uint32    // peers that hold its roster, by its word
@@ -271,7 +272,7 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 // establish makes a link of cn: h is acceptable.
 func (c *Core) establish(cn *conn, h *wire.Hello) {
 	p := cn.peer
-	cn.up, cn.answerBy, cn.boot = true, time.Time{}, h.Boot
+	cn.up, cn.upAt, cn.answerBy, cn.boot = true, c.now, time.Time{}, h.Boot
 	cn.out = h.Was
 	slot := &p.accepted
 	if cn.dialed {
@@ -303,8 +304,8 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		cn.twoWay = true
 	}
 	c.takeBeat(cn, &h.Beat)
-	// One side's records are enough to begin with: what the other has more comes
-	// back by the flood. Who is not in the ring yet needs everything.
+	// One side's records are enough to begin with: what the other has newer comes
+	// back (answerOld). Who is not in the ring yet needs everything.
 	if h.Beat.Records != uint32(c.table.Digest()) &&
 		(h.Incarnation == 0 || !cn.dialed && !c.now.Before(c.youngTill)) {
 		c.sendAll(cn)

@@ -18,6 +18,26 @@ func (c *Core) onFlood(cn *conn, f *wire.Flood) {
 	for i := range f.Records {
 		c.onRecord(&f.Records[i], cn)
 	}
+	c.answerOld(cn, f)
+}
+
+// answerOld sends back what we have newer than what the other end of a new link has
+// told. Later that is no news to it: a record crossed another on the way.
+func (c *Core) answerOld(cn *conn, f *wire.Flood) {
+	if c.now.Sub(cn.upAt) >= c.cfg.Timing.Patience || c.now.Before(c.youngTill) {
+		return
+	}
+	c.sendRecords(cn, func(yield func(*sized) bool) {
+		for i := range f.Records {
+			r := &f.Records[i]
+			if !c.table.Older(r.Origin, r.Incarnation, r.Seq) {
+				continue
+			}
+			if s, ok := c.sized(int(r.Origin)); ok && !yield(&s) {
+				return
+			}
+		}
+	})
 }
 
 func (c *Core) onRecord(r *wire.Record, from *conn) {

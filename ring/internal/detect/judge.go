@@ -99,10 +99,55 @@ func (v *Verdict) By(f Finding) []int {
 // Who is accused, and thus neither believed nor waited for, is found by
 // peeling: those with the most accusers first, all of a tie together, and what
 // they said no longer counts. So a deaf instance that accuses its six
-// neighbours is peeled before any of them, while two ends of one bad link are
-// peeled together and leave the verdict to the rest.
+// neighbours is peeled before any of them. Two who accuse each other and are accused
+// by nobody else have a bad link, which says nothing of either.
 func Judge(o *overlay.Overlay, alive func(int) bool, edges []Edge) *Verdict {
 	v := &Verdict{}
+	if !besideTwo(o.N, alive) {
+		return judge(v, o, alive, edges)
+	}
+	return judge(v, o, alive, withoutBadLinks(o.N, edges))
+}
+
+// besideTwo reports whether more than two live.
+func besideTwo(n int, alive func(int) bool) bool {
+	live := 0
+	for i := 0; i < n && live < 3; i++ {
+		if alive(i) {
+			live++
+		}
+	}
+	return live > 2
+}
+
+// withoutBadLinks leaves out where two accuse each other and nobody else accuses
+// either of them: it is their link. Whoever has a bad link is a witness of the
+// others all the same.
+func withoutBadLinks(n int, edges []Edge) []Edge {
+	const nobody, several = -1, -2
+	by := make([]int32, n) // who accuses it
+	for i := range by {
+		by[i] = nobody
+	}
+	for i := range edges {
+		switch e := &edges[i]; by[e.Subject] {
+		case nobody:
+			by[e.Subject] = int32(e.Observer)
+		case int32(e.Observer): // said twice
+		default:
+			by[e.Subject] = several
+		}
+	}
+	mutual := func(e Edge) bool {
+		return int(by[e.Subject]) == e.Observer && int(by[e.Observer]) == e.Subject
+	}
+	if !slices.ContainsFunc(edges, mutual) {
+		return edges
+	}
+	return slices.DeleteFunc(slices.Clone(edges), mutual)
+}
+
+func judge(v *Verdict, o *overlay.Overlay, alive func(int) bool, edges []Edge) *Verdict {
 	if len(edges) == 0 {
 		return v
 	}

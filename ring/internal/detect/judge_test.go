@@ -54,6 +54,10 @@ func TestJudge(t *testing.T) {
 		{"three: two die", 3, says(0, 1, 2), []int{1, 2}},
 		{"three: one link is bad one way", 3, says(0, 1), nil},
 		{"three: one link is bad both ways", 3, join(says(0, 1), says(1, 0)), nil},
+		{"four: one link is bad, and one accuses in error", 4,
+			join(says(2, 3), says(3, 2), says(0, 1)), nil},
+		{"three: one dies, and the link of the others is bad", 3,
+			join(says(0, 1, 2), says(1, 0, 2)), []int{2}},
 		{"three: one is deaf and blames both", 3,
 			join(says(0, 1), says(2, 1), says(1, 0, 2)), []int{1}},
 		{"seven: one observer alone", 7, says(0, 1), nil},
@@ -181,6 +185,27 @@ type plainFinding struct {
 
 // plain is what the accusations come to, by the words of Judge.
 func plain(o *overlay.Overlay, alive func(int) bool, edges []Edge) (out []plainFinding) {
+	accusers := func(s int) map[int]bool {
+		by := map[int]bool{}
+		for _, e := range edges {
+			if e.Subject == s {
+				by[e.Observer] = true
+			}
+		}
+		return by
+	}
+	live := 0
+	for i := range o.N {
+		if alive(i) {
+			live++
+		}
+	}
+	if live > 2 {
+		edges = slices.DeleteFunc(slices.Clone(edges), func(e Edge) bool { // their link is bad
+			of, back := accusers(e.Subject), accusers(e.Observer)
+			return len(of) == 1 && len(back) == 1 && back[e.Subject]
+		})
+	}
 	accused := map[int]bool{}
 	for {
 		count, most := map[int]int{}, 0

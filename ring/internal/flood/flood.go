@@ -78,6 +78,13 @@ func (t *Table) Newer(origin, incarnation, seq uint32) bool {
 	return incarnation > s.inc || incarnation == s.inc && seq > s.seq
 }
 
+// Older reports whether (incarnation, seq) of a record of origin is older than what
+// the table holds.
+func (t *Table) Older(origin, incarnation, seq uint32) bool {
+	return int64(origin) < int64(len(t.slots)) && !t.Newer(origin, incarnation, seq) &&
+		!t.Holds(origin, incarnation, seq)
+}
+
 // Holds reports whether the table holds this very record of origin.
 func (t *Table) Holds(origin, incarnation, seq uint32) bool {
 	if int64(origin) >= int64(len(t.slots)) || incarnation == 0 {

@@ -23,13 +23,13 @@ run 4s
 	  4000.0 ms  s3: resent s4 epoch 1.0 (its link is new)
 	3 laps
 run 3s
-	     0.6 ms  s3: cut_off s3 (the others have cut this instance from the ring)
+	     0.3 ms  s3: cut_off s3 (the others have cut this instance from the ring)
 	     0.7 ms  s3: joined s3 incarnation 2
 	     0.7 ms  s3 s0 s2 s4 s1: view_changed (5 of 5 alive)
 	     0.7 ms  s3: whole s3 (5 of 5 in reach)
-	    20.8 ms  s0 s2 s4 s1: returned s3 incarnation 2
-	    20.9 ms  s2: next_changed s3
-	    22.9 ms  s0 s4 s2 s1 s3: view_numbered s3 incarnation 2 revision 8
+	    20.5 ms  s0 s2 s4 s1: returned s3 incarnation 2
+	    20.6 ms  s2: next_changed s3
+	    22.6 ms  s0 s4 s2 s1 s3: view_numbered s3 incarnation 2 revision 8
 	   633.4 ms  s3: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 6
 	   809.6 ms  s3: ticks_skipped s3 epoch 1.0 tick 11 skipped 4
 	3 laps

@@ -76,6 +76,16 @@ run 4s
 	    24.8 ms  s6 s5 s0 s1: accused s4 by s3 incarnation 1
 	    25.0 ms  s5 s0 s1 s4: accused s6 by s2 incarnation 1
 	    25.0 ms  s5 s0 s1 s4: accused s6 by s3 incarnation 1
+	    25.1 ms  s2: accused s3 by s0 incarnation 1
+	    25.1 ms  s2: accused s3 by s1 incarnation 1
+	    25.1 ms  s2: accused s3 by s4 incarnation 1
+	    25.1 ms  s2: accused s3 by s5 incarnation 1
+	    25.1 ms  s2: accused s3 by s6 incarnation 1
+	    25.3 ms  s3: accused s2 by s0 incarnation 1
+	    25.3 ms  s3: accused s2 by s1 incarnation 1
+	    25.3 ms  s3: accused s2 by s4 incarnation 1
+	    25.3 ms  s3: accused s2 by s5 incarnation 1
+	    25.3 ms  s3: accused s2 by s6 incarnation 1
 	    35.5 ms  s2 s3: returned s0 incarnation 1
 	    35.5 ms  s2 s3: returned s1 incarnation 1
 	    35.5 ms  s2: died s3 incarnation 1
@@ -95,13 +105,8 @@ run 4s
 	    35.7 ms  s3 s6 s5 s0 s1 s4: returned s2 incarnation 2
 	    35.7 ms  s3: resent s2 epoch 1.1 (the stop before it is gone)
 	    35.7 ms  s3: view_changed (2 of 7 alive)
-	    35.9 ms  s2: accused s3 by s6 incarnation 1
 	    35.9 ms  s1: next_changed s2
 	    36.0 ms  s4: unanchored s4 tick 15 (too few of those who vote have stamped the last lap)
-	    37.9 ms  s2: accused s3 by s5 incarnation 1
-	    37.9 ms  s2: accused s3 by s0 incarnation 1
-	    37.9 ms  s2: accused s3 by s1 incarnation 1
-	    37.9 ms  s2: accused s3 by s4 incarnation 1
 	    38.7 ms  s1 s4 s6 s0 s5 s2 s3: view_numbered s2 incarnation 2 revision 8
 	    50.5 ms  s1: detour_on s2 by s0
 	    71.5 ms  s3: joined s3 incarnation 2
@@ -120,10 +125,10 @@ run 4s
 	   230.4 ms  s2 s3: elected s1
 	   233.8 ms  s2 s3: view_numbered s2 by s0 s1 s4 s5 s6 incarnation 1 revision 6
 	   233.8 ms  s2 s3: view_numbered s3 by s0 s1 s4 s5 s6 incarnation 1 revision 6
-	   322.0 ms  s6: unanchored s6 tick 15 (too few of those who vote have stamped the last lap)
+	   321.9 ms  s6: unanchored s6 tick 15 (too few of those who vote have stamped the last lap)
 	   750.9 ms  s1: detour_off s2
-	   751.2 ms  s2: ticks_skipped s2 epoch 1.1 tick 17 skipped 9
-	   751.2 ms  s2: anchored s2 tick 17
+	   751.1 ms  s2: ticks_skipped s2 epoch 1.1 tick 17 skipped 9
+	   751.1 ms  s2: anchored s2 tick 17
 	   894.2 ms  s3: ticks_skipped s3 epoch 1.1 tick 17 skipped 9
 	  1030.2 ms  s3: anchored s3 tick 17
 	  1037.3 ms  s4: ticks_skipped s4 epoch 1.1 tick 17 skipped 1
