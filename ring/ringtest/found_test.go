@@ -179,6 +179,10 @@ func TestFound(t *testing.T) {
 			"10.401s partition 0,1,5,10 for 4.134s", bySeed,
 		},
 		{
+			"P3 one has a history's name, one has lost its disk, and one has all of it", 3, 7,
+			"0.303s power 2 for 40s; 20s crash 0 for 60s; 25s blank 1 for 18s", bySeed,
+		},
+		{
 			"fatal against a neighbour that hardly runs", 2, 99000003393,
 			"6.331s flap 0 for 36s; 22.374s flap 0 for 36s; 37.883s power 1 for 11.225s; " +
 				"46.565s slow 0 236ms for 6.02825s", bySeed,

@@ -307,7 +307,7 @@ func (w *World) onTell(h *host, r *core.Report) {
 func (w *World) expectExile(h *host) {
 	life := h.life
 	w.expect(w.now+ms, func() {
-		if h.core == nil || h.life != life || h.tickLife != life { // was never in the ring
+		if h.core == nil || h.life != life {
 			return
 		}
 		if v := h.core.Head(); !v.Joined && !v.CutOff {

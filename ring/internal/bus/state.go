@@ -207,7 +207,7 @@ func (s *State) Get(key string) (Entry, bool) {
 // Keys lists the keys that begin with prefix, in order.
 func (s *State) Keys(prefix string) []string {
 	var out []string
-	for k := range s.keys {
+	for k := range s.keys { // sorted below
 		if len(k) >= len(prefix) && k[:len(prefix)] == prefix {
 			out = append(out, k)
 		}
@@ -225,7 +225,7 @@ func (s *State) Lease(name string) (Lease, bool) {
 // Leases lists those that are held, by name.
 func (s *State) Leases() []Lease {
 	out := make([]Lease, 0, len(s.leases))
-	for _, l := range s.leases {
+	for _, l := range s.leases { // sorted below
 		out = append(out, l)
 	}
 	slices.SortFunc(out, func(a, b Lease) int {
@@ -305,7 +305,7 @@ func (s *session) forget(low uint64) {
 		}
 		return
 	}
-	for seq := range s.done {
+	for seq := range s.done { // each by itself
 		if seq < low {
 			delete(s.done, seq)
 		}
@@ -487,12 +487,15 @@ func (s *State) Above(other *State) {
 	s.fence = max(s.fence, other.fence)
 	s.epoch.Number = max(s.epoch.Number, other.epoch.Number)
 	s.epoch.Limit = max(s.epoch.Limit, other.epoch.Limit)
-	for i, l := range other.logs {
+	for i, l := range other.logs { // each by itself
 		if l.Generation > s.logs[i].Generation {
 			s.logs[i] = l
 		}
 	}
 }
+
+// Unmet forgets the agreed view: this state comes to a fleet that numbers its own.
+func (s *State) Unmet() { s.members, s.viewRev = members{}, 0 }
 
 // Len is how many keys there are.
 func (s *State) Len() int { return len(s.keys) }

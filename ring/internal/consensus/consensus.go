@@ -220,6 +220,7 @@ func New(cfg Config) (*Core, error) {
 		quit:        map[History]uint32{},
 		followState: newFollowState(), asking: newAsking(),
 	}
+	c.lastTry = uint64(cfg.Boot) << 32 // a late answer is to a process before this one
 	for _, i := range FirstVoters(cfg.N) {
 		c.firstIDs = append(c.firstIDs, uint64(NewRaftID(i, 0)))
 	}

@@ -18,7 +18,8 @@ type fleet struct {
 	now   time.Time
 	nodes []*node
 	queue []envelope
-	seen  func(envelope) // if set: what arrives
+	seen  func(envelope)      // if set: what arrives
+	hold  func(envelope) bool // if set: what does not
 }
 
 type envelope struct {
@@ -35,6 +36,7 @@ type node struct {
 	boot    uint32
 	disk    Saved
 	has     bool
+	lost    bool // its log cannot be read
 	settled map[uint64]bus.Result
 	refused map[uint64]Why
 	ready   map[uint64]bool
@@ -106,7 +108,7 @@ func (f *fleet) start(i int) {
 		saved = n.disk.Clone()
 	}
 	core, err := New(Config{
-		Self: i, N: len(f.nodes), Fleet: n, Boot: uint32(i)*100 + n.boot, Saved: saved,
+		Self: i, N: len(f.nodes), Fleet: n, Boot: uint32(i)*100 + n.boot, Saved: saved, Lost: n.lost,
 		Timing: testTiming, Rand: rand.New(rand.NewPCG(uint64(i), uint64(n.boot))),
 	})
 	if err != nil {
@@ -198,6 +200,9 @@ func (f *fleet) run(d time.Duration) {
 		for len(f.queue) > 0 {
 			e := f.queue[0]
 			f.queue = f.queue[1:]
+			if f.hold != nil && f.hold(e) {
+				continue
+			}
 			if f.seen != nil {
 				f.seen(e)
 			}

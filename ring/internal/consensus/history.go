@@ -121,9 +121,10 @@ func (c *Core) unborn(s *wire.Status, stillborn bool) bool {
 // all first voters have said that they are, or most of them and a while has
 // passed; never beside anybody who has data. A stillborn one counts for none: the
 // next has a smaller name, so that whoever has no more than its beginning goes over
-// to that (compare), and nobody who has seen an entry of it. It takes most of the
-// first voters who have never had an entry, in no life (young): with them no other
-// can have been agreed on, because nothing is before most of them have it in their logs.
+// to that (compare), and nobody who has seen an entry of it. For that it takes all of
+// the first voters, none of whom has ever known more (young) or knows anything (blank):
+// one that is away may have an entry, and so may most have had one, where somebody who
+// is blank has lost a disk.
 func (c *Core) found() {
 	stillborn := c.stillborn()
 	if !c.blank() && !stillborn || c.starting > 0 {
@@ -163,7 +164,7 @@ func (c *Core) found() {
 		return // enough to elect somebody
 	}
 	gather := c.cfg.Timing.Gather
-	if count < len(voters) && (2*count <= len(voters) || c.now.Sub(c.bornAt) < gather) {
+	if count < len(voters) && (stillborn || 2*count <= len(voters) || c.now.Sub(c.bornAt) < gather) {
 		c.enoughAt = time.Time{}
 		return
 	}

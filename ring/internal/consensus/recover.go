@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -19,26 +20,57 @@ const (
 	LeapFence = 1 << 40
 )
 
+// Two recoveries that know nothing of each other, from the same state, must not give
+// the same: at least it is the time, in seconds by the wall clock, times this. A
+// million ticks and fences and 256 epochs a second keep below the next.
+const (
+	secondEpoch = 1 << 8
+	secondTick  = 1 << 20
+	secondFence = 1 << 20
+)
+
 // ErrNotLost refuses a recovery where nothing is lost.
 var ErrNotLost = errors.New("a quorum of the voters is alive and somebody leads: nothing is lost; " +
 	"stop the voters that should be given up, or use force")
 
 // ErrNoState refuses a recovery where there is nothing to recover from.
-var ErrNoState = errors.New("this instance has never heard of any history; " +
-	"recover at one that has the newest revision, see `ring bus status` of each")
+var ErrNoState = errors.New("this instance knows no history, or has lost its log; " +
+	"recover at one that has the newest revision, see `ring bus status` of each; if none has " +
+	"any, force begins with nothing: ticks and fences go on above all that were given")
 
 // Recover begins another history here, from the state of this instance, with
 // this instance as its only voter; the others follow it when they hear of it.
 // What only the lost voters knew is given up.
 func (c *Core) Recover(force bool) error {
 	switch {
-	case c.ident.History == (History{}):
+	case !force && c.ident.History == (History{}):
 		return ErrNoState
 	case !force && c.Anchorable():
 		return ErrNotLost
 	}
+	c.applyRest()
 	c.fork(c.state)
 	return nil
+}
+
+// applyRest applies what our log has beyond what we know to be agreed on: it may have
+// been, and whoever was told so counts on it.
+func (c *Core) applyRest() {
+	if c.rn == nil {
+		return
+	}
+	entries, err := c.ms.Entries(c.state.Applied()+1, c.lastIndex()+1, math.MaxUint64)
+	if err != nil {
+		return // none
+	}
+	for _, e := range entries {
+		cmd, err := bus.Decode(e.GetData())
+		if e.GetType() != raftpb.EntryNormal || err != nil {
+			c.state.Advance(e.GetIndex(), e.GetTerm(), e.GetData())
+			continue
+		}
+		c.state.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), &cmd)
+	}
 }
 
 // Backup is the state as Restore takes it.
@@ -59,6 +91,7 @@ func (c *Core) Restore(backup []byte) error {
 		return fmt.Errorf("read the backup: %w", err)
 	}
 	state.Above(c.state)
+	state.Unmet()
 	c.fork(state)
 	return nil
 }
@@ -67,14 +100,14 @@ func (c *Core) Restore(backup []byte) error {
 func (c *Core) fork(state *bus.State) {
 	index, term := state.Applied()+1, state.AppliedTerm()+1
 	g := max(state.Log(c.cfg.Self).Generation, c.generation(c.cfg.Self)) + 1
-	era := c.ident.Era + 1
+	era := max(c.ident.Era+1, uint32(c.now.Unix())) // the later recovery is right
 	c.closeLog()
 	c.refuseAll()
 	var h History
 	for i := range h {
 		h[i] = byte(c.cfg.Rand.Uint32())
 	}
-	leap := bus.Command{Kind: bus.Leap, Epoch: LeapEpoch, Limit: LeapTick, Fence: LeapFence}
+	leap := c.leap(state)
 	state.Apply(index, term, leap.Encode(), &leap)
 	admit := bus.Command{Kind: bus.Admit, Changes: []bus.Change{
 		{Index: uint32(c.cfg.Self), Incarnation: g, Boot: c.cfg.Boot}}}
@@ -87,3 +120,19 @@ func (c *Core) fork(state *bus.State) {
 	c.setConf(&raftpb.ConfState{Voters: []uint64{uint64(NewRaftID(c.cfg.Self, g))}})
 	c.caughtUp()
 }
+
+// leap lifts state above whatever was given, here or by another recovery.
+func (c *Core) leap(state *bus.State) bus.Command {
+	now := uint64(max(c.now.Unix(), 0))
+	above := func(had, least, second uint64) uint64 {
+		return max(had+least, now*second) - had
+	}
+	e := state.Epoch()
+	return bus.Command{
+		Kind: bus.Leap, Epoch: above(e.Number, LeapEpoch, secondEpoch),
+		Limit: above(e.Limit, LeapTick, secondTick), Fence: above(state.Fence(), LeapFence, secondFence),
+	}
+}
+
+// Bereft reports whether this instance had a log, cannot read it, and knows of no other.
+func (c *Core) Bereft() bool { return c.cfg.Lost && c.ident.History == (History{}) }

@@ -20,7 +20,8 @@ func busTiming(t Timing) consensus.Timing {
 		Step:      2 * t.Settle, // some round trips
 		Retry:     2 * t.Patience,
 		Gather:    t.Gather,
-		// A restart of a process, or of a host, costs no change of voters.
+		// The restart of a process costs no change of voters, nor does a return that
+		// is held down (fleet.Since).
 		HoldOff: 8 * detection,
 		Status:  100 * time.Millisecond,
 	}
@@ -32,7 +33,14 @@ type fleet struct{ c *Core }
 func (f fleet) Alive(i int) bool { return f.c.isAlive(i) }
 func (f fleet) Left(i int) bool  { return f.c.table.State(i) == wire.Left }
 
-func (f fleet) Since(i int) time.Time { return f.c.downAt[i] }
+// Since is in the future for one that has to wait for its return: it lives, and
+// would come if it were let in.
+func (f fleet) Since(i int) time.Time {
+	if d := f.c.dampedFor(i); d > 0 {
+		return f.c.now.Add(d)
+	}
+	return f.c.downAt[i]
+}
 
 func (f fleet) Linked(i int) bool {
 	if i < 0 || i >= f.c.n || i == f.c.self {
@@ -240,8 +248,12 @@ func (c *Core) unanchored() string {
 	switch _, anchored := c.token.Tick(); {
 	case anchored:
 		return ""
+	case c.waits():
+		return "this instance died too often in a short time and waits to return"
 	case c.exiled():
 		return "this instance was cut from the ring and waits to return"
+	case c.bus.Bereft():
+		return "the log of this instance was damaged and put aside, and nobody in reach has one"
 	case c.bus.Identity().History == (wire.History{}):
 		return "too few of those who vote first have met yet"
 	case !c.bus.Quorum():

@@ -89,8 +89,11 @@ func (c *Core) tellView() {
 	text := quorumText(c.alive, c.n-c.left)
 	c.minority = c.minority || off
 	switch {
-	case off && c.wasWhole:
-		if c.selfCut || c.doomed || c.exiled() {
+	case off && (c.wasWhole || c.waits()):
+		switch {
+		case c.waits():
+			text = "it died too often in a short time, and waits to return"
+		case c.selfCut || c.doomed || c.exiled():
 			text = "the others have cut this instance from the ring"
 		}
 		c.tell(Report{Kind: CutOff, Subject: c.self, Text: text})
@@ -102,8 +105,12 @@ func (c *Core) tellView() {
 	}
 }
 
-// exiled reports whether this instance was in the ring, was cut, and waits to return.
-func (c *Core) exiled() bool { return c.wasWhole && !c.joined && !c.leaving }
+// exiled reports whether this instance was in the ring, in this life or the one before,
+// was cut, and waits to return.
+func (c *Core) exiled() bool { return (c.wasWhole || c.waits()) && !c.joined && !c.leaving }
+
+// waits reports whether its return is held down.
+func (c *Core) waits() bool { return !c.joined && c.damped.After(c.now) }
 
 // askSoon has the next heartbeats sent early, for what waits for them: those
 // around us show whether they have the same view, and until then ours cannot
