@@ -82,7 +82,8 @@ type Core struct {
 	hasDet         bool
 	attached       bool
 
-	fresh   bool // last was the first of its epoch here
+	fresh   bool // last is of an epoch that is new here, and of which no lap has counted
+	early   int  // for how many more laps it may count as that
 	resting bool
 	rests   time.Duration // how long last rests here
 	release time.Time
@@ -172,7 +173,8 @@ func (c *Core) Top() wire.Epoch { return c.top }
 // Tick is the newest tick counted at this stop, and whether the lap that is
 // running counts.
 func (c *Core) Tick() (tick uint64, anchored bool) {
-	return c.tick, c.tick > 0 && c.has && c.last.Anchored && c.bus.Anchorable
+	return c.tick, c.tick > 0 && c.has && c.last.Anchored && c.bus.Anchorable &&
+		c.last.Epoch.Number >= c.bus.Refuses
 }
 
 // LapTime is that of late, rests included; 0 while unknown.
@@ -253,9 +255,18 @@ func (c *Core) learn(took time.Duration) {
 }
 
 // take makes p the particle that is here. The first of an epoch hurries on, so
-// that a new one shows itself to everybody at once; only a declared rest is kept.
+// that a new one shows itself to everybody at once, and so do those after it until a
+// lap counts; only a declared rest is kept.
 func (c *Core) take(now time.Time, p *wire.Particle) {
-	c.fresh = !c.has || p.Epoch != c.last.Epoch
+	switch {
+	case !c.has || p.Epoch != c.last.Epoch:
+		c.early = idleLaps
+	case p.Anchored || p.Epoch.Detached():
+		c.early = 0
+	default:
+		c.early = max(c.early-1, 0)
+	}
+	c.fresh = c.early > 0
 	c.last, c.has, c.at = *p, true, now
 	c.Heard(p.Epoch)
 	if p.Epoch.Detached() {
