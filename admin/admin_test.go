@@ -99,6 +99,61 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// Every object says its version, whether it comes alone, in a list or on a line.
+func TestObjectsHaveAVersion(t *testing.T) {
+	r := ringOfOne(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := r.Bus().Set(ctx, "k", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	passed := make(chan struct{}, 1)
+	defer r.OnTick(func(ring.Tick) {
+		select {
+		case passed <- struct{}{}:
+		default:
+		}
+	})()
+	<-passed
+	url := serve(t, r, Options{})
+	for _, path := range []string{
+		"/v1/status", "/v1/view", "/v1/events?limit=1", "/v1/ticks", "/v1/roster", "/v1/bus",
+		"/v1/bus/keys", "/v1/bus/keys/k", "/v1/bus/keys/k?local", "/version", "/v1/bus/keys/none",
+	} {
+		_, body, _ := get(t, url+path)
+		var object struct {
+			V      int
+			Tick   json.RawMessage
+			Events []struct{ V int }
+		}
+		if err := json.Unmarshal([]byte(body), &object); err != nil || object.V != 1 {
+			t.Errorf("GET %s: %v, %s", path, err, body)
+		}
+		for _, e := range object.Events {
+			if e.V != 1 {
+				t.Errorf("GET %s: an event without its version:\n%s", path, body)
+			}
+		}
+		if path == "/v1/ticks" && !strings.Contains(string(object.Tick), `"v": 1`) {
+			t.Errorf("GET %s: a tick without its version:\n%s", path, body)
+		}
+	}
+	for _, path := range []string{"/v1/view", "/v1/events", "/v1/ticks"} {
+		lines := open(t, url+path+"?follow=1", "")
+		if !lines.Scan() || !strings.HasPrefix(lines.Text(), `{"v":1,`) {
+			t.Errorf("GET %s?follow=1 begins %q", path, lines.Text())
+		}
+	}
+	lines := open(t, url+"/v1/live", "text/event-stream")
+	for n := 0; n < 4 && lines.Scan(); {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if n++; !strings.HasPrefix(data, `{"v":1,`) {
+				t.Errorf("GET /v1/live sends %q", data)
+			}
+		}
+	}
+}
+
 func TestStatusIsTheRings(t *testing.T) {
 	r := ringOfOne(t, nil)
 	_, body, _ := get(t, serve(t, r, Options{})+"/v1/status")

@@ -16,8 +16,6 @@ const (
 	// busWait is how long a request of the bus may take, unless it says timeout.
 	busWait    = 10 * time.Second
 	busWaitMax = 5 * time.Minute
-	// backupMax bounds what a restore takes in.
-	backupMax = 64 << 20
 )
 
 // mountBus serves what the fleet agrees on. Changes are for this host only, like
@@ -46,10 +44,13 @@ func (a *api) busGet(w http.ResponseWriter, req *http.Request) {
 			refuse(w, http.StatusNotFound, fmt.Sprintf("there is no key %q here", key))
 			return
 		}
-		writeJSON(w, http.StatusOK, e)
+		writeJSON(w, http.StatusOK, entryObject{1, e})
 		return
 	}
-	a.bus(w, req, func(ctx context.Context) (any, error) { return a.ring.Bus().Get(ctx, key) })
+	a.bus(w, req, func(ctx context.Context) (any, error) {
+		e, err := a.ring.Bus().Get(ctx, key)
+		return entryObject{1, e}, err
+	})
 }
 
 func (a *api) busList(w http.ResponseWriter, req *http.Request) {
@@ -101,14 +102,18 @@ func (a *api) busDelete(w http.ResponseWriter, req *http.Request) {
 }
 
 func (a *api) busBackup(w http.ResponseWriter, _ *http.Request) {
-	b := a.ring.Bus().Backup()
+	b, err := a.ring.Bus().Backup()
+	if err != nil {
+		refuseBus(w, err)
+		return
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	_, _ = w.Write(b)
 }
 
 func (a *api) busRestore(w http.ResponseWriter, req *http.Request) {
-	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, backupMax))
+	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, ring.BackupMax))
 	if err != nil {
 		refuse(w, http.StatusRequestEntityTooLarge, "read the backup: "+err.Error())
 		return
@@ -154,10 +159,17 @@ func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Cont
 	ctx, cancel := context.WithTimeout(req.Context(), wait)
 	defer cancel()
 	body, err := do(ctx)
+	if err != nil {
+		refuseBus(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+// refuseBus says why the bus did not do it.
+func refuseBus(w http.ResponseWriter, err error) {
 	var conflict *ring.ConflictError
 	switch {
-	case err == nil:
-		writeJSON(w, http.StatusOK, body)
 	case errors.As(err, &conflict):
 		writeJSON(w, http.StatusConflict, map[string]any{
 			"v": 1, "error": err.Error(), "revision": conflict.Revision})

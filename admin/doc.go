@@ -28,15 +28,16 @@
 //	...
 //	r.Handle(admin.New(r, admin.Options{Gatherer: registry, Version: "v1.2.3"}))
 //
-// Answers are JSON objects with "v": 1. What follows (follow=1) comes as one
-// JSON object per line, or as server-sent events to a client that accepts
-// text/event-stream; each item is flushed at once. A client that does not read
-// is disconnected after ten seconds, and at most [StreamsMax] streams run at a
+// Answers are JSON objects with "v": 1, the version of what is in them. What follows
+// (follow=1) comes as one such object per line, or as server-sent events to a client
+// that accepts text/event-stream; each item is flushed at once. A client that does not
+// read is disconnected after ten seconds, and at most [StreamsMax] streams run at a
 // time: neither can hold up the ring.
 //
 // What the fleet has to agree on first takes ?timeout=10s. It is answered 503
 // without a quorum, 409 where a condition does not hold, 404 where there is no such
-// key, 422 where it is refused, and 504 where it is not known what came of it.
+// key or nothing to back up, 422 where it is refused, and 504 where it is not known
+// what came of it.
 //
 // /livez asks nothing of peers: it fails only where this process is of no use
 // any more. /readyz is 200 while the instance is in the ring, whether or not there

@@ -24,12 +24,12 @@ const (
 // view answers with the view; with follow=1 it goes on with each change.
 func (a *api) view(w http.ResponseWriter, req *http.Request) {
 	if !follows(req) {
-		writeJSON(w, http.StatusOK, a.ring.View())
+		writeJSON(w, http.StatusOK, viewObject{1, a.ring.View()})
 		return
 	}
 	a.stream(w, req, func(offer func(item)) func() {
-		offer(item{body: a.ring.View()})
-		return a.ring.OnView(func(v ring.View) { offer(item{body: v}) })
+		offer(item{body: viewObject{1, a.ring.View()}})
+		return a.ring.OnView(func(v ring.View) { offer(item{body: viewObject{1, v}}) })
 	})
 }
 
@@ -50,10 +50,11 @@ func (a *api) events(w http.ResponseWriter, req *http.Request) {
 		if n := uint64(len(events)); n > limit {
 			events = events[n-limit:]
 		}
-		if events == nil {
-			events = []ring.Event{}
+		objects := make([]eventObject, len(events))
+		for i, e := range events {
+			objects[i] = eventObject{1, e}
 		}
-		writeJSON(w, http.StatusOK, map[string]any{"v": 1, "events": events})
+		writeJSON(w, http.StatusOK, map[string]any{"v": 1, "events": objects})
 		return
 	}
 	if resume, ok := resumed(req); ok {
@@ -61,7 +62,7 @@ func (a *api) events(w http.ResponseWriter, req *http.Request) {
 	}
 	a.stream(w, req, func(offer func(item)) func() {
 		return a.ring.OnEvent(since, func(e ring.Event) {
-			offer(item{id: eventID(e), body: e})
+			offer(item{id: eventID(e), body: eventObject{1, e}})
 		})
 	})
 }
@@ -77,7 +78,7 @@ func (a *api) ticks(w http.ResponseWriter, req *http.Request) {
 	if !follows(req) {
 		body := map[string]any{"v": 1, "tick": nil}
 		if last, ok := a.ring.LastTick(); ok {
-			body["tick"] = last
+			body["tick"] = tickObject{1, last}
 		}
 		writeJSON(w, http.StatusOK, body)
 		return
@@ -86,7 +87,7 @@ func (a *api) ticks(w http.ResponseWriter, req *http.Request) {
 		gate := thin{every: pace}
 		return a.ring.OnTick(func(t ring.Tick) {
 			if gate.pass(t.At) {
-				offer(item{body: t})
+				offer(item{body: tickObject{1, t}})
 			}
 		})
 	})
@@ -103,17 +104,17 @@ func (a *api) live(w http.ResponseWriter, req *http.Request) {
 		}
 		whole()
 		if last, ok := a.ring.LastTick(); ok {
-			offer(item{name: "tick", body: last})
+			offer(item{name: "tick", body: tickObject{1, last}})
 		}
 		gate := thin{every: framePace}
 		stopTicks := a.ring.OnTick(func(t ring.Tick) {
 			if gate.pass(t.At) {
-				offer(item{name: "tick", body: t})
+				offer(item{name: "tick", body: tickObject{1, t}})
 			}
 		})
 		stopViews := a.ring.OnView(func(ring.View) { whole() })
 		stopEvents := a.ring.OnEvent(since, func(e ring.Event) {
-			offer(item{name: "event", id: eventID(e), body: e})
+			offer(item{name: "event", id: eventID(e), body: eventObject{1, e}})
 		})
 		stopStatus := each(statusPace, whole)
 		return func() {

@@ -335,6 +335,9 @@ type etcdStore struct {
 }
 
 func newEtcdStore(b *bench) (store, error) {
+	if err := b.need("etcd"); err != nil {
+		return nil, err
+	}
 	ports, err := fleet.FreePorts(2 * busVoters)
 	if err != nil {
 		return nil, err
@@ -357,7 +360,7 @@ func newEtcdStore(b *bench) (store, error) {
 			},
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%w: apt-get install etcd-server", err)
+			return nil, err
 		}
 		e.procs = append(e.procs, p)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -13,9 +12,9 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
-// corosyncSystem is n corosync processes of the Debian package with its
-// defaults, one network namespace each (it has abstract sockets) and a mount
-// namespace each (it has fixed paths).
+// corosyncSystem is n corosync processes of the Debian package with its defaults,
+// but for what asRun says: one network namespace each (it has abstract sockets) and a
+// mount namespace each (it has fixed paths).
 type corosyncSystem struct {
 	story
 	b     *bench
@@ -26,14 +25,18 @@ type corosyncSystem struct {
 	views []int // membership changes printed so far
 }
 
+// asRun says in tables how it differs from the package's defaults: at real-time
+// priority eleven of them starve a machine of two cores.
+const asRun = "corosync (sched_rr: no)"
+
 // members is the line that every membership change ends with.
 var members = regexp.MustCompile(`\[QUORUM\] Members\[\d+\]:((?: \d+)*)`)
 
 func newCorosyncSystem(b *bench, net *fleet.Net, n int, token time.Duration) (
 	*corosyncSystem, error,
 ) {
-	if _, err := exec.LookPath("corosync"); err != nil {
-		return nil, fmt.Errorf("%w: apt-get install corosync, or --corosync=false", err)
+	if err := b.need("corosync"); err != nil {
+		return nil, fmt.Errorf("%w (or give --corosync=false)", err)
 	}
 	dir, err := os.MkdirTemp(b.dir, "corosync")
 	if err != nil {
@@ -57,7 +60,6 @@ func (c *corosyncSystem) confText() string {
 	s.WriteString("}\n")
 	s.WriteString("logging {\n  to_stderr: yes\n  to_logfile: no\n" +
 		"  to_syslog: no\n  timestamp: off\n}\n")
-	// At real-time priority eleven of them starve a machine of two cores.
 	s.WriteString("system {\n  sched_rr: no\n}\nquorum {\n  provider: corosync_votequorum\n}\n")
 	s.WriteString("nodelist {\n")
 	for i := range c.procs {

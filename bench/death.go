@@ -47,7 +47,7 @@ func death(b *bench) error {
 		{"memberlist tuned", max(1, trials/3), b.Peers, func() (system, error) {
 			return newMemberlistSystem(b, n, nil, "tuned")
 		}},
-		{"corosync", max(1, trials/5), b.Peers && b.Corosync, func() (system, error) {
+		{asRun, max(1, trials/5), b.Peers && b.Corosync, func() (system, error) {
 			net, err := b.net(n)
 			if err != nil {
 				return nil, err

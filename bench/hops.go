@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -110,9 +109,8 @@ func bareLaps(b *bench, n int, span time.Duration) (float64, error) {
 }
 
 func nodeLaps(b *bench, n int, span time.Duration) (float64, error) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		return 0, fmt.Errorf("%w: the Node ring needs Node.js", err)
+	if err := b.need("node"); err != nil {
+		return 0, err
 	}
 	script, err := filepath.Abs("nodering/stop.js")
 	if err != nil {
@@ -123,7 +121,7 @@ func nodeLaps(b *bench, n int, span time.Duration) (float64, error) {
 		return 0, err
 	}
 	return lapsOf(b, n, span, func(i int) fleet.Spec {
-		s := fleet.Spec{Path: node,
+		s := fleet.Spec{Path: "node",
 			Args: []string{script, fmt.Sprint(ports[i]), fmt.Sprint(ports[(i+1)%n])}}
 		if i == 0 {
 			s.Args = append(s.Args, "1", fmt.Sprint(span.Seconds()))

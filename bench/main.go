@@ -66,6 +66,7 @@ var experiments = []struct {
 }
 
 func main() {
+	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // where ip and corosync are
 	os.Exit(realMain(os.Args[1:]))
 }
 
@@ -158,6 +159,9 @@ func (b *bench) clear() {
 
 // net makes n namespaces, gone with the next clear.
 func (b *bench) net(n int) (*fleet.Net, error) {
+	if err := b.need("ip", "nft"); err != nil {
+		return nil, err
+	}
 	f, err := fleet.NewNet(n, len(b.nets))
 	if err == nil {
 		b.nets = append(b.nets, f)

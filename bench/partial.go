@@ -112,7 +112,7 @@ func partial(b *bench) error {
 	if !b.Corosync || !b.Peers {
 		return nil
 	}
-	t = b.out.table(fmt.Sprintf("corosync, token 1 s: the same, %d members", partialNodes),
+	t = b.out.table(fmt.Sprintf("%s, token 1 s: the same, %d members", asRun, partialNodes),
 		"fault", "membership changes at a member not at fault")
 	for _, f := range faults {
 		if !b.wants("corosync: " + f.name) {

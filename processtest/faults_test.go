@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -145,6 +147,28 @@ func TestDataOfAnotherRing(t *testing.T) {
 	other := r.Config + ".other"
 	writeConfig(t, other, "another", r.Names, r.Addrs)
 	ends(t, start(t, r, 0, "--data", dir, "--config", other), 1, dir, "another", "real")
+}
+
+// What is remembered of instances is remembered by their place in the roster.
+func TestDataOfAnotherRoster(t *testing.T) {
+	t.Parallel()
+	r, dir := withData(t)
+	for name, names := range map[string][]string{
+		"turned round": {r.Names[1], r.Names[0]},
+		"shorter":      {r.Names[0]},
+		"one in front": {"new", r.Names[0], r.Names[1]},
+	} {
+		file := r.Config + "." + strings.ReplaceAll(name, " ", "-")
+		addrs := append(slices.Clone(r.Addrs), "127.0.0.1:1")[:len(names)]
+		writeConfig(t, file, "real", names, addrs)
+		ends(t, start(t, r, 0, "--data", dir, "--config", file), 1, dir, "another roster",
+			"go back to that roster")
+	}
+	longer := r.Config + ".longer"
+	writeConfig(t, longer, "real", append(slices.Clone(r.Names), "new"),
+		append(slices.Clone(r.Addrs), "127.0.0.1:1"))
+	start(t, r, 0, "--data", dir, "--config", longer)
+	ready(t, r, 0)
 }
 
 func TestDataOfAnotherInstance(t *testing.T) {

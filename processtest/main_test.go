@@ -21,8 +21,8 @@ import (
 )
 
 // program is the ring program under test, leaser one that takes leases through
-// package ring.
-var program, leaser string
+// package ring; the forgetful ones lose what they have not synced when killed.
+var program, leaser, forgetfulProgram, forgetfulLeaser string
 
 // nets numbers the namespaces of this process.
 var nets atomic.Int32
@@ -54,15 +54,28 @@ func runAll(m *testing.M) int {
 	if raced {
 		flags = append(flags, "-race")
 	}
-	if program, err = fleet.Build("..", "./cmd/ring", dir, flags...); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	program, leaser, err = build(dir, flags...)
+	if err == nil {
+		flags = append(flags, "-tags", "forgetful")
+		forgetfulProgram, forgetfulLeaser, err = build(filepath.Join(dir, "forgetful"), flags...)
 	}
-	if leaser, err = fleet.Build("..", "./processtest/leaser", dir, flags...); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// build builds both programs into dir.
+func build(dir string, flags ...string) (program, leaser string, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", "", err
+	}
+	if program, err = fleet.Build("..", "./cmd/ring", dir, flags...); err != nil {
+		return "", "", err
+	}
+	leaser, err = fleet.Build("..", "./processtest/leaser", dir, flags...)
+	return program, leaser, err
 }
 
 // newRing is a ring of n instances on loopback, not started. It ends with the

@@ -9,6 +9,7 @@ import (
 
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/consensus"
+	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -172,10 +173,11 @@ func readError(what string, err error) error {
 // BusStatus is what `ring bus status` shows.
 type BusStatus struct {
 	V            int          `json:"v"` // version of this object, 1
+	Ring         string       `json:"ring"`
 	Self         Name         `json:"self"`
 	History      string       `json:"history"`  // empty before this instance has heard of one
 	Era          uint32       `json:"era"`      // raised by each recovery and restore
-	Leader       Name         `json:"leader"`   // empty while nobody leads, as far as is known here
+	Leader       Name         `json:"leader"`   // empty without Quorum, or if nobody is known to lead
 	Term         uint64       `json:"term"`     // 0 where this instance does not vote
 	Quorum       bool         `json:"quorum"`   // most voters are alive, by this instance's view
 	Revision     uint64       `json:"revision"` // newest entry applied here
@@ -190,12 +192,12 @@ type BusStatus struct {
 
 // BusVoter is one whose vote counts, or will.
 type BusVoter struct {
-	Name     Name   `json:"name"`
-	ID       string `json:"id"`   // index and generation of its log
-	Role     string `json:"role"` // voter, learner, leaving
-	State    State  `json:"state"`
-	Revision uint64 `json:"revision"` // newest it has applied, as far as is known here; 0: not
-	Lag      uint64 `json:"lag"`      // entries behind this instance, where Revision is known
+	Name     Name    `json:"name"`
+	ID       string  `json:"id"`   // index and generation of its log
+	Role     string  `json:"role"` // voter, learner, leaving
+	State    State   `json:"state"`
+	Revision *uint64 `json:"revision"` // newest it has applied; null where that is not known here
+	Lag      *uint64 `json:"lag"`      // entries behind this instance; null where Revision is
 }
 
 // LeaseState is a lease that somebody holds.
@@ -209,32 +211,17 @@ type LeaseState struct {
 // Status returns it.
 func (b *Bus) Status() BusStatus {
 	v := b.r.node.Bus()
-	rows := b.r.View().Instances
 	s := BusStatus{
-		V: 1, Self: b.r.cfg.Name, Era: v.Era, Leader: b.r.name(v.Leader), Term: v.Term,
+		V: 1, Ring: b.r.cfg.Ring, Self: b.r.cfg.Name, Era: v.Era, Term: v.Term,
 		Quorum: v.Quorum, Revision: v.Applied, ViewRevision: v.ViewRev, Epoch: v.Epoch.Number,
 		TickLimit: v.Epoch.Limit, Fence: v.Fence, Keys: v.Keys,
-		Voters: []BusVoter{}, Leases: []LeaseState{},
+		Voters: b.voters(v), Leases: []LeaseState{},
+	}
+	if v.Quorum { // else who led may lead no more, and nobody can begin to
+		s.Leader = b.r.name(v.Leader)
 	}
 	if v.History != (wire.History{}) {
 		s.History = hex.EncodeToString(v.History[:])
-	}
-	for _, w := range v.Voters {
-		i := w.ID.Index()
-		row := BusVoter{Name: b.r.name(i), ID: w.ID.String(), Role: "learner", Revision: w.Applied}
-		switch {
-		case w.Votes:
-			row.Role = "voter"
-		case w.Leaves:
-			row.Role = "leaving"
-		}
-		if i < len(rows) {
-			row.State = rows[i].State
-		}
-		if w.Applied > 0 && w.Applied < v.Applied {
-			row.Lag = v.Applied - w.Applied
-		}
-		s.Voters = append(s.Voters, row)
 	}
 	for _, l := range v.Leases {
 		s.Leases = append(s.Leases, LeaseState{
@@ -245,9 +232,28 @@ func (b *Bus) Status() BusStatus {
 	return s
 }
 
-// Backup returns all that the bus holds, as this instance has it. It needs no
-// quorum, and may be behind where there is none.
-func (b *Bus) Backup() []byte { return b.r.node.Backup() }
+func (b *Bus) voters(v *core.BusView) []BusVoter {
+	instances := b.r.View().Instances
+	rows := make([]BusVoter, 0, len(v.Voters))
+	for _, w := range v.Voters {
+		i := w.ID.Index()
+		row := BusVoter{Name: b.r.name(i), ID: w.ID.String(), Role: "learner"}
+		switch {
+		case w.Votes:
+			row.Role = "voter"
+		case w.Leaves:
+			row.Role = "leaving"
+		}
+		if i < len(instances) {
+			row.State = instances[i].State
+		}
+		if w.Applied > 0 {
+			row.Revision, row.Lag = new(w.Applied), new(v.Applied-min(v.Applied, w.Applied))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
 
 // Recover is for when most voters are lost for good: it begins a new history at
 // this instance, from what it has, with itself as the only voter; the others
@@ -259,10 +265,17 @@ func (b *Bus) Recover(ctx context.Context, force bool) error {
 	return b.renew("recover", b.r.node.Recover(ctx, force, nil))
 }
 
-// Restore begins a new history with what a Backup holds in place of what there
-// is. Everybody follows it.
+// Restore begins a new history with what a Backup of this ring holds in place of
+// what there is. Everybody follows it.
 func (b *Bus) Restore(ctx context.Context, backup []byte) error {
-	return b.renew("restore", b.r.node.Recover(ctx, true, backup))
+	read, err := readBackup(backup)
+	if err == nil {
+		err = read.info().CheckRing(b.r.cfg.Ring)
+	}
+	if err == nil {
+		err = b.r.node.Recover(ctx, true, read.state)
+	}
+	return b.renew("restore the backup", err)
 }
 
 func (b *Bus) renew(what string, err error) error {

@@ -7,8 +7,9 @@
 //
 // A roster lists the instances by name. Each process is one of them: a [Ring].
 // One particle goes round; each instance passes it on to the next one alive. A lap
-// that a quorum of the voters has stamped is a tick. Who dies is known to all within milliseconds, because many
-// hold a hand of each, and the ring closes; who comes back is let in again.
+// that a quorum of the voters has stamped is a tick. Who dies is known to all within
+// milliseconds, because many hold a hand of each, and the ring closes; who comes back
+// is let in again.
 //
 //	r, err := ring.Join(ctx, ring.Config{
 //		Ring:   "fleet",

@@ -1,9 +1,12 @@
 package ring
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -187,4 +190,42 @@ func contains(list []int, i int) bool {
 		}
 	}
 	return false
+}
+
+// When all say goodbye nobody is cut off: who is last has nobody to miss.
+func TestGoodbyeOfAll(t *testing.T) {
+	var log syncBuffer
+	f := newFleet(t, 3, func(i int, c *Config) {
+		fast(i, c)
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	f.joined()
+	f.seeAllAlive()
+	f.ticks(5)
+	var all sync.WaitGroup
+	for _, r := range f.rings {
+		all.Go(func() { _ = r.Leave(t.Context()) })
+	}
+	all.Wait()
+	if s := log.String(); strings.Contains(s, "cut off") {
+		t.Errorf("somebody is cut off:\n%s", s)
+	}
+}
+
+// syncBuffer is a log that several write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

@@ -47,17 +47,31 @@ func (r *Ring) openJournal() (savedLog, error) {
 
 // keeper is the journal, and a place for what the fleet's history leaves behind.
 type keeper struct {
-	journal *journal.Journal
-	dir     string
+	journal  *journal.Journal
+	dir      string
+	ring     string
+	instance Name
+	history  consensus.History // of the log, by the last write of it
+}
+
+func (r *Ring) keeper(log savedLog) *keeper {
+	k := &keeper{journal: r.journal, dir: r.cfg.Data, ring: r.cfg.Ring, instance: r.cfg.Name}
+	if log.saved != nil {
+		k.history = log.saved.Identity.History
+	}
+	return k
 }
 
 // Append implements node.Journal.
 func (k *keeper) Append(ws []consensus.Write) error {
 	for i := range ws {
-		if len(ws[i].Aside) > 0 {
+		if len(ws[i].Aside) > 0 { // of the history before the one that this writes
 			if err := k.putAside(ws[i].Aside); err != nil {
 				return err
 			}
+		}
+		if ws[i].Identity != nil {
+			k.history = ws[i].Identity.History
 		}
 	}
 	return k.journal.Append(ws)
@@ -65,11 +79,15 @@ func (k *keeper) Append(ws []consensus.Write) error {
 
 // putAside writes a state that is given up where `ring bus restore` can read it.
 func (k *keeper) putAside(state []byte) error {
+	b, err := newBackup(k.ring, k.instance, k.history, state)
+	if err != nil {
+		return fmt.Errorf("put aside what the bus had: %w", err)
+	}
 	f, err := os.CreateTemp(k.dir, "bus.given-up-*")
 	if err != nil {
 		return fmt.Errorf("put aside what the bus had: %w; make room, and start again", err)
 	}
-	_, err = f.Write(state)
+	_, err = f.Write(b.encode())
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("put aside what the bus had: %w; make room, and start again", err)
 	}

@@ -37,7 +37,7 @@ type collector struct {
 	node atomic.Pointer[node.Node] // nil until it runs
 
 	laps, lapTime, rtt, instances, changes, badLinks, cutOff, joined *prometheus.Desc
-	epoch, tick, frames, bytes, missed, build                        *prometheus.Desc
+	epoch, tick, frames, bytes, bad, missed, build                   *prometheus.Desc
 
 	anchored, skipped, revision, leads, term *prometheus.Desc
 	proposals, commitTime, syncTime, leases  *prometheus.Desc
@@ -65,6 +65,7 @@ func newCollector(r *Ring) *collector {
 		tick:      desc("tick", "Newest tick counted at this stop."),
 		frames:    desc("frames_total", "Frames on links.", "direction", "kind"),
 		bytes:     desc("bytes_total", "Bytes of frames on links.", "direction"),
+		bad:       desc("bad_frames_total", "Frames that no instance sends; each ends its link."),
 		missed:    desc("missed_total", "Ticks and events that callbacks were too slow for."),
 		build:     desc("build_info", "1, labelled with the build.", "version", "goversion"),
 
@@ -104,7 +105,7 @@ func (c *collector) ready(n *node.Node) { c.node.Store(n) }
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.laps, c.lapTime, c.rtt, c.instances, c.changes, c.badLinks, c.cutOff, c.joined,
-		c.epoch, c.tick, c.frames, c.bytes, c.missed, c.build,
+		c.epoch, c.tick, c.frames, c.bytes, c.bad, c.missed, c.build,
 		c.anchored, c.skipped, c.revision, c.leads, c.term, c.proposals, c.commitTime, c.syncTime,
 		c.leases,
 	} {
@@ -158,6 +159,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			counter(c.frames, k.Traffic.Frames[i][kind], direction, name)
 		}
 	}
+	counter(c.bad, k.Bad)
 	counter(c.missed, k.Missed)
 	gauge(c.build, 1, strings.ToValidUTF8(c.ring.cfg.Version, "?"), runtime.Version())
 }

@@ -117,7 +117,7 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 	}
 	if r.store != nil {
 		cfg.Save = func(v core.Saved) error { return r.store.Save(store.Saved(v)) }
-		cfg.Journal = &keeper{r.journal, r.cfg.Data}
+		cfg.Journal = r.keeper(log)
 	}
 	r.node = node.Start(cfg)
 	if r.metrics != nil {
@@ -134,6 +134,7 @@ func (r *Ring) openStore() (core.Saved, error) {
 	}
 	id := store.Identity{
 		Ring: r.cfg.Ring, Instance: string(r.cfg.Name), Roster: r.roster.Hash(),
+		Count: uint32(r.roster.Len()), Names: r.roster.Prefix(r.roster.Len()), Prefix: r.roster.Prefix,
 	}
 	s, saved, err := store.Open(r.cfg.Data, id)
 	if err != nil {

@@ -266,7 +266,7 @@ func TestMetrics(t *testing.T) {
 		"ring_build_info", "ring_cut_off", "ring_epoch", "ring_tick", "ring_bad_links",
 		"ring_anchored", "ring_ticks_skipped_total", "ring_bus_revision", "ring_bus_leader",
 		"ring_bus_term", "ring_bus_proposals_total", "ring_bus_commit_seconds",
-		"ring_bus_fsync_seconds", "ring_leases_held",
+		"ring_bus_fsync_seconds", "ring_leases_held", "ring_bad_frames_total",
 	} {
 		if !have[name] {
 			t.Errorf("no metric %s", name)

@@ -89,6 +89,10 @@ func (r *Ring) wordsOfBus(e Event, t node.Report, who string, mine bool) string 
 	case core.Unanchored:
 		return fmt.Sprintf("NOT ANCHORED: laps do not count after tick %d (%s)", t.Tick, t.Text)
 	case core.TicksSkipped:
+		if t.Skipped == 1 {
+			return fmt.Sprintf("the number %d did not count here: it names no lap, or one that I missed",
+				t.Tick-1)
+		}
 		return fmt.Sprintf("the %d numbers between tick %d and tick %d did not count here: "+
 			"they name no lap, or one that I missed", t.Skipped,
 			t.Tick-t.Skipped-1, t.Tick)

@@ -67,6 +67,8 @@ func TestEveryReportHasWords(t *testing.T) {
 			"NOT ANCHORED: laps do not count after tick 5 (why)"},
 		{core.Report{Kind: core.TicksSkipped, Tick: 40, Skipped: 9},
 			"the 9 numbers between tick 30 and tick 40 did not count here: they name no lap, or one that I missed"},
+		{core.Report{Kind: core.TicksSkipped, Tick: 50, Skipped: 1},
+			"the number 49 did not count here: it names no lap, or one that I missed"},
 		{core.Report{Kind: core.Elected, Lap: 4}, "I lead the voters, in term 4"},
 		{core.Report{Kind: core.Elected, Subject: 1, Lap: 4},
 			"dc1/prod/1 leads the voters, in term 4"},

@@ -272,7 +272,7 @@ func (c *client) ask(ctx context.Context, method, path string, body io.Reader) (
 		return nil, err
 	}
 	defer answer.Close()
-	text, err := io.ReadAll(io.LimitReader(answer, answerMax))
+	text, err := io.ReadAll(io.LimitReader(answer, max(answerMax, ring.BackupMax)))
 	if err != nil {
 		return nil, c.unreachable(err)
 	}
@@ -299,7 +299,8 @@ func newBusBackupCommand() *cobra.Command {
 		Short: "Write all that the bus holds to a file",
 		Long: `Backup writes what the instance at --addr has of the bus to FILE, whole or not at
 all; - is standard output. It needs no quorum; without one it may be behind, and
-says so. ` + "`ring bus restore`" + ` reads it.`,
+says so. Exit code 3 says that the instance has nothing yet. ` + "`ring bus restore`" + `
+reads it, and says without --yes what is in it.`,
 		Example: `  ring bus backup bus-$(date +%F).backup`,
 		Args:    cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
@@ -310,6 +311,10 @@ says so. ` + "`ring bus restore`" + ` reads it.`,
 		text, err := c.ask(cmd.Context(), http.MethodGet, "/v1/bus/backup", nil)
 		if err != nil {
 			return err
+		}
+		info, err := ring.ReadBackup(text) // what cannot be restored is found today
+		if err != nil {
+			return c.strange(err)
 		}
 		if args[0] == "-" {
 			return printed(cmd, text, nil)
@@ -322,15 +327,23 @@ says so. ` + "`ring bus restore`" + ` reads it.`,
 				": what it has may be behind")
 		}
 		if f.json {
-			return printJSON(cmd.OutOrStdout(), map[string]any{
-				"v": 1, "file": args[0],
-				"bytes": len(text), "revision": s.Revision, "history": s.History, "quorum": s.Quorum,
+			return printJSON(cmd.OutOrStdout(), backupMade{
+				V: 1, File: args[0], Bytes: len(text), BackupInfo: info, Quorum: s.Quorum,
 			})
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes, revision %d or later of history %s\n",
-			args[0], len(text), s.Revision, shortHistory(s))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes, revision %d of history %s, %s\n",
+			args[0], len(text), info.Revision, shortHistory(info.History), many(info.Keys, "key"))
 		return err
 	})
+}
+
+// backupMade is what backup answers with --json.
+type backupMade struct {
+	V     int    `json:"v"`
+	File  string `json:"file"`
+	Bytes int    `json:"bytes"`
+	ring.BackupInfo
+	Quorum bool `json:"quorum"` // without one it may be behind
 }
 
 // replaceFile writes a file that only its owner may read, in one go.

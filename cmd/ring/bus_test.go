@@ -3,7 +3,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/ring"
 )
 
@@ -74,7 +79,7 @@ func votersAre(n int) func(ring.BusStatus) bool {
 	return func(s ring.BusStatus) bool {
 		voting := 0
 		for _, v := range s.Voters {
-			if v.Role == "voter" && v.Revision == s.Revision {
+			if v.Role == "voter" && v.Revision != nil && *v.Revision == s.Revision {
 				voting++
 			}
 		}
@@ -126,6 +131,10 @@ func TestBusOfThree(t *testing.T) {
 		}
 	}()
 	l.until(0, "without a quorum", func(s ring.BusStatus) bool { return !s.Quorum })
+	if got := l.ask(0, exitDone, "bus", "status"); strings.Contains(got, "led by") ||
+		strings.Contains(got, "leads") || !strings.HasPrefix(got, "NO QUORUM") {
+		t.Errorf("without a quorum bus status shows\n%s", got)
+	}
 	l.ask(0, exitRefused, "bus", "set", "a/key", "minority")
 	l.ask(0, exitRefused, "bus", "get", "../odd//key%")
 	if got := l.ask(0, exitDone, "bus", "get", "../odd//key%", "--local"); got != "odd" {
@@ -157,7 +166,11 @@ func TestBusOfThree(t *testing.T) {
 		}
 	}
 
-	l.ask(2, exitUsage, "bus", "restore", file) // wants --yes
+	plan = l.ask(2, exitUsage, "bus", "restore", file) // wants --yes
+	if !holdsAll(plan, []string{"backup     of ring local: revision ", before.History[:8], ", 2 keys\n",
+		" UTC at local/1\n", "in favour of 2 keys in " + file}) {
+		t.Errorf("what restore would do: %q", plan)
+	}
 	l.ask(2, exitDone, "bus", "restore", file, "--yes")
 	restored := l.bus(2)
 	for k := range 3 {
@@ -230,5 +243,170 @@ func TestUpLosesMostAndGoesOn(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(l.temp, "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("ring up left %q behind, %v", left, err)
+	}
+}
+
+// inProcess serves a ring of one in this process, with one key, and returns it with
+// where it is. With blank, it is one of three whom nobody has met, and so knows no history.
+func inProcess(t *testing.T, name string, blank bool) (*ring.Ring, string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := ring.Config{Ring: name, Name: "a", Listener: listener, MaxSpeed: true, Roster: ring.Roster{
+		Names: []ring.Name{"a"}, Addresses: []string{listener.Addr().String()},
+	}}
+	if blank {
+		cfg.Roster.Names = append(cfg.Roster.Names, "b", "c")
+		cfg.Roster.Addresses = append(cfg.Roster.Addresses, "127.0.0.1:1", "127.0.0.1:2")
+	}
+	r, err := ring.Join(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	server := httptest.NewServer(admin.New(r, admin.Options{}))
+	t.Cleanup(server.Close)
+	if blank {
+		return r, server.URL
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), upPatience)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		_, err := r.Bus().Set(ctx, "key", []byte("x"))
+		if err == nil {
+			return r, server.URL
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
+	}
+}
+
+// command runs one that asks the instance at addr, and wants an exit code.
+func command(t *testing.T, addr string, code int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	if got := run(append(args, "--addr", addr), &out, &errs); got != code {
+		t.Errorf("ring %q: exit code %d, want %d\n%s%s", args, got, code, &out, &errs)
+	}
+	return out.String(), errs.String()
+}
+
+// A dry run tells what is in the file; what must not be restored is refused by it, and
+// so it is with --yes.
+func TestRestoreLooksAtTheFile(t *testing.T) {
+	r, addr := inProcess(t, "shop", false)
+	file := filepath.Join(t.TempDir(), "backup")
+	made, _ := command(t, addr, exitDone, "bus", "backup", file, "--json")
+	var backup backupMade
+	if err := json.Unmarshal([]byte(made), &backup); err != nil {
+		t.Fatal(err)
+	}
+	history := r.Bus().Status().History
+	if backup.Ring != "shop" || backup.History != history || backup.Keys != 1 || backup.Instance != "a" {
+		t.Errorf("backup --json says %s", made)
+	}
+	plan, _ := command(t, addr, exitUsage, "bus", "restore", file)
+	if !holdsAll(plan, []string{
+		fmt.Sprintf("backup     of ring shop: revision %d of history %s, 1 key\n",
+			backup.Revision, history[:8]),
+		"taken      " + backup.Taken.UTC().Format("2006-01-02 15:04:05 UTC") + " at a\n",
+		"given up   1 key that the bus has, in favour of 1 key in " + file,
+	}) {
+		t.Errorf("what restore would do:\n%s", plan)
+	}
+	planned, _ := command(t, addr, exitUsage, "bus", "restore", file, "--json")
+	var would renewal
+	if err := json.Unmarshal([]byte(planned), &would); err != nil || would.Done ||
+		would.Backup == nil || would.Backup.Revision != backup.Revision {
+		t.Errorf("what restore --json would do (%v):\n%s", err, planned)
+	}
+	_, other := inProcess(t, "bank", false)
+	foreign, damaged := file+".bank", file+".damaged"
+	command(t, other, exitDone, "bus", "backup", foreign)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)/2] ^= 1
+	if err := os.WriteFile(damaged, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, why := range map[string]string{
+		foreign: "of ring bank, and this is ring shop", damaged: "it is damaged",
+		"bus_test.go": "no backup of a bus",
+	} {
+		for _, yes := range []string{"--yes=false", "--yes"} {
+			out, err := command(t, addr, exitRefused, "bus", "restore", file, yes)
+			if out != "" || !holdsAll(err, []string{file + ": ", why}) {
+				t.Errorf("restore %s %s says %q and %q, want why: %s", file, yes, out, err, why)
+			}
+		}
+	}
+	if now := r.Bus().Status().History; now != history {
+		t.Errorf("what was refused began history %s", now)
+	}
+	command(t, addr, exitDone, "bus", "restore", file, "--yes")
+	if r.Bus().Status().History == history {
+		t.Error("restore --yes began no history")
+	}
+}
+
+func TestNoBackupOfNothing(t *testing.T) {
+	_, addr := inProcess(t, "shop", true)
+	file := filepath.Join(t.TempDir(), "backup")
+	out, err := command(t, addr, exitFalse, "bus", "backup", file)
+	if out != "" || !strings.Contains(err, "a has no history of the bus yet") {
+		t.Errorf("backup says %q and %q", out, err)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("backup wrote a file of nothing: %v", err)
+	}
+	command(t, addr, exitRefused, "bus", "recover")
+}
+
+// What is not known looks like nothing that is, and nobody leads without a quorum.
+func TestBusStatusOfWhatIsNotKnown(t *testing.T) {
+	seven, none := uint64(7), uint64(0)
+	s := ring.BusStatus{
+		Self: "a", History: "0123456789", Leader: "a", Term: 2, Quorum: true, Revision: 7,
+		Voters: []ring.BusVoter{
+			{Name: "a", ID: "0.1", Role: "voter", State: ring.Alive, Revision: &seven, Lag: &none},
+			{Name: "b", ID: "1.1", Role: "voter", State: ring.Dead},
+		},
+	}
+	show := func() []string {
+		var out strings.Builder
+		if err := printBusStatus(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(out.String(), "\n")
+	}
+	lines := show()
+	if want := "a quorum is alive · led by a in term 2"; lines[0] != want {
+		t.Errorf("begins %q, want %q", lines[0], want)
+	}
+	if a, b := strings.Fields(lines[5]), strings.Fields(lines[6]); a[5] != "7" || a[6] != "0" ||
+		b[4] != "–" || b[5] != "–" {
+		t.Errorf("shows %q and %q, want the revision and lag of a alone", a, b)
+	}
+	s.Quorum = false
+	if text := strings.Join(show(), "\n"); !strings.HasPrefix(text, "NO QUORUM") ||
+		strings.Contains(text, "led by") || strings.Contains(text, "leads") {
+		t.Errorf("without a quorum it shows\n%s", text)
+	}
+	s.Quorum, s.Leader = true, ""
+	if got, want := show()[0], "a quorum is alive · nobody leads"; got != want {
+		t.Errorf("begins %q, want %q", got, want)
+	}
+	text, err := json.Marshal(s.Voters[1])
+	if err != nil || !holdsAll(string(text), []string{`"revision":null`, `"lag":null`}) {
+		t.Errorf("one that is not heard from is %s, %v", text, err)
 	}
 }

@@ -16,10 +16,11 @@ import (
 
 // renewal is what recover and restore answer with --json.
 type renewal struct {
-	V      int             `json:"v"`
-	Done   bool            `json:"done"`
-	Before ring.BusStatus  `json:"before"`
-	After  *ring.BusStatus `json:"after"` // null while it is not done
+	V      int              `json:"v"`
+	Done   bool             `json:"done"`
+	Backup *ring.BackupInfo `json:"backup,omitempty"` // what restore restores
+	Before ring.BusStatus   `json:"before"`
+	After  *ring.BusStatus  `json:"after"` // null while it is not done
 }
 
 func newBusRestoreCommand() *cobra.Command {
@@ -30,33 +31,48 @@ func newBusRestoreCommand() *cobra.Command {
 		Long: `Restore puts the keys of a backup in place of all keys that there are, for the
 whole fleet: it begins a new history at the instance at --addr, and everybody
 follows. Leases end; epochs, ticks and fences leap over all that were ever given.
-It says first what would be given up, and wants --yes for it. - reads standard
-input.`,
+It says first what is in FILE and what would be given up, and wants --yes for it. A
+file that is no backup, is damaged, or is of another ring is refused with exit code 5.
+- reads standard input. What an instance had when it went over to another history is
+such a file too: bus.given-up-… in its data directory.`,
 		Example: `  ring bus restore bus-2026-11-24.backup          # says what it would do
   ring bus restore bus-2026-11-24.backup --yes`,
 		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
-		text, err := readAll(cmd, args[0])
+		text, err := readAtMost(cmd, args[0], ring.BackupMax+1)
 		if err != nil {
 			return fmt.Errorf("read the backup: %w", err)
 		}
-		r := renewal{V: 1}
+		info, err := ring.ReadBackup(text)
+		if err != nil {
+			return exitf(exitRefused, "%s: %s", args[0], strings.TrimPrefix(err.Error(), "ring: "))
+		}
+		r := renewal{V: 1, Backup: &info}
 		if err := c.get(cmd.Context(), "/v1/bus", &r.Before); err != nil {
 			return err
 		}
-		s := r.Before
-		lost := fmt.Sprintf("all %d keys that there are, in favour of those in %s", s.Keys, args[0])
+		if err := info.CheckRing(r.Before.Ring); err != nil {
+			return exitf(exitRefused, "%s: %w", args[0], err)
+		}
+		lost := fmt.Sprintf("%s that the bus has, in favour of %s in %s",
+			many(r.Before.Keys, "key"), many(info.Keys, "key"), args[0])
 		return renew(cmd, c, f, r, yes, lost, "/v1/bus/restore?"+f.query().Encode(), text)
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	return cmd
 }
 
-func readAll(cmd *cobra.Command, path string) ([]byte, error) {
+// readAtMost reads a file, or standard input for -, up to so many bytes.
+func readAtMost(cmd *cobra.Command, path string, most int64) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(cmd.InOrStdin())
+		return io.ReadAll(io.LimitReader(cmd.InOrStdin(), most))
 	}
-	return os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 func newBusRecoverCommand() *cobra.Command {
@@ -87,9 +103,10 @@ exit code 5, while most voters are alive; --force does it all the same.`,
 		}
 		s := r.Before
 		switch {
-		case s.History == "":
-			return exitf(exitRefused, "%s has never heard of any history: there is nothing to "+
-				"recover; use the instance with the newest revision", s.Self)
+		case s.History == "" && !force:
+			return exitf(exitRefused, "%s knows no history: there is nothing to recover; use the "+
+				"instance with the newest revision, or, if none has any, --force to begin with nothing",
+				s.Self)
 		case s.Quorum && !force:
 			return exitf(exitRefused, "most voters are alive: nothing is lost. Stop those that "+
 				"should be given up, or use --force")
@@ -103,7 +120,7 @@ exit code 5, while most voters are alive; --force does it all the same.`,
 		return renew(cmd, c, f, r, yes, lost, "/v1/bus/recover?"+query.Encode(), nil)
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
-	cmd.Flags().BoolVar(&force, "force", false, "even if a quorum is alive")
+	cmd.Flags().BoolVar(&force, "force", false, "even if a quorum is alive, or nothing is known")
 	return cmd
 }
 
@@ -113,7 +130,7 @@ func renew(cmd *cobra.Command, c *client, f *busFlags, r renewal, yes bool, lost
 ) error {
 	out := cmd.OutOrStdout()
 	if !f.json {
-		if err := printPlan(out, r.Before, lost); err != nil {
+		if err := printPlan(out, r, lost); err != nil {
 			return err
 		}
 	}
@@ -136,18 +153,24 @@ func renew(cmd *cobra.Command, c *client, f *busFlags, r renewal, yes bool, lost
 		return printJSON(out, r)
 	}
 	_, err := fmt.Fprintf(out, "done: history %s, era %d, revision %d; the others follow when they "+
-		"hear of it\n", shortHistory(*r.After), r.After.Era, r.After.Revision)
+		"hear of it\n", shortHistory(r.After.History), r.After.Era, r.After.Revision)
 	return err
 }
 
 // printPlan says in plain words what a new history takes and changes.
-func printPlan(out io.Writer, s ring.BusStatus, lost string) error {
+func printPlan(out io.Writer, r renewal, lost string) error {
+	s := r.Before
 	var text strings.Builder
 	say := func(what, format string, args ...any) {
 		fmt.Fprintf(&text, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 	}
-	say("begins at", "%s, revision %d of history %s, era %d", s.Self, s.Revision, shortHistory(s),
-		s.Era)
+	if b := r.Backup; b != nil {
+		say("backup", "of ring %s: revision %d of history %s, %s", b.Ring, b.Revision,
+			shortHistory(b.History), many(b.Keys, "key"))
+		say("taken", "%s at %s", b.Taken.UTC().Format("2006-01-02 15:04:05 MST"), b.Instance)
+	}
+	say("begins at", "%s, revision %d of history %s, era %d", s.Self, s.Revision,
+		shortHistory(s.History), s.Era)
 	say("given up", "%s", lost)
 	for _, l := range s.Leases {
 		say("given up", "the lease %s of %s, fence %d; it may believe in it for %v",
@@ -157,14 +180,14 @@ func printPlan(out io.Writer, s ring.BusStatus, lost string) error {
 		switch {
 		case v.State != ring.Alive && v.State != ring.Suspect:
 			say("lost voter", "%s is %s", v.Name, v.State)
-		case v.Revision > s.Revision:
-			say("beware", "%s has revision %d, which is newer: do it there instead", v.Name, v.Revision)
+		case v.Revision != nil && *v.Revision > s.Revision:
+			say("beware", "%s has revision %d, which is newer: do it there instead", v.Name, *v.Revision)
 		}
 	}
 	say("voters", "%s alone at first, then those who follow it", s.Self)
-	say("epoch", "leaps from %d by %d", s.Epoch, uint64(ring.LeapEpoch))
-	say("ticks", "leap from %d by %d", s.TickLimit, uint64(ring.LeapTick))
-	say("fences", "leap from %d by %d", s.Fence, uint64(ring.LeapFence))
+	say("epoch", "leaps from %d by %d or more", s.Epoch, uint64(ring.LeapEpoch))
+	say("ticks", "leap from %d by %d or more", s.TickLimit, uint64(ring.LeapTick))
+	say("fences", "leap from %d by %d or more", s.Fence, uint64(ring.LeapFence))
 	_, err := io.WriteString(out, text.String())
 	return err
 }
@@ -176,9 +199,10 @@ func newBusStatusCommand() *cobra.Command {
 		Long: `Status shows what one instance knows of the bus: the leader, whether most voters
 are alive, how far it and each voter is, and what is reserved: ticks below the
 first that is not, the highest fence, leases. It asks nobody else and needs no
-quorum. The id of a voter is its index and how often its log began anew.`,
+quorum. The id of a voter is its index and how often its log began anew. Revision and
+lag of one that the instance has not heard from are shown as –, and null with --json.`,
 		Example: `  ring bus status
-  ring bus status --json | jq '.voters[] | select(.lag > 0)'`,
+  ring bus status --json | jq '.voters[] | select(.lag != 0)'   # behind, or not heard from`,
 		Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client, f *busFlags, _ []string) error {
 		text, err := c.raw(cmd.Context(), "/v1/bus")
@@ -195,28 +219,40 @@ quorum. The id of a voter is its index and how often its log began anew.`,
 
 func printBusStatus(out io.Writer, s ring.BusStatus) error {
 	p := paintFor(out)
-	var text strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
-	lead := p.in(red, "nobody leads")
-	if s.Leader != "" {
-		lead = "led by " + string(s.Leader)
-		if s.Term > 0 {
-			lead += fmt.Sprintf(" in term %d", s.Term)
-		}
-	}
-	quorum := p.in(green, "a quorum is alive")
-	if !s.Quorum {
-		quorum = p.in(red, "NO QUORUM: most voters are out of reach")
-	}
-	say("%s · %s", quorum, lead)
-	say("as %s knows it: revision %d, view revision %d, history %s, era %d", s.Self, s.Revision,
-		s.ViewRevision, shortHistory(s), s.Era)
-	say("epoch %d, ticks reserved below %d, fence %d, %s", s.Epoch, s.TickLimit, s.Fence,
-		many(s.Keys, "key"))
-	say("")
-	if _, err := io.WriteString(out, text.String()); err != nil {
+	_, err := fmt.Fprintf(out, "%s\n"+
+		"as %s knows it: revision %d, view revision %d, history %s, era %d\n"+
+		"epoch %d, ticks reserved below %d, fence %d, %s\n\n",
+		busHeadline(p, s), s.Self, s.Revision, s.ViewRevision, shortHistory(s.History), s.Era,
+		s.Epoch, s.TickLimit, s.Fence, many(s.Keys, "key"))
+	if err != nil {
 		return err
 	}
+	if err := printTable(out, p, voterRows(s)); err != nil || len(s.Leases) == 0 {
+		return err
+	}
+	if _, err := fmt.Fprintln(out); err != nil {
+		return err
+	}
+	return printTable(out, p, leaseRows(s.Leases))
+}
+
+// busHeadline says whether anything can be agreed on, and who leads there.
+func busHeadline(p paint, s ring.BusStatus) string {
+	if !s.Quorum { // whoever led may lead no more
+		return p.in(red, "NO QUORUM: most voters are out of reach, and nothing can be agreed on")
+	}
+	alive := p.in(green, "a quorum is alive")
+	if s.Leader == "" {
+		return alive + " · " + p.in(red, "nobody leads")
+	}
+	lead := alive + " · led by " + string(s.Leader)
+	if s.Term > 0 {
+		lead += fmt.Sprintf(" in term %d", s.Term)
+	}
+	return lead
+}
+
+func voterRows(s ring.BusStatus) [][]cell {
 	rows := [][]cell{{
 		{"VOTER", bold, false},
 		{"ID", bold, false},
@@ -226,11 +262,8 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 		{"LAG", bold, true},
 	}}
 	for _, v := range s.Voters {
-		name, lag := string(v.Name), "–"
-		if v.Revision > 0 {
-			lag = fmt.Sprint(v.Lag)
-		}
-		if v.Name == s.Leader {
+		name := string(v.Name)
+		if s.Quorum && v.Name == s.Leader {
 			name += " (leads)"
 		}
 		rows = append(rows, []cell{
@@ -238,20 +271,18 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 			{v.ID, "", false},
 			{v.Role, "", false},
 			{string(v.State), stateColor(v.State), false},
-			{orDash(number(v.Revision)), "", true},
-			{lag, "", true},
+			{known(v.Revision), "", true},
+			{known(v.Lag), "", true},
 		})
 	}
-	if err := printTable(out, p, rows); err != nil || len(s.Leases) == 0 {
-		return err
-	}
-	if _, err := fmt.Fprintln(out); err != nil {
-		return err
-	}
-	rows = [][]cell{{
+	return rows
+}
+
+func leaseRows(leases []ring.LeaseState) [][]cell {
+	rows := [][]cell{{
 		{"LEASE", bold, false}, {"HOLDER", bold, false}, {"FENCE", bold, true}, {"TTL", bold, true},
 	}}
-	for _, l := range s.Leases {
+	for _, l := range leases {
 		rows = append(rows, []cell{
 			{l.Name, "", false},
 			{string(l.Holder), "", false},
@@ -259,13 +290,19 @@ func printBusStatus(out io.Writer, s ring.BusStatus) error {
 			{millis(l.TTLMS), "", true},
 		})
 	}
-	return printTable(out, p, rows)
+	return rows
+}
+
+// known prints n, and a dash where it is not known.
+func known(n *uint64) string {
+	if n == nil {
+		return "–"
+	}
+	return fmt.Sprint(*n)
 }
 
 // shortHistory is as much of a history's id as tells it from another.
-func shortHistory(s ring.BusStatus) string {
-	return orDash(s.History[:min(8, len(s.History))])
-}
+func shortHistory(id string) string { return orDash(id[:min(8, len(id))]) }
 
 func many(n int, what string) string {
 	if n != 1 {

@@ -75,8 +75,10 @@ func difference(old, new settings) (changed, fixed []string) {
 // layer is one place where settings come from. Later ones beat earlier ones.
 type layer struct {
 	origin func(key string) string // how to name the place of a key to a person
-	values map[string][]string
-	groups []group // [[instance]] tables of a file
+	values map[string][]string     // those of a file are sound
+	groups []group                 // [[instance]] tables of a file
+	fault  error                   // what is wrong with a file
+	torn   bool                    // so that its instances are not all known
 }
 
 // group is an [[instance]] table: a name or pattern, and where it is.
@@ -99,7 +101,9 @@ func resolve(layers []layer) (settings, error) {
 	d := draft{rank: make(map[string]int)}
 	d.Ring, d.Preset, d.LogFormat = "ring", "lan", "auto"
 	var errs []error
+	torn := false
 	for i, l := range layers {
+		errs, torn = append(errs, l.fault), torn || l.torn
 		if len(l.groups) > 0 {
 			d.groups = l.groups
 		}
@@ -129,8 +133,8 @@ func resolve(layers []layer) (settings, error) {
 			errs = append(errs, errors.New("hold and max_speed exclude each other: choose one"))
 		}
 	}
-	if err := d.expand(); err != nil {
-		errs = append(errs, err)
+	if !torn { // else faults would follow from those that were told
+		errs = append(errs, d.expand())
 	}
 	return d.settings, errors.Join(errs...)
 }
@@ -254,24 +258,14 @@ func addSettingsFlags(cmd *cobra.Command) (load func() (settings, error)) {
 func loadSettings(cmd *cobra.Command, file string) (settings, error) {
 	var layers []layer
 	if file != "" {
-		l, err := fileLayer(file)
-		if err != nil {
-			return settings{}, err
-		}
-		layers = append(layers, l)
+		layers = append(layers, fileLayer(file))
 	}
 	layers = append(layers, envLayer(os.Getenv), flagLayer(cmd.Flags()))
 	return settle(layers)
 }
 
 // loadFile reads file and nothing else. Errors have exit code 2.
-func loadFile(file string) (settings, error) {
-	l, err := fileLayer(file)
-	if err != nil {
-		return settings{}, err
-	}
-	return settle([]layer{l})
-}
+func loadFile(file string) (settings, error) { return settle([]layer{fileLayer(file)}) }
 
 // settle gives what resolve finds wrong its exit code. The settings beside an
 // error are as far as they could be read.

@@ -264,7 +264,7 @@ deep.er.still = 1
 [name]
 x = 1
 `
-	_, err := parseFile("ring.toml", []byte(file))
+	l := parseFile("ring.toml", []byte(file))
 	const want = `ring.toml:1:10: degree: want a whole number, here is a string
 ring.toml:2:8: ring: want a string, here is a number with a point
 ring.toml:3:14: roster: want a list of strings, here is a whole number
@@ -277,19 +277,67 @@ ring.toml:12:10: instance.name: want a string, here is a list of other things
 ring.toml:13:1: key instance.addr is unknown: remove it or correct it (see ring node --help)
 ring.toml:14:11: key instance.more is unknown: remove it or correct it (see ring node --help)
 ring.toml:16:2: name: want a string, here is a table`
-	if err == nil || err.Error() != want {
-		t.Errorf("faults:\n%v\nwant\n%s", err, want)
+	if l.fault == nil || l.fault.Error() != want {
+		t.Errorf("faults:\n%v\nwant\n%s", l.fault, want)
 	}
 	for file, want := range map[string]string{
 		"instance = 3":                "ring.toml:1:12: instance: want tables, here is a whole number",
 		"[instance]":                  "ring.toml:1:2: instance: want tables, here is a table: write [[instance]]",
 		"\ninstance = [{ name = 1 }]": "ring.toml:2:12: instance.name: want a string",
 		"roster = [\"a\", 1]":         "here is a list of other things",
+		"addresses = [\"h:1\"]": "here is a list of strings: " +
+			`write "{host1,host2}:3000", or [[instance]] tables`,
 		strings.Repeat("[[instance]]\nx = 1\n", faultsMax+5): "and 5 more faults",
 	} {
-		if _, err := parseFile("ring.toml", []byte(file)); err == nil ||
+		if err := parseFile("ring.toml", []byte(file)).fault; err == nil ||
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %q", file, err, want)
+		}
+	}
+}
+
+// Nothing that is wrong hides something else, and what follows from a fault is not
+// told beside it.
+func TestFaultsHideNothing(t *testing.T) {
+	withoutSettings(t)
+	for _, test := range []struct {
+		file string
+		args []string
+		want []string // in each line of the error
+	}{
+		{
+			`hold = "-1s"
+hodl = 1
+log_level = "loud"
+cpus = true
+preset = "moon"
+roster = ["a", "a"]
+addresses = "h:{1+index}"
+degree = 5`, nil,
+			[]string{":1:8: hold: ", ":2:1: key hodl", ":3:13: log_level: ", ":4:8: cpus: ",
+				":5:10: preset: ", "degree is 5", "instances 0 and 1"},
+		}, {
+			`cpus = -1
+roster = ["a", "a"]
+addresses = 1
+[[instance]]
+name = 1
+address = "h:1"`, nil, []string{":1:8: cpus: ", ":3:13: addresses: ", ":5:8: instance.name: "},
+		},
+		{"hold = 1s", []string{"--roster", "{"}, []string{":1:9: "}},
+		{
+			`roster = ["a", "b"]`,
+			[]string{"--preset=foo", "--degree=5", "--hold=-2s", "--cpus=-1", "--max-speed=maybe"},
+			[]string{"--preset: ", "--hold: ", "--max-speed: ", "--cpus: ", "degree is 5"},
+		},
+	} {
+		_, err := loaded(t, append(test.args, "-c", written(t, test.file))...)
+		if err == nil {
+			t.Fatalf("%q is accepted", test.file)
+		}
+		lines := strings.Split(err.Error(), "\n")
+		if !slices.EqualFunc(lines, test.want, strings.Contains) {
+			t.Errorf("faults:\n%v\nwant these in their lines: %q", err, test.want)
 		}
 	}
 }
@@ -297,12 +345,8 @@ ring.toml:16:2: name: want a string, here is a table`
 // What is wrong with names does not hide what is wrong with addresses.
 func TestNamesAndAddressesAtOnce(t *testing.T) {
 	const bad = "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"\n"
-	l, err := parseFile("ring.toml",
-		[]byte("roster = [\"a\", \"a\"]\naddresses = \"{host}:1\"\n"+bad+bad))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = settle([]layer{l})
+	_, err := settle([]layer{parseFile("ring.toml",
+		[]byte("roster = [\"a\", \"a\"]\naddresses = \"{host}:1\"\n"+bad+bad))})
 	for _, want := range []string{
 		"{host} is unknown", "instance table 1: ", "instance table 2: ", "instances 0 and 1",
 		"instances 2 and 3",
@@ -313,7 +357,7 @@ func TestNamesAndAddressesAtOnce(t *testing.T) {
 	}
 }
 
-func TestFlagsAreCheckedAtOnce(t *testing.T) {
+func TestFlagsAreRefusedByName(t *testing.T) {
 	for _, args := range [][]string{
 		{"--hold", "soon"}, {"--preset", "moon"}, {"--degree", "x"}, {"--max-speed=perhaps"},
 		{"--cpus", "-2"}, {"--log-level", "loud"}, {"--unknown"},
@@ -326,9 +370,9 @@ func TestFlagsAreCheckedAtOnce(t *testing.T) {
 
 // Every setting has a key in the file, a flag and a variable.
 func TestEverySettingInAllPlaces(t *testing.T) {
-	l, err := parseFile("ring.toml", []byte(wholeFile))
-	if err != nil {
-		t.Fatal(err)
+	l := parseFile("ring.toml", []byte(wholeFile))
+	if l.fault != nil {
+		t.Fatal(l.fault)
 	}
 	l.values["max_speed"] = nil // the whole file has hold in its place
 	cmd := &cobra.Command{}
@@ -380,10 +424,7 @@ func FuzzSettingsFile(f *testing.F) {
 	f.Add([]byte("hold = \"1s\"\nhold = \"2s\""))
 	f.Add([]byte("a.b.c.d = 1\n[e]\n[[instance]]\nname = 1\n[x.instance]\nroster = [{}]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		l, err := parseFile("ring.toml", text)
-		if err == nil {
-			_, err = settle([]layer{l})
-		}
+		_, err := settle([]layer{parseFile("ring.toml", text)})
 		var exit *exitError
 		if err != nil && (!errors.As(err, &exit) || exit.code != exitUsage) {
 			t.Errorf("error %v has no exit code %d", err, exitUsage)

@@ -23,12 +23,11 @@ const fileMax = 8 << 20
 // faultsMax is how many faults alike a person reads in one go.
 const faultsMax = 20
 
-// fileLayer reads a settings file. Errors have exit code 2 and say where, as
-// file:line:column.
-func fileLayer(path string) (layer, error) {
+// fileLayer reads a settings file.
+func fileLayer(path string) layer {
 	text, err := readSettingsFile(path)
 	if err != nil {
-		return layer{}, usageError("read settings: %w", err)
+		return layer{fault: fmt.Errorf("read settings: %w", err), torn: true}
 	}
 	return parseFile(path, text)
 }
@@ -46,34 +45,37 @@ func readSettingsFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// parseFile reads what stands in a settings file. It does not decode into a
+// parseFile reads what stands in a settings file. Its faults say where, as
+// file:line:column, and come in the file's order. It does not decode into a
 // struct: that would end at the first value of a wrong type, and tell of it in the
 // words of this program's source.
-func parseFile(path string, text []byte) (layer, error) {
+func parseFile(path string, text []byte) layer {
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
-		return layer{}, &exitError{exitUsage, tomlError(path, err)}
+		return layer{fault: tomlError(path, err), torn: true}
 	}
 	p := parse{path: path, text: text, places: placesOf(text)}
-	l := layer{
-		origin: func(key string) string { return p.at(p.place(key).value) + key },
-		values: make(map[string][]string),
-	}
+	l := layer{values: make(map[string][]string)}
 	for _, key := range p.inOrder(tree, "") {
+		before := len(p.errs) + p.more
 		switch i := slices.IndexFunc(options, func(o option) bool { return o.key == key }); {
 		case key == "instance":
 			l.groups = p.groups(tree[key])
 		case i < 0:
 			p.unknown(key, key)
 		default:
-			l.values[key] = p.texts(key, key, options[i].tomlKind(), tree[key])
+			l.values[key] = p.values(options[i], tree[key])
+		}
+		if len(p.errs)+p.more > before && slices.Contains(instanceKeys, key) {
+			l.torn = true
 		}
 	}
-	if err := p.faults(); err != nil {
-		return layer{}, &exitError{exitUsage, err}
-	}
-	return l, nil
+	l.fault = p.faults()
+	return l
 }
+
+// instanceKeys are what instances and their addresses are read from.
+var instanceKeys = []string{"roster", "addresses", "instance"}
 
 // parse is a file of correct TOML, and what else is wrong with it.
 type parse struct {
@@ -169,10 +171,26 @@ func (p *parse) unknown(path, key string) {
 	p.fault(p.place(path).key, "key %s is unknown: remove it or correct it (see ring node --help)", key)
 }
 
+// values are what o is set with, if it takes them.
+func (p *parse) values(o option, value any) []string {
+	texts := p.texts(o.key, o.key, o.tomlKind(), value)
+	for _, text := range texts {
+		if err := o.set(new(draft), text); err != nil {
+			p.fault(p.place(o.key).value, "%s: %v", o.key, err)
+			return nil
+		}
+	}
+	return texts
+}
+
 // texts are what an option is set with, if value is of the kind it wants.
 func (p *parse) texts(path, key, want string, value any) []string {
 	if is := tomlKind(value); is != want {
-		p.fault(p.place(path).value, "%s: want %s, here is %s", key, want, is)
+		instead := ""
+		if key == "addresses" && is == kindList {
+			instead = `: write "{host1,host2}:3000", or [[instance]] tables with name and address`
+		}
+		p.fault(p.place(path).value, "%s: want %s, here is %s%s", key, want, is, instead)
 		return nil
 	}
 	list, ok := value.([]any)

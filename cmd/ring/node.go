@@ -40,7 +40,9 @@ the file again: hold, max_speed and log_level change at once; what needs a resta
 is named.
 
 Every setting is a key of the file, a flag, and an environment variable RING_…;
-a flag beats the environment, which beats the file.
+a flag beats the environment, which beats the file. Only the file has tables
+[[instance]], each with a name and an address, or a pattern of each: they come after
+the roster, for instances whose addresses no template fits.
 
 An instance uses two cores at most, so that the server beside it has the others;
 GOMAXPROCS or --cpus changes that.`,

@@ -175,7 +175,8 @@ func setLogFormat(d *draft, text string) error {
 	return nil
 }
 
-// optionFlag is the flag of an option. It checks what it is given at once.
+// optionFlag is the flag of an option. What it is given is checked with everything
+// else: pflag would end at the first fault.
 type optionFlag struct {
 	option option
 	texts  []string
@@ -183,9 +184,6 @@ type optionFlag struct {
 
 // Set is called by pflag once for each time the flag is given.
 func (f *optionFlag) Set(text string) error {
-	if err := f.option.set(new(draft), text); err != nil {
-		return err
-	}
 	if f.option.key != "roster" {
 		f.texts = nil
 	}

@@ -133,11 +133,7 @@ func verdictOf(s settings, fault error) verdict {
 func rosterSettings(cmd *cobra.Command, args []string) (settings, error) {
 	var layers []layer
 	for _, path := range args {
-		l, err := fileLayer(path)
-		if err != nil {
-			return settings{}, err
-		}
-		layers = append(layers, l)
+		layers = append(layers, fileLayer(path))
 	}
 	s, err := settle(append(layers, flagLayer(cmd.Flags())))
 	if err == nil && len(s.Roster.Names) == 0 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 )
@@ -109,8 +110,11 @@ func TestRosterCheckJSON(t *testing.T) {
 		{"stranger without addresses", "name = \"c\"\nroster = [\"a\", \"b\"]", verdict{
 			Ring: "ring", Instances: 2, Faults: []string{"addresses are missing", "not in the roster"},
 		}},
-		{"types", "degree = \"x\"\nroster = 3", verdict{
-			Faults: []string{"ring.toml:1:10: degree", "ring.toml:2:10: roster"},
+		{"types", "degree = \"x\"\nroster = 3\npreset = \"moon\"", verdict{
+			Ring: "ring",
+			Faults: []string{
+				"ring.toml:1:10: degree", "ring.toml:2:10: roster", "ring.toml:3:10: preset",
+			},
 		}},
 	}
 	for _, test := range tests {
@@ -228,5 +232,19 @@ func TestRosterDiffLive(t *testing.T) {
 	server.Close()
 	if _, errs, code := asked("diff", mine, "--addr", server.URL); code != exitUnreachable {
 		t.Errorf("nobody there: code %d, want %d; %s", code, exitUnreachable, errs)
+	}
+}
+
+// The file that README.md shows is one that works.
+func TestREADMEsFile(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, file, _ := strings.Cut(string(text), "```toml\n")
+	file, _, _ = strings.Cut(file, "```")
+	if out, errs, code := asked("print", written(t, file)); code != exitDone ||
+		!strings.Contains(out, "dc4/prod/1  west.example.net:3000") {
+		t.Errorf("print: code %d, %s\n%s\n%s", code, errs, out, file)
 	}
 }

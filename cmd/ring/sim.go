@@ -146,7 +146,10 @@ func (f *simFlags) print(out io.Writer, r ringtest.Result) error {
 		if r.Detections == nil {
 			r.Detections = []ringtest.Detection{}
 		}
-		return json.NewEncoder(out).Encode(r)
+		return json.NewEncoder(out).Encode(struct {
+			V int `json:"v"`
+			ringtest.Result
+		}{1, r})
 	}
 	text := simText(r)
 	switch {

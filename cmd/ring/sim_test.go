@@ -55,7 +55,8 @@ func TestSimLeavesOutWhatIsNotMeasured(t *testing.T) {
 	if out := simulated(t, "", "--seeds", "2"); strings.Count(out, "whole again in –") != 2 {
 		t.Errorf("runs without faults were whole again:\n%s", out)
 	}
-	if out := simulated(t, "", "--json"); !strings.Contains(out, `"detections":[]`) {
-		t.Errorf("no detections are not an empty list:\n%s", out)
+	if out := simulated(t, "", "--json"); !strings.HasPrefix(out, `{"v":1,"seed":1,`) ||
+		!strings.Contains(out, `"detections":[]`) {
+		t.Errorf("no version, or no detections are not an empty list:\n%s", out)
 	}
 }

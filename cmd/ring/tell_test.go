@@ -20,15 +20,16 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 		self ring.Name
 		want []string
 	}{
-		{"a/0", []string{"whole", "1 died", "2 left", "then two", "2 is back", "then three",
+		{"a/0", []string{"here", "whole", "1 died", "2 left", "then two", "2 is back", "then three",
 			"1 is back", "then four"}},
-		{"a/3", []string{"0 is silent"}},
+		{"a/3", []string{"here", "0 is silent"}},
 	} {
 		t.Run(string(c.self), func(t *testing.T) {
 			var out strings.Builder
 			view.Self = c.self
 			teller := newTeller(&out, view)
-			at := time.Now()
+			began := time.Now()
+			at := began
 			hear := func(kind string, subject ring.Name, text string) {
 				at = at.Add(time.Millisecond)
 				teller.hear(ring.Event{At: at, Kind: kind, Subject: subject, Text: text})
@@ -38,7 +39,7 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 					hear("returned", name, "meeting")
 				}
 			}
-			hear("joined", c.self, "")
+			hear("joined", c.self, "here")
 			hear("view_changed", "", "whole")
 			hear("died", "a/1", "1 died")
 			hear("left", "a/2", "2 left")
@@ -49,9 +50,71 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 			hear("returned", "a/1", "1 is back")
 			hear("view_changed", "", "then four")
 
-			got := strings.FieldsFunc(out.String(), func(r rune) bool { return r == '\n' })
+			var got []string
+			for told := range strings.Lines(out.String()) {
+				l := readTold(strings.TrimSuffix(told, "\n"))
+				if got = append(got, l.text); l.at <= began.UnixNano() || l.at > at.UnixNano() {
+					t.Errorf("%q is told to be of %v, want of when it was", l.text, time.Unix(0, l.at))
+				}
+			}
 			if !slices.Equal(got, c.want) {
 				t.Errorf("%s told %q, want %q", c.self, got, c.want)
+			}
+		})
+	}
+}
+
+// That all have met for the first time is told by one, also if it took its time.
+func TestTellerOfALateMeeting(t *testing.T) {
+	for self, want := range map[ring.Name]bool{"a/0": true, "a/1": false} {
+		var out strings.Builder
+		teller := newTeller(&out, ring.View{Self: self, Instances: []ring.Instance{
+			{Index: 0, Name: "a/0"}, {Index: 1, Name: "a/1"}, {Index: 2, Name: "a/2"},
+		}})
+		at := time.Now()
+		for _, e := range []ring.Event{
+			{Kind: "joined"}, {Kind: "returned", Subject: "a/0"}, {Kind: "returned", Subject: "a/1"},
+			{Kind: "returned", Subject: "a/2"}, {Kind: "view_changed", Text: "whole"},
+		} {
+			if e.Kind == "view_changed" {
+				at = at.Add(2 * forming)
+			}
+			e.At = at
+			teller.hear(e)
+		}
+		if got := strings.Contains(out.String(), "whole"); got != want {
+			t.Errorf("%s tells that all have met: %v, want %v", self, got, want)
+		}
+	}
+}
+
+// No tick is left out while laps are slower than ten a second, nor where only some
+// are faster, as the first of an epoch; beyond that ten a second are told.
+func TestTicksAreLeftOutOnlyWhereFast(t *testing.T) {
+	tests := []struct {
+		name       string
+		lap        time.Duration
+		laps, told int
+	}{
+		{"the default pace", time.Second, 1000, 1000},
+		{"ten a second", fastPace, 1000, 1000},
+		{"fast, but not for long", 5 * time.Millisecond, fastBurst, fastBurst},
+		{"fast for a minute", 5 * time.Millisecond, 12000, fastBurst + 594},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var p pace
+			at, told := time.Now(), 0
+			for i := range test.laps {
+				if p.allows(at) {
+					told++
+				}
+				if i%100 > 0 { // the others are the first of an epoch
+					at = at.Add(test.lap)
+				}
+			}
+			if told != test.told {
+				t.Errorf("%d of %d laps were told, want %d", told, test.laps, test.told)
 			}
 		})
 	}

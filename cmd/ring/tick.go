@@ -19,7 +19,8 @@ func newTickCommand() *cobra.Command {
 		Short: "Print the tick, or every pass of the particle at one instance",
 		Long: `Tick prints the number of the newest tick that one instance has counted, and
 nothing else; exit code 3 means that there was none yet. A tick names one lap: no
-number is ever used twice, and none goes back.
+number is ever used twice, and none goes back. --json shows the newest pass of the
+particle, also one before the first tick, with that exit code.
 
 With -f it prints a line for each pass of the particle: its tick, epoch and lap,
 the time since the pass before, and how long after the lap began it was here. A
@@ -66,17 +67,20 @@ func newestTick(cmd *cobra.Command, c *client, asJSON bool) error {
 	if len(answer.Tick) == 0 || string(answer.Tick) == "null" {
 		return exitf(exitFalse, "no particle has passed there yet")
 	}
-	if asJSON {
-		return printTick(cmd, answer.Tick, true)
-	}
 	var tick ring.Tick
 	if err := json.Unmarshal(answer.Tick, &tick); err != nil {
 		return exitf(exitFailed, "read tick: %w", err)
 	}
-	if tick.Tick == 0 {
-		return exitf(exitFalse, "no lap has been counted there yet: no quorum has stamped one")
+	var err error
+	switch {
+	case asJSON:
+		err = printTick(cmd, answer.Tick, true)
+	case tick.Tick > 0:
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), tick.Tick)
 	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), tick.Tick)
+	if err == nil && tick.Tick == 0 {
+		err = exitf(exitFalse, "no lap has been counted there yet: no quorum has stamped one")
+	}
 	return err
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +15,7 @@ import (
 func TestUncountedLapsLookDifferent(t *testing.T) {
 	counted := ring.Tick{
 		Epoch: ring.Epoch{Number: 7}, Lap: 15, Tick: 12, Anchored: true,
-		Took: time.Second, Skew: 20 * time.Millisecond,
+		Took: time.Second, Skew: 20 * time.Millisecond, At: time.Unix(3, 4),
 	}
 	uncounted := counted
 	uncounted.Anchored = false
@@ -21,10 +24,10 @@ func TestUncountedLapsLookDifferent(t *testing.T) {
 		tick       ring.Tick
 		line, told string
 	}{
-		{counted, "12       epoch 7  lap 15 in 1.00 s  skew 20 ms", "tick: 12\n"},
+		{counted, "12       epoch 7  lap 15 in 1.00 s  skew 20 ms", "3000000004 tick: 12\n"},
 		{
 			uncounted, "-        epoch 7, detached 2 by a/3  lap 15 in 1.00 s  uncounted",
-			"lap: - lap 15 goes by uncounted\n",
+			"3000000004 lap: - lap 15 goes by uncounted\n",
 		},
 	} {
 		if got := tickLine(c.tick); got != c.line {
@@ -55,5 +58,30 @@ func TestStatusSaysFirstWhetherLapsCount(t *testing.T) {
 	want := "NOT ANCHORED: laps do not count (nobody leads); the last tick was 1234"
 	if got[0] != want || !strings.Contains(got[1], "epoch 7, detached 2 by a/0") {
 		t.Errorf("begins %q, want %q and the epoch", got[:2], want)
+	}
+}
+
+// Who asks for the tick is told by the exit code that there is none, in every form.
+func TestNoTickYet(t *testing.T) {
+	for _, c := range []struct {
+		answer, plain, asJSON string
+		code                  int
+	}{
+		{`{"v": 1, "tick": null}`, "", "", exitFalse},
+		{`{"v": 1, "tick": {"lap": 3, "tick": 0}}`, "", `{"lap":3,"tick":0}` + "\n", exitFalse},
+		{`{"v": 1, "tick": {"lap": 3, "tick": 2}}`, "2\n", `{"lap":3,"tick":2}` + "\n", exitDone},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, c.answer)
+		}))
+		for form, want := range map[string]string{"--json=false": c.plain, "--json": c.asJSON} {
+			var out, errs strings.Builder
+			if code := run([]string{"tick", form, "--addr", server.URL}, &out, &errs); code != c.code ||
+				out.String() != want || (code == exitDone) != (errs.Len() == 0) {
+				t.Errorf("tick %s of %s: exit code %d, %q, %q; want %d and %q", form, c.answer, code,
+					&out, &errs, c.code, want)
+			}
+		}
+		server.Close()
 	}
 }

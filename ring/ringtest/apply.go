@@ -189,9 +189,9 @@ func (w *World) down(a *Action, h *host, by int) {
 	w.kill(h, a.Fault == Power)
 	switch {
 	case a.Fault == Torn && a.B == 0:
-		h.disk, h.tick = h.older, 0 // a disk that forgets what it had synced
+		h.disk, h.tick, h.inc = h.older, 0, 0 // a disk that forgets what it had synced
 	case a.Fault == Blank, a.Fault == Torn:
-		h.disk, h.older, h.tick = core.Saved{}, core.Saved{}, 0
+		h.disk, h.older, h.tick, h.inc = core.Saved{}, core.Saved{}, 0, 0
 	}
 	if a.Fault == Blank {
 		h.log = logDisk{}

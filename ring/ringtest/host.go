@@ -58,6 +58,7 @@ type host struct {
 	left     bool    // said goodbye
 	total    uint64  // passes, of all its processes
 	tick     uint64  // the newest counted, of all its processes that remember
+	inc      uint32  // the newest it joined as, likewise
 	tickLife uint32  // which of them counted it
 	agreed   revisionOf
 	minor    minority
@@ -114,7 +115,7 @@ func (w *World) boot(h *host) {
 	h.ears = ears{born: w.now}
 	h.agreed = revisionOf{}
 	if w.opt.memory() || !h.log.has {
-		h.tick = 0 // it cannot know
+		h.tick, h.inc = 0, 0 // it cannot know
 	}
 	r := w.roster
 	if h.odd {

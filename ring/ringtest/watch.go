@@ -58,6 +58,7 @@ type watch struct {
 	forming   int64 // actions before this time are in the formation
 	victims   []int // of the newest action: who ran until then, and was in the ring
 
+	lost   bool                             // so many disks that nothing can be promised of ticks
 	ticks  map[tickOf]lapOf                 // which lap each tick names
 	chains map[revisionOf][sha256.Size]byte // what each revision is
 	bases  map[epochOf]uint64               // what a lap's tick is above its lap
@@ -141,7 +142,7 @@ func (w *World) onPassed(h *host, t core.Tick) {
 // even at a process that was started again.
 func (w *World) checkTick(h *host, t *core.Tick) {
 	h.counts = t.Anchored
-	if !t.Anchored {
+	if !t.Anchored || w.watch.lost {
 		return
 	}
 	h.holds = h.says
@@ -269,6 +270,18 @@ func (w *World) checkAgreed(h *host) {
 	w.watch.chains[h.agreed] = chain
 }
 
+// mostBlank reports whether most of those who vote first have nothing on their disks:
+// then another history may begin whatever the rest, who may be away, have on theirs.
+func (w *World) mostBlank() bool {
+	first, blank := consensus.FirstVoters(len(w.hosts)), 0
+	for _, i := range first {
+		if !w.hosts[i].log.has {
+			blank++
+		}
+	}
+	return 2*blank > len(first)
+}
+
 // onTell hears what an instance says of the others and of itself.
 func (w *World) onTell(h *host, r *core.Report) {
 	if w.opt.tell != nil {
@@ -280,6 +293,11 @@ func (w *World) onTell(h *host, r *core.Report) {
 		w.checkDeath(h, r)
 	case core.Returned:
 		w.remember(h, r, true)
+	case core.Joined:
+		if r.Incarnation <= h.inc {
+			w.fail("H2", "s%d joins as incarnation %d, and was %d before", h.index, r.Incarnation, h.inc)
+		}
+		h.inc = r.Incarnation
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
 	case core.Anchored, core.Unanchored:
@@ -291,6 +309,7 @@ func (w *World) onTell(h *host, r *core.Report) {
 		}
 	case core.HistoryBegun:
 		w.checkBeside(h)
+		w.watch.lost = w.watch.lost || len(w.watch.ticks) > 0 && !w.opt.memory() && w.mostBlank()
 	case core.CutOff:
 		h.cutOff = true
 		w.checkCutOff(h)

@@ -116,7 +116,7 @@ func (c *Core) flush() {
 // Cancel gives up a request; it may still be done.
 func (c *Core) Cancel(seq uint64) {
 	delete(c.wishes, seq)
-	for try, q := range c.tries {
+	for try, q := range c.tries { // whichever it is
 		if q.seq == seq {
 			delete(c.tries, try)
 		}
@@ -338,10 +338,10 @@ func sooner(a, b time.Time) time.Time {
 
 // resendAll has everything sent again at once: somebody new leads.
 func (c *Core) resendAll() {
-	for _, w := range c.wishes {
+	for _, w := range c.wishes { // all alike
 		w.sent = w.sent.Add(-c.cfg.Timing.Retry)
 	}
-	for _, q := range c.tries {
+	for _, q := range c.tries { // all alike
 		q.sent = q.sent.Add(-c.cfg.Timing.Retry)
 	}
 	c.lookAt = c.now
@@ -356,7 +356,7 @@ func (c *Core) refuseAll() {
 	}
 	clear(c.wishes)
 	var seqs []uint64
-	for _, q := range c.tries {
+	for _, q := range c.tries { // sorted below
 		seqs = append(seqs, q.seq)
 	}
 	slices.Sort(seqs)

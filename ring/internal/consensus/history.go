@@ -155,7 +155,7 @@ func (c *Core) found() {
 		}
 		logs = append(logs, l)
 	}
-	for _, s := range c.peers {
+	for _, s := range c.peers { // whoever it is
 		if s.History != (History{}) && !c.unborn(s, stillborn) {
 			return
 		}

@@ -174,7 +174,7 @@ func (c *Core) dutyAt() time.Time {
 		return c.now
 	}
 	d := c.leader.lookAt
-	for _, at := range c.leader.leases {
+	for _, at := range c.leader.leases { // the earliest
 		if at.Before(d) {
 			d = at
 		}

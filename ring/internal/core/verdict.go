@@ -102,7 +102,7 @@ func (c *Core) noteMarks() {
 		}
 	}
 	c.between = between
-	for s := range c.cleared {
+	for s := range c.cleared { // each by itself
 		if !c.verdict.Accused(s) {
 			delete(c.cleared, s)
 		}
@@ -118,7 +118,7 @@ func (c *Core) noteMarks() {
 // expireBetween clears whom not all unaccused observers accuse for one
 // detection time: somebody hears it, its bad links are just that.
 func (c *Core) expireBetween() {
-	for s, since := range c.between {
+	for s, since := range c.between { // each by itself
 		if c.now.Sub(c.born)-since >= c.detection() {
 			c.cleared[int(s)] = true
 		}
@@ -136,7 +136,7 @@ func (c *Core) blocked() bool {
 			return true
 		}
 	}
-	for s := range c.between {
+	for s := range c.between { // whoever it is
 		if !c.cleared[int(s)] {
 			return true
 		}
@@ -202,7 +202,7 @@ func (c *Core) cutAt() time.Time {
 
 func (c *Core) cutDeadline() time.Time {
 	d := earlier(earlier(c.cutAt(), c.aloneAt()), c.badAt)
-	for s, since := range c.between {
+	for s, since := range c.between { // the earliest
 		if !c.cleared[int(s)] {
 			d = earlier(d, c.born.Add(since+c.detection()))
 		}

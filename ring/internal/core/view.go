@@ -79,6 +79,9 @@ func (c *Core) tellView() {
 		}
 		c.findBadLinks()
 	}
+	if c.leaving { // who goes misses nobody: in the end all others may have left, too
+		return
+	}
 	off := c.joined && (c.selfCut || c.doomed || !c.bus.Quorum() || c.alone()) || c.exiled()
 	if off == c.cutOff {
 		c.wasWhole = c.wasWhole || c.joined && !off

@@ -55,7 +55,7 @@ func openDisk(dir string) (disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory of the log: %w", err)
 	}
-	return rootDisk{bus}, nil
+	return onDisk(bus), nil
 }
 
 func (d rootDisk) read(name string, most int64) ([]byte, error) {

@@ -133,9 +133,11 @@ func (n *Node) Leased(name string) bool {
 }
 
 // Bus is what this instance knows of what the fleet agrees on.
-func (n *Node) Bus() *core.BusView {
+func (n *Node) Bus() (b *core.BusView) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	b = &core.BusView{Leader: -1}
+	defer n.unseen()
 	return n.core.BusView()
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -74,7 +75,7 @@ func (n *Node) read(c *conn) {
 	for {
 		m, size, err := next(c)
 		if err != nil {
-			n.lost(c)
+			n.lost(c, err)
 			return
 		}
 		if m != nil && !n.received(c, m, size) {
@@ -113,14 +114,32 @@ func (n *Node) received(c *conn, m wire.Msg, size int) bool {
 }
 
 // lost tells the core that a link broke, unless it was the one to end it.
-func (n *Node) lost(c *conn) {
+func (n *Node) lost(c *conn, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if c.finished || n.closed {
 		return
 	}
+	now := time.Now()
+	if errors.Is(err, wire.ErrMalformed) || errors.Is(err, wire.ErrTooLong) {
+		n.garbage(now, c, err)
+	}
 	n.forget(c)
-	n.step(time.Now(), core.Event{Kind: core.Broken, Conn: c.id})
+	n.step(now, core.Event{Kind: core.Broken, Conn: c.id})
+}
+
+// garbage counts a frame that no instance sends, and now and then says whose it was.
+func (n *Node) garbage(now time.Time, c *conn, err error) {
+	since, tell := n.stats.badFrame(now)
+	if !tell {
+		return
+	}
+	text := fmt.Sprintf("%s sent what no instance sends (%v); is it a ring, and of this version?",
+		c.link.RemoteAddr(), err)
+	if since > 1 {
+		text += fmt.Sprintf(" (%d more since this was last told)", since-1)
+	}
+	n.tell(now, core.Report{Kind: core.Refusing, Subject: -1, Text: text})
 }
 
 // dial starts a dial; the goroutine of it becomes the reader of the link. The

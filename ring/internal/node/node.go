@@ -103,6 +103,7 @@ type Node struct {
 	passed  bool       // a tick was recorded in this Step
 	told    bool       // a report was
 	closed  bool
+	broken  bool // the core is: it may not even have a picture of itself
 	err     error
 
 	asks    asks
@@ -171,6 +172,7 @@ func (n *Node) step(now time.Time, ev core.Event) {
 // not of the process it is embedded in.
 func (n *Node) rescue() {
 	if p := recover(); p != nil {
+		n.broken = true
 		n.end(fmt.Errorf("BUG: %v\n%s", p, debug.Stack()), false)
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type script struct {
 	deadline time.Time
 	steps    int
 	version  uint64
+	blind    bool // has no picture of itself
 }
 
 func (s *script) Step(_ time.Time, ev core.Event) []core.Effect {
@@ -49,9 +51,15 @@ func (s *script) Step(_ time.Time, ev core.Event) []core.Effect {
 }
 
 func (s *script) Deadline() time.Time    { return s.deadline }
-func (s *script) View() *core.View       { return &core.View{} }
 func (s *script) ViewVersion() uint64    { return s.version }
 func (s *script) Links() []core.LinkView { return nil }
+
+func (s *script) View() *core.View {
+	if s.blind {
+		panic("no picture")
+	}
+	return &core.View{}
+}
 
 func (s *script) Particle() (wire.Epoch, uint64, int, time.Duration, bool) {
 	return wire.Epoch{}, 0, 0, 0, false
@@ -232,9 +240,13 @@ func TestAFullDiskEndsTheInstance(t *testing.T) {
 }
 
 func TestAPanicOfTheCoreEndsTheInstance(t *testing.T) {
-	n := run(t, &script{step: func(core.Event) []core.Effect { panic("impossible") }}, nil)
+	n := run(t, &script{
+		step: func(core.Event) []core.Effect { panic("impossible") }, blind: true}, nil)
 	if err := ended(t, n); err == nil || !strings.Contains(err.Error(), "BUG: impossible") {
 		t.Errorf("Err = %v", err)
+	}
+	if s := n.State(); n.View() == nil || s.View == nil || s.Bus == nil || n.Bus() == nil {
+		t.Error("its owner asks how it is, and gets nothing to look at")
 	}
 }
 
@@ -394,6 +406,44 @@ func TestGarbageIsBroken(t *testing.T) {
 	case <-broken:
 	case <-time.After(patience):
 		t.Error("a torn heartbeat does not end its link")
+	}
+}
+
+// Bad frames are counted, and one sender is named; the others of the next minute are
+// not, whoever they are.
+func TestGarbageLeavesATrace(t *testing.T) {
+	broken := make(chan struct{})
+	n := run(t, &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind == core.Broken {
+			broken <- struct{}{}
+		}
+		return nil
+	}}, nil)
+	var first string
+	for _, frame := range [][]byte{
+		{0, 0, 0, 0}, {255, 0, 0, 0}, {0, 0, 0, 1, byte(wire.KindBeat)}, nil,
+	} {
+		nc := opener(t, n.address())
+		nc.Write(frame)
+		first = cmp.Or(first, nc.LocalAddr().String())
+		if frame == nil { // who only hangs up has sent nothing bad
+			nc.Close()
+		}
+		select {
+		case <-broken:
+		case <-time.After(patience):
+			t.Fatalf("%v does not end its link", frame)
+		}
+	}
+	reports, _ := n.Reports(0)
+	if bad := n.Counts().Bad; bad != 3 || len(reports) != 1 || reports[0].Kind != core.Refusing ||
+		!strings.Contains(reports[0].Text, first+" sent what no instance sends") {
+		t.Errorf("%d bad frames counted, want 3; told %+v, want one line of %s", bad, reports, first)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if since, tell := n.stats.badFrame(n.stats.badAt.Add(badPause)); since != 3 || !tell {
+		t.Errorf("a minute on %d are told (%v), want 3", since, tell)
 	}
 }
 

@@ -35,8 +35,18 @@ func (n *Node) View() *core.View {
 	return n.viewNow()
 }
 
-func (n *Node) viewNow() *core.View {
+// unseen is for questions to a core that broke an invariant: the answer is what the
+// results were before.
+func (n *Node) unseen() {
+	if n.broken {
+		_ = recover() // the first panic has been told
+	}
+}
+
+func (n *Node) viewNow() (v *core.View) {
 	if n.view == nil {
+		v = &core.View{}
+		defer n.unseen()
 		n.view = n.core.View()
 	}
 	return n.view
@@ -58,10 +68,12 @@ type State struct {
 }
 
 // State takes a picture.
-func (n *Node) State() State {
+func (n *Node) State() (s State) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := State{
+	s = State{View: &core.View{}, Bus: &core.BusView{Leader: -1}, Slow: -1}
+	defer n.unseen()
+	s = State{
 		View: n.viewNow(), Bus: n.core.BusView(), Links: n.core.Links(), Last: n.last, Passes: n.stats.passes,
 	}
 	var ok bool
@@ -95,6 +107,7 @@ type Counts struct {
 	Laps    Timings
 	RTTs    map[int]Timings // by peer
 	Missed  uint64          // ticks and reports that followers were too slow for
+	Bad     uint64          // frames that no instance sends
 
 	Skipped   uint64                    // ticks that name no lap, or one missed here
 	Proposals [len(ProposalEnds)]uint64 // by how they ended
@@ -110,6 +123,7 @@ func (n *Node) Counts() Counts {
 		Traffic: n.stats.traffic, Passes: n.stats.passes, Laps: n.stats.laps.copy(),
 		RTTs:   make(map[int]Timings, len(n.stats.rtts)),
 		Missed: n.ticks.missed.Load() + n.reports.missed.Load(),
+		Bad:    n.stats.bad,
 
 		Skipped: n.stats.skipped, Proposals: n.stats.proposals,
 		Commits: n.stats.commits.copy(), Syncs: n.stats.syncs.copy(),

@@ -48,6 +48,10 @@ type stats struct {
 	turned  time.Time // when recent last moved on
 	rtts    map[int]*timings
 
+	bad     uint64    // frames that no instance sends
+	badTold uint64    // of these when they were last told of
+	badAt   time.Time // when that was
+
 	skipped   uint64 // ticks that name no lap, or one missed here
 	proposals [len(ProposalEnds)]uint64
 	commits   timings // of proposals that were agreed on
@@ -99,6 +103,20 @@ func (s *stats) proposal(res bus.Result, err error, took time.Duration) {
 	if err == nil {
 		s.commits.record(took)
 	}
+}
+
+// badPause is between two reports of bad frames: whoever sends them may go on.
+const badPause = time.Minute
+
+// badFrame counts one. It returns how many there were since the last report, if it is
+// time for the next.
+func (s *stats) badFrame(now time.Time) (since uint64, tell bool) {
+	s.bad++
+	since = s.bad - s.badTold
+	if tell = s.badAt.IsZero() || now.Sub(s.badAt) >= badPause; tell {
+		s.badTold, s.badAt = s.bad, now
+	}
+	return since, tell
 }
 
 func (s *stats) count(direction int, kind wire.Kind, size int) {

@@ -139,6 +139,20 @@ func (r *Roster) digest() (sum [32]byte) {
 	return sum
 }
 
+// Prefix identifies the first n names, in order: a roster that has others in front
+// of them gives its indexes to others.
+func (r *Roster) Prefix(n int) (sum [32]byte) {
+	h := sha256.New()
+	buf := []byte("ring/names/1\x00")
+	for _, name := range r.Names[:n] {
+		buf = appendCounted(buf, name)
+		h.Write(buf)
+		buf = buf[:0]
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
 func appendCounted(dst []byte, s string) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(s)))
 	return append(dst, s...)

@@ -13,18 +13,20 @@ import (
 // told from a damaged one.
 //
 //	8 magic · 2 version · 4 payload length · payload · 4 CRC32C of all before
-//	payload of version 2 (version 1 has no number and no tick):
+//	payload of version 3 (2 has no names, 1 no number and no tick either):
 //	1 length, ring · 1 length, instance · 32 roster hash · 4 incarnation ·
-//	8 epoch counter · 4 epoch dropper · 8 epoch number · 8 tick
+//	8 epoch counter · 4 epoch dropper · 8 epoch number · 8 tick ·
+//	4 number of names · 32 their hash
 const (
 	magic         = "RINGDATA"
-	formatVersion = 2
+	formatVersion = 3
 	headLen       = len(magic) + 2 + 4
 	crcLen        = 4
 	payloadMax    = 2*(1+wire.NameMax) + fixedLen
-	fixedLen      = 32 + 4 + 8 + 4 + 8 + 8
-	fixedLenOne   = 32 + 4 + 8 + 4 // of version 1
-	fileMax       = 64 << 10       // bytes read at most; a newer payload may be longer than ours
+	fixedLen      = fixedLenTwo + 4 + 32
+	fixedLenTwo   = fixedLenOne + 8 + 8
+	fixedLenOne   = 32 + 4 + 8 + 4
+	fileMax       = 64 << 10 // bytes read at most; a newer payload may be longer than ours
 )
 
 // state is the content of the file.
@@ -43,6 +45,8 @@ func (st state) encode() []byte {
 	p = binary.BigEndian.AppendUint32(p, st.saved.Epoch.Dropper)
 	p = binary.BigEndian.AppendUint64(p, st.saved.Epoch.Number)
 	p = binary.BigEndian.AppendUint64(p, st.saved.Ceiling)
+	p = binary.BigEndian.AppendUint32(p, st.id.Count)
+	p = append(p, st.id.Names[:]...)
 	return envelope(formatVersion, p)
 }
 
@@ -104,10 +108,7 @@ func decodePayload(version uint16, p []byte) (st state, err error) {
 	var ok1, ok2 bool
 	st.id.Ring, p, ok1 = cutString(p)
 	st.id.Instance, p, ok2 = cutString(p)
-	want := fixedLen
-	if version == 1 {
-		want = fixedLenOne
-	}
+	want := [...]int{1: fixedLenOne, 2: fixedLenTwo, 3: fixedLen}[version]
 	if !ok1 || !ok2 || len(p) != want {
 		return state{}, torn("its fields do not fit its length")
 	}
@@ -118,6 +119,10 @@ func decodePayload(version uint16, p []byte) (st state, err error) {
 	if version > 1 {
 		st.saved.Epoch.Number = binary.BigEndian.Uint64(p[48:])
 		st.saved.Ceiling = binary.BigEndian.Uint64(p[56:])
+	}
+	if version > 2 {
+		st.id.Count = binary.BigEndian.Uint32(p[64:])
+		copy(st.id.Names[:], p[68:])
 	}
 	return st, nil
 }

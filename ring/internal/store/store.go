@@ -38,13 +38,17 @@ var (
 	ErrTorn    = errors.New("data file is damaged")
 	ErrForeign = errors.New("data file belongs to another instance")
 	ErrNewer   = errors.New("data file was written by a newer version")
+	ErrRoster  = errors.New("data file was written under another roster")
 )
 
 // Identity says whose data a directory holds.
 type Identity struct {
 	Ring     string
 	Instance string
-	Roster   [32]byte // a different one is no fault: rosters are edited
+	Roster   [32]byte // another one is no fault if it only has more instances at its end:
+	Count    uint32   // how many it has
+	Names    [32]byte // Prefix(Count)
+	Prefix   func(n int) [32]byte
 }
 
 // Saved is what must outlive the process.
@@ -58,7 +62,7 @@ type Saved struct {
 // time.
 type Store struct {
 	dir    string
-	root   *os.Root
+	root   directory
 	lock   io.Closer
 	id     Identity
 	create func(name string) (file, error) // tests put a full disk here
@@ -81,10 +85,8 @@ func Open(dir string, id Identity) (*Store, Saved, error) {
 	if err != nil {
 		return nil, Saved{}, fmt.Errorf("open data directory: %w", err)
 	}
-	s := &Store{dir: dir, root: root, id: id}
-	s.create = func(name string) (file, error) {
-		return root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	}
+	s := &Store{dir: dir, root: onDisk(root), id: id}
+	s.create = s.root.create
 	saved, err := s.take()
 	if err != nil {
 		return nil, Saved{}, errors.Join(err, s.Close())
@@ -94,7 +96,7 @@ func Open(dir string, id Identity) (*Store, Saved, error) {
 
 // take locks the directory, reads the state and writes it back.
 func (s *Store) take() (Saved, error) {
-	lock, err := acquire(s.root, s.dir)
+	lock, err := acquire(s.root.Root, s.dir)
 	if err != nil {
 		return Saved{}, err
 	}
@@ -128,11 +130,25 @@ func (s *Store) load() (Saved, error) {
 		return Saved{}, fmt.Errorf("%s: %w", filepath.Join(s.dir, stateFile), err)
 	}
 	if st.id.Roster != s.id.Roster {
+		if err := st.grew(s.id); err != nil {
+			return Saved{}, fmt.Errorf("%s: %w", filepath.Join(s.dir, stateFile), err)
+		}
 		// The index of the epoch's dropper may name somebody else by now, or
 		// nobody: one step up is above every epoch of the old roster.
 		st.saved.Epoch = wire.Epoch{Number: st.saved.Epoch.Number, Counter: st.saved.Epoch.Counter + 1}
 	}
 	return st.saved, nil
+}
+
+// grew says why st must not be used under the roster of id: what is remembered of an
+// instance, here and in the log of the bus, is remembered by its index.
+func (st state) grew(id Identity) error {
+	if n := st.id.Count; n > 0 && n <= id.Count && id.Prefix(int(n)) == st.id.Names {
+		return nil
+	}
+	return fmt.Errorf("%w, of %d instances: instances may be added at its end, and for now "+
+		"that is all; go back to that roster, or move the data of every instance away, which "+
+		"gives up what the bus has (ring bus backup keeps it)", ErrRoster, st.id.Count)
 }
 
 // belongs says why st must not be used by id.
@@ -167,7 +183,7 @@ func (s *Store) Save(v Saved) error {
 	if err := s.root.Rename(nextFile, stateFile); err != nil {
 		return s.unsaved(err)
 	}
-	if err := syncDir(s.root); err != nil {
+	if err := s.root.sync(); err != nil {
 		return s.unsaved(err)
 	}
 	return nil

@@ -14,9 +14,11 @@ import (
 )
 
 var (
-	self  = Identity{Ring: "fleet", Instance: "dc1/prod/0", Roster: [32]byte{1, 2, 3}}
+	self  = Identity{Ring: "fleet", Instance: "dc1/prod/0", Roster: [32]byte{1, 2, 3}, Count: 3, Names: prefix(3), Prefix: prefix}
 	saved = Saved{Incarnation: 7, Epoch: wire.Epoch{Counter: 1 << 40, Dropper: 3}}
 )
+
+func prefix(n int) [32]byte { return [32]byte{byte(n)} }
 
 func open(t *testing.T, dir string, id Identity) (*Store, Saved) {
 	t.Helper()
@@ -138,15 +140,25 @@ func TestNewerFormat(t *testing.T) {
 	wantError(t, dir, self, ErrNewer, "start the newer build again")
 }
 
-func TestChangedRosterKeepsIncarnation(t *testing.T) {
+// A roster that grew at its end is that of before; one in which an index means
+// another instance is not.
+func TestChangedRoster(t *testing.T) {
 	dir, _ := filled(t)
 	edited := self
 	edited.Roster[0]++
+	edited.Count = self.Count + 2
 	_, v := open(t, dir, edited)
 	want := Saved{Incarnation: 7, Epoch: wire.Epoch{Counter: saved.Epoch.Counter + 1}}
 	if v != want {
 		t.Errorf("Open = %+v, want %+v", v, want)
 	}
+	dir, _ = filled(t)
+	shorter := edited
+	shorter.Count = self.Count - 1
+	wantError(t, dir, shorter, ErrRoster, "go back to that roster")
+	other := edited
+	other.Prefix = func(n int) [32]byte { return [32]byte{byte(n), 9} }
+	wantError(t, dir, other, ErrRoster, "of 3 instances")
 }
 
 // fullDisk takes some bytes and then has no room, as a file system does.
