@@ -14,6 +14,10 @@ type Fault string
 
 // The faults. Unless said otherwise a fault lasts for Action.For and mends
 // itself then; zero means for good.
+//
+// Clocks differ in speed and in what they show, always. They jump by Suspend: the
+// process wakes, and both of its clocks have gone on, or only the one that counts
+// sleep. Nothing else makes a clock jump that a core is told: it is a monotonic one.
 const (
 	Crash     Fault = "crash"     // SIGKILL of A; a new process on the same disk after For
 	Blank     Fault = "blank"     // the same, and the disk is lost
