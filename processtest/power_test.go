@@ -93,13 +93,13 @@ func TestS1PowerLossDropsWhatWasNotSynced(t *testing.T) {
 	k.up(k.All(), k.All())
 	w := watch(k)
 	k.snapshots()
+	c := newClients(k, 4)
+	c.served(nil)
 	for begin, n := time.Now(), 0; k.more(begin, n); n++ {
-		c := newClients(k, 4)
-		c.served(nil)
 		k.outages(c.served)
 		w.told()
-		c.check()
 	}
+	c.check()
 	w.check()
 }
 

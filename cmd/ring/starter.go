@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -34,7 +33,6 @@ type starter struct {
 	binary  string
 	screen  *screen
 	spawn   chan func() // carried out by the one thread that children depend on
-	ticked  sync.Once
 	started time.Time
 
 	mu      sync.Mutex
@@ -97,8 +95,8 @@ func (s *starter) greet(o upOptions) {
 		what = fmt.Sprintf("1 process on 127.0.0.1, port %d", o.firstPort)
 	}
 	s.screen.say(fmt.Sprintf("%s · look at http://127.0.0.1:%d/ · Ctrl-C ends all", what, o.firstPort))
-	if o.maxSpeed && !o.quiet {
-		s.screen.say(fmt.Sprintf("at full speed each stop prints about %d of its ticks a second, not all",
+	if o.fast() && !o.quiet {
+		s.screen.say(fmt.Sprintf("laps are fast: each stop prints about %d of its ticks a second, not all",
 			int(time.Second/fastPace)))
 	}
 }
@@ -195,12 +193,11 @@ func (s *starter) supervise(ctx context.Context, stop context.CancelFunc, c chil
 	pause := restartAfter
 	for first := true; ; first = false {
 		began := time.Now()
-		err := s.once(ctx, c)
+		told, err := s.once(ctx, c)
 		if ctx.Err() != nil || err == nil {
 			return
 		}
-		var exit *exec.ExitError
-		if first && errors.As(err, &exit) && exit.ExitCode() == exitUsage {
+		if first && !told && gaveUp(err) {
 			s.fail(fmt.Errorf("%s cannot start; its own line above says why", c.name))
 			stop()
 			return
@@ -217,41 +214,58 @@ func (s *starter) supervise(ctx context.Context, stop context.CancelFunc, c chil
 	}
 }
 
+// gaveUp says whether a child ended itself. If it had nothing to tell before, it would do
+// the same again: its data directory is in use or torn, its port is taken. No exit code
+// says so: 2, which is that of wrong settings, is also that of a panic.
+func gaveUp(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Exited()
+}
+
+// fail keeps the first reason why the whole cannot run; the others may be its
+// consequences.
 func (s *starter) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = errors.Join(s.failed, err)
+	if s.failed == nil {
+		s.failed = err
+	}
 }
 
-// once runs one child to its end.
-func (s *starter) once(ctx context.Context, c child) error {
+// once runs one child to its end. told is whether the child had anything to tell.
+func (s *starter) once(ctx context.Context, c child) (told bool, err error) {
 	cmd := exec.Command(s.binary, c.args...)
 	cmd.Args[0] = "ring" // what ps shows, wherever `go run` has put the binary
 	cmd.Env = childEnv(os.Environ())
 	cmd.SysProcAttr = childAttributes()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
+		return false, fmt.Errorf("start %s: %w", c.name, err)
 	}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
+		return false, fmt.Errorf("start %s: %w", c.name, err)
 	}
 	if err := s.begin(ctx, cmd); err != nil {
 		if ctx.Err() == nil {
 			s.screen.warn(fmt.Sprintf("%s does not start: %v", c.name, err))
 		}
-		return err
+		return false, err
 	}
 	var readers sync.WaitGroup
-	readers.Go(func() { s.relay(stdout, c, false) })
-	readers.Go(func() { s.relay(stderr, c, true) })
+	readers.Go(func() {
+		relay(stdout, func(line string) {
+			told = true
+			s.screen.line(c, line)
+		})
+	})
+	readers.Go(func() { relay(stderr, func(line string) { s.screen.complain(c, line) }) })
 	readers.Wait()
 	err = cmd.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, cmd)
-	return err
+	return told, err
 }
 
 // begin starts cmd on the nurse's thread, unless all is ending.
@@ -280,7 +294,7 @@ func (s *starter) begin(ctx context.Context, cmd *exec.Cmd) error {
 
 // relay shows the lines of a child until it closes the pipe. It always reads
 // on, so that no child ever waits for the terminal.
-func (s *starter) relay(pipe io.Reader, c child, complaint bool) {
+func relay(pipe io.Reader, show func(line string)) {
 	lines := bufio.NewReaderSize(pipe, 16<<10)
 	for {
 		line, isPrefix, err := lines.ReadLine()
@@ -291,12 +305,7 @@ func (s *starter) relay(pipe io.Reader, c child, complaint bool) {
 		for isPrefix && err == nil { // the rest of an overlong line is dropped
 			_, isPrefix, err = lines.ReadLine()
 		}
-		if strings.HasPrefix(text, tickWord) {
-			s.ticked.Do(func() {
-				s.screen.say(fmt.Sprintf("first tick after %.2f s", time.Since(s.started).Seconds()))
-			})
-		}
-		s.screen.line(c, text, complaint)
+		show(text)
 	}
 }
 

@@ -5,15 +5,50 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"ringofservers.dev/ring"
 )
 
-// fastPace is how often a stop of `ring up` prints a tick at most. A ring at
-// full speed makes thousands of laps a second; nobody reads more than ten.
-const fastPace = 100 * time.Millisecond
+const (
+	// fastPace is how often a stop of `ring up` prints a tick where laps are fast. A
+	// ring at full speed makes thousands of them a second; nobody reads more than ten.
+	fastPace = 100 * time.Millisecond
+	// fastBurst is how many more it prints before it does so: the first lap of an
+	// epoch does not rest, and no tick is left out for that.
+	fastBurst = 20
+)
+
+// What words for the starter begin with that tell a tick, or a lap that is none. See
+// tellTick; no line of the story begins so.
+const (
+	tickWord = "tick: "
+	lapWord  = "lap: "
+)
+
+// tell writes a line for the starter. In front of the words stands when that was of
+// which they tell: the starter hears of it from many, and has to know what was first.
+func tell(out io.Writer, at time.Time, words string) {
+	fmt.Fprintf(out, "%d %s\n", at.UnixNano(), words)
+}
+
+// readTold is the starter's half of tell. What nobody has told so is without a time.
+func readTold(told string) screenLine {
+	l := screenLine{text: told}
+	if at, words, ok := strings.Cut(told, " "); ok {
+		if n, err := strconv.ParseInt(at, 10, 64); err == nil {
+			l.at, l.text = n, words
+		}
+	}
+	for word, kind := range map[string]int{tickWord: ofTick, lapWord: ofLap} {
+		if tick, ok := strings.CutPrefix(l.text, word); ok {
+			l.kind, l.text = kind, tick
+		}
+	}
+	return l
+}
 
 // tells is which lines an instance of `ring up` prints for its starter.
 type tells struct {
@@ -54,6 +89,7 @@ type teller struct {
 	mine    bool      // the incident that a view change will sum up is this one's to tell
 	started time.Time // when the first event was
 	formed  bool      // the time of meeting is over
+	met     bool      // all were there at once
 }
 
 func newTeller(out io.Writer, view ring.View) *teller {
@@ -82,7 +118,7 @@ func (t *teller) hear(e ring.Event) {
 		t.there[e.Subject] = false
 	}
 	if t.worth(e) {
-		fmt.Fprintln(t.out, e.Text)
+		tell(t.out, e.At, e.Text)
 	}
 }
 
@@ -124,16 +160,17 @@ func (t *teller) worth(e ring.Event) bool {
 }
 
 // sumsUp says whether this instance tells how many are alive: who told of the
-// incident does, and of the first meeting the first of the roster.
+// incident does, and of the first meeting the first of the roster, however long that
+// takes: on a busy machine some may have met in time, and others not.
 func (t *teller) sumsUp() bool {
 	tell := t.mine
 	t.mine = false
-	if !t.formed && !slices.Contains(slices.Collect(maps.Values(t.there)), false) &&
-		len(t.there) == len(t.index) {
-		t.formed = true
-		return t.index[t.self] == 0
+	if t.met || len(t.there) < len(t.index) ||
+		slices.Contains(slices.Collect(maps.Values(t.there)), false) {
+		return tell
 	}
-	return tell
+	t.met, t.formed = true, true
+	return tell || t.index[t.self] == 0
 }
 
 // first says whether this instance tells what all see alike: nobody who is there
@@ -160,29 +197,43 @@ func (t *teller) besideMe(name ring.Name) bool {
 	return name != t.self
 }
 
-// tellTicks prints the passes of the particle, at most one per fastPace. At full
-// speed it looks instead of being woken for each of thousands.
+// tellTicks prints the passes of the particle, all unless laps are fast for long. At
+// full speed it looks instead of being woken for each of thousands.
 func tellTicks(out io.Writer, r *ring.Ring, fast bool) (stop func()) {
 	if fast {
 		return lookForTicks(out, r)
 	}
-	var last time.Time
+	var pace pace
 	return r.OnTick(func(t ring.Tick) {
-		if t.At.Sub(last) < fastPace {
-			return
+		if pace.allows(t.At) {
+			tellTick(out, t)
 		}
-		last = t.At
-		tellTick(out, t)
 	})
+}
+
+// pace allows one tick each fastPace, and fastBurst more at once after as much rest.
+type pace struct {
+	next time.Time // when the next one is due, or was: in the past lies what is saved
+}
+
+func (p *pace) allows(at time.Time) bool {
+	if saved := at.Add(-fastBurst * fastPace); p.next.Before(saved) {
+		p.next = saved
+	}
+	if at.Before(p.next) {
+		return false
+	}
+	p.next = p.next.Add(fastPace)
+	return true
 }
 
 // tellTick tells one pass: its number, or that it has none.
 func tellTick(out io.Writer, t ring.Tick) {
 	if t.Anchored {
-		fmt.Fprintf(out, "%s%d\n", tickWord, t.Tick)
+		tell(out, t.At, tickWord+strconv.FormatUint(t.Tick, 10))
 		return
 	}
-	fmt.Fprintf(out, "%s- lap %d goes by uncounted\n", lapWord, t.Lap)
+	tell(out, t.At, fmt.Sprintf("%s- lap %d goes by uncounted", lapWord, t.Lap))
 }
 
 func lookForTicks(out io.Writer, r *ring.Ring) (stop func()) {

@@ -33,7 +33,9 @@ func newUpCommand() *cobra.Command {
 		Long: `Up starts one ring of separate processes on 127.0.0.1, local/0 on the first
 port, local/1 on the next, and shows what they say: a line for each tick and
 stop (name, port, tick), the story of deaths and returns, and once a second the
-state of the ring. The ring's page is at the first address.
+state of the ring. All stands in the order in which it happened. Where laps are
+faster than ten a second for long, not every tick is shown. The ring's page is at
+the first address.
 
 Kill any of them (kill -9): its neighbour notices, the ring closes around it, it
 is started again, and the ring opens for it. What you read is what the
@@ -79,6 +81,11 @@ func (o upOptions) check() error {
 		return usageError("--hold is %v, less than zero", o.hold)
 	}
 	return nil
+}
+
+// fast says whether laps will be faster than stops print ticks, where that can be known.
+func (o upOptions) fast() bool {
+	return o.maxSpeed || (o.hold > 0 && o.hold < fastPace/time.Duration(o.nodes))
 }
 
 // names of the instances, as a pattern; leave no brace for a ring of one.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -47,4 +48,17 @@ func TestRemoveLeftBehind(t *testing.T) {
 	if _, err := os.Stat(used); !os.IsNotExist(err) {
 		t.Errorf("stat of what its starter has removed: %v", err)
 	}
+}
+
+// A panic has the exit code of wrong settings, but who panics has run, and runs again.
+func TestUpSurvivesAPanic(t *testing.T) {
+	l := startUp(t, 3, "--hold", "20ms", "--quiet")
+	_, line := l.await(0, "the ring is 3 of 3 alive")
+	l.signal(syscall.SIGQUIT, 1) // ends it as a panic does
+	_, line = l.await(line, "local/1", "goroutine")
+	l.await(line, "local/1", "I am in the ring, as incarnation 2")
+	if err := l.interrupt(); err != nil {
+		t.Errorf("Ctrl-C: %v, want exit code 0", err)
+	}
+	l.freed()
 }

@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -262,17 +265,98 @@ func TestUpEndsWithItsReader(t *testing.T) {
 }
 
 func TestUpGreets(t *testing.T) {
-	for nodes, want := range map[int]string{
-		1: "1 process on 127.0.0.1, port 3000 ·", 3: "3 processes on 127.0.0.1, ports 3000 to 3002 ·",
+	const fast = "laps are fast: each stop prints about 10 of its ticks a second, not all"
+	for _, c := range []struct {
+		o    upOptions
+		want string
+		fast bool
+	}{
+		{upOptions{nodes: 1}, "1 process on 127.0.0.1, port 3000 ·", false},
+		{upOptions{nodes: 3}, "3 processes on 127.0.0.1, ports 3000 to 3002 ·", false},
+		{upOptions{nodes: 11, hold: 10 * time.Millisecond}, "ports 3000 to 3010", false},
+		{upOptions{nodes: 11, hold: 9 * time.Millisecond}, "ports 3000 to 3010", true},
+		{upOptions{nodes: 11, hold: 5 * time.Millisecond, quiet: true}, "ports 3000 to 3010", false},
+		{upOptions{nodes: 3, maxSpeed: true}, "ports 3000 to 3002", true},
+		{upOptions{nodes: upMax, hold: math.MaxInt64}, "ports 3000 to 3999", false},
 	} {
 		var out strings.Builder
 		s := &starter{screen: newScreen(&out, nil)}
-		s.greet(upOptions{nodes: nodes, firstPort: 3000})
+		c.o.firstPort = 3000
+		s.greet(c.o)
 		s.screen.close()
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("greeting of %d = %q, want %q in it", nodes, out.String(), want)
+		if !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), fast) != c.fast {
+			t.Errorf("greeting of %+v = %q, want %q in it, and that laps are fast: %v",
+				c.o, out.String(), c.want, c.fast)
 		}
 	}
+}
+
+// No tick is left out, also of laps that are a little faster than ten a second.
+func TestUpPrintsEveryTick(t *testing.T) {
+	l := startUp(t, 3, "--hold", "30ms")
+	l.await(0, "first tick after")
+	counted := func(laps uint64) (s ring.Status) {
+		for s = l.status(); s.Laps < laps || !s.Anchored; s = l.status() {
+			l.await(len(l.printed()), "local/0") // its next line
+		}
+		return s
+	}
+	before := counted(1)
+	after := counted(before.Laps + 10)
+	passes := func(line string) bool { // of local/0
+		words := strings.Fields(line)
+		return len(words) > 2 && words[0] == "local/0" && (len(words) == 3 || words[2] == "-")
+	}
+	line := func(tick uint64) int {
+		shown := fmt.Sprintf("local/0 %5d %d", l.first, tick)
+		for i := 0; ; {
+			text, next := l.await(i, shown)
+			if text == shown {
+				return next
+			}
+			i = next
+		}
+	}
+	var seen uint64
+	first, last := line(before.Tick), line(after.Tick)
+	for _, line := range l.printed()[first:last] {
+		if passes(line) {
+			seen++
+		}
+	}
+	if want := after.Laps - before.Laps; seen != want {
+		t.Errorf("local/0 printed %d of its %d passes after tick %d", seen, want, before.Tick)
+	}
+}
+
+// A first start that fails ends all, and what the child said of it is shown.
+func TestUpCannotStart(t *testing.T) {
+	data := t.TempDir()
+	l := startUp(t, 2, "--hold", "20ms", "--data", data)
+	l.await(0, "the ring is 2 of 2 alive")
+
+	second := startUp(t, 2, "--hold", "20ms", "--data", data)
+	second.cannotStart("in use by process")
+	if err := l.interrupt(); err != nil {
+		t.Errorf("Ctrl-C of the one that holds the data: %v, want exit code 0", err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "local-1", "state"), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	torn := startUp(t, 2, "--hold", "20ms", "--data", data)
+	torn.cannotStart("local/1", filepath.Join(data, "local-1"))
+}
+
+// cannotStart waits until the ring has ended because of a child that said these words.
+func (l *localRing) cannotStart(words ...string) {
+	l.t.Helper()
+	var exit *exec.ExitError
+	if err := l.end(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		l.t.Errorf("ring up ends with %v, want exit code %d", err, exitFailed)
+	}
+	_, line := l.await(0, words...)
+	l.await(line, "ring: local/", "cannot start; its own line above says why")
+	l.freed()
 }
 
 // Who was told to leave is not called dead, and stays away.
@@ -327,7 +411,7 @@ func TestScreenNeverBlocks(t *testing.T) {
 	c := child{name: "local/0", port: 3000}
 	s := newScreen(write, []child{c})
 	for i := range 10 * screenLines {
-		s.line(c, fmt.Sprintf("%s%d", tickWord, i), false) // returns, though nobody reads
+		s.line(c, fmt.Sprintf("%s%d", tickWord, i)) // returns, though nobody reads
 	}
 	var shown []string
 	done := make(chan struct{})
