@@ -7,7 +7,8 @@
 // long as PROCESSTEST_CHAOS says (`make chaos`). Whom they hit is by chance, of a
 // seed that the test logs; PROCESSTEST_SEED takes it.
 //
-// The binary is built once, with -race if the tests are. Links are broken in
+// The binary is built once, with -race if the tests are, and once more with the tag
+// forgetful: then a kill is a loss of power, and what was not synced is gone. Links are broken in
 // network namespaces, which needs root, ip and nft; elsewhere those tests are
 // skipped and say so, unless CI=true and root, where a skip is a failure.
 package processtest

@@ -328,8 +328,8 @@ func TestS1KeysAreLinearizable(t *testing.T) {
 	k := newKept(t, 5, true)
 	k.up(k.All(), k.All())
 	k.put(0, "known", "x")
+	c := newClients(k, 4)
 	for begin, n := time.Now(), 0; k.more(begin, n); n++ {
-		c := newClients(k, 4)
 		c.served(nil)
 
 		lead := k.leader(k.All())
@@ -358,6 +358,6 @@ func TestS1KeysAreLinearizable(t *testing.T) {
 		}, lead, (lead+1+k.rand.IntN(4))%5)
 		k.again()
 		c.served(nil)
-		c.check()
 	}
+	c.check()
 }

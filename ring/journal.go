@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/journal"
@@ -88,8 +89,21 @@ func (k *keeper) putAside(state []byte) error {
 		return fmt.Errorf("put aside what the bus had: %w; make room, and start again", err)
 	}
 	_, err = f.Write(b.encode())
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close(), syncDir(k.dir)); err != nil {
 		return fmt.Errorf("put aside what the bus had: %w; make room, and start again", err)
 	}
 	return nil
+}
+
+// syncDir makes the names in dir durable. On Windows directories cannot be synced:
+// names are journalled by the file system.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -78,7 +78,7 @@ type file interface {
 // what the last process of that identity saved there. It writes the file once,
 // so that a directory that cannot be written is known at the start.
 func Open(dir string, id Identity) (*Store, Saved, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, Saved{}, fmt.Errorf("make data directory: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
@@ -92,6 +92,21 @@ func Open(dir string, id Identity) (*Store, Saved, error) {
 		return nil, Saved{}, errors.Join(err, s.Close())
 	}
 	return s, saved, nil
+}
+
+// makeDir makes dir if it is missing, so that it is there after a loss of power too.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(parent), parent.Close())
 }
 
 // take locks the directory, reads the state and writes it back.

@@ -155,7 +155,7 @@ var table = []mutant{
 	{
 		"whose doubt has ended lets the other side doubt on", "H2", "core/conn.go",
 		"if cn.dialed { // the other side may", "if false { // the other side may",
-		"mild", 2,
+		"loss,lossy", 2,
 	},
 	{
 		"stay under the goodbye of our own name", "R2", "core/member.go",
@@ -171,7 +171,7 @@ var table = []mutant{
 		"drop on replay", "P1,P3", "consensus/lead.go",
 		"c.leading && int(e.Dropper) == c.cfg.Self && e.Boot == c.cfg.Boot {",
 		"int(e.Dropper) == c.cfg.Self {",
-		"restart,partition", 5,
+		"restart,torn", 5,
 	},
 	{
 		"an unstamped lap counts", "P3", "particle/particle.go",
@@ -200,7 +200,7 @@ var table = []mutant{
 	},
 	{
 		"begin a history without a majority", "S1", "consensus/history.go",
-		"(2*count <= len(voters) || c.now.Sub(c.bornAt) < gather)", "c.now.Sub(c.bornAt) < gather",
+		"(stillborn || 2*count <= len(voters) ||", "(stillborn ||",
 		"blank,partition,blackhole", 5,
 	},
 	{
