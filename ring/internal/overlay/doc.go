@@ -7,6 +7,10 @@
 //	ring 2   6 ─ 3 ─ 0 ─ 8 ─ 1 ─ 4 ─ … ─ 6     by another hash
 //	         └─ a link that an earlier ring has is repaired by a swap
 //
+// Where the first elements of the names, dc1/prod/0, name data centres that follow each
+// other along the roster, ring 1 goes through one centre after the other, so that some
+// links stay within. Whoever names them the other way round has ring 0 for that.
+//
 // Each instance has a link to the one before and the one after it on each of
 // the K rings: d = 2K neighbours, the same d for everybody. Such a graph stays
 // connected with nine in ten of the fleet alive and has a diameter of about

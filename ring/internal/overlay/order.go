@@ -11,10 +11,13 @@ import (
 //
 //	SHA-256("ring/overlay/1" 0x00 ring 0x00 u64(seed) u32(k) name)
 //
-// and by name should two digests be one. An instance's place depends on its
-// own name alone: with some of them gone, the others keep their order.
-func hashOrder(names []string, ring string, seed uint64, k int) []int32 {
+// and by name should two digests be one; where zones are given, first by the same
+// digest of the zone and a slash, so that each zone stands together. An instance's
+// place depends on its own name alone: with some of them gone, the others keep their
+// order.
+func hashOrder(names, zones []string, ring string, seed uint64, k int) []int32 {
 	type keyed struct {
+		zone   uint64 // bytes of its digest
 		first  uint64 // bytes of the digest, for a fast comparison
 		index  int32
 		digest [sha256.Size]byte
@@ -26,13 +29,27 @@ func hashOrder(names []string, ring string, seed uint64, k int) []int32 {
 	input = binary.BigEndian.AppendUint32(input, uint32(k))
 	prefix := len(input)
 
+	of := make(map[string]uint64)
+	for _, zone := range zones {
+		if _, ok := of[zone]; !ok {
+			input = append(append(input[:prefix], zone...), '/')
+			digest := sha256.Sum256(input)
+			of[zone] = binary.BigEndian.Uint64(digest[:])
+		}
+	}
 	keys := make([]keyed, len(names))
 	for i, name := range names {
 		input = append(input[:prefix], name...)
 		digest := sha256.Sum256(input)
-		keys[i] = keyed{binary.BigEndian.Uint64(digest[:]), int32(i), digest}
+		keys[i] = keyed{0, binary.BigEndian.Uint64(digest[:]), int32(i), digest}
+		if zones != nil {
+			keys[i].zone = of[zones[i]]
+		}
 	}
 	slices.SortFunc(keys, func(a, b keyed) int {
+		if c := cmp.Compare(a.zone, b.zone); c != 0 {
+			return c
+		}
 		if c := cmp.Compare(a.first, b.first); c != 0 {
 			return c
 		}

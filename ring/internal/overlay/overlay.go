@@ -13,6 +13,7 @@ type Overlay struct {
 	Rings    [][]int32 // Rings[k][position] = index; Rings[0] is 0, 1, 2 …
 	Pos      [][]int32 // Pos[k][index] = position
 	Seed     uint64    // which try it is
+	Zone     []uint16  // of each index, by first appearance; nil where there is but one
 	Deficit  int       // link ends by which it falls short of Degree; seen at no size yet
 }
 
@@ -71,13 +72,15 @@ func Build(names []string, ring string, degree int) *Overlay {
 	o := &Overlay{N: n, Degree: d, Complete: d >= n-1, Rings: [][]int32{base}}
 	if !o.Complete {
 		o.Deficit = n * d
+		zones := zonesOf(names, d/2)
 		for seed := uint64(0); seed < seeds && o.Deficit > 0; seed++ {
-			rings, deficit := try(names, ring, d/2, base, seed)
+			rings, deficit := try(names, zones, ring, d/2, base, seed)
 			if deficit < o.Deficit {
 				o.Rings, o.Seed, o.Deficit = rings, seed, deficit
 			}
 		}
 	}
+	o.Zone = numbered(names)
 	o.Pos = make([][]int32, len(o.Rings))
 	for k, ring := range o.Rings {
 		o.Pos[k] = make([]int32, n)
@@ -89,14 +92,18 @@ func Build(names []string, ring string, degree int) *Overlay {
 }
 
 // try builds count rings with one seed, base first.
-func try(names []string, ring string, count int, base []int32, seed uint64) (
+func try(names, zones []string, ring string, count int, base []int32, seed uint64) (
 	rings [][]int32, deficit int,
 ) {
 	links := newLinkSet(len(names), 2*count)
 	links.addRing(base)
 	rings = append(rings, base)
 	for k := 1; k < count; k++ {
-		order := hashOrder(names, ring, seed, k)
+		within := zones
+		if k != localRing {
+			within = nil
+		}
+		order := hashOrder(names, within, ring, seed, k)
 		repair(order, links)
 		links.addRing(order)
 		rings = append(rings, order)

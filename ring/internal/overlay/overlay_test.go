@@ -124,17 +124,58 @@ func TestOrderOfSome(t *testing.T) {
 		some = append(some, names[i])
 	}
 	var want []string
-	for _, i := range hashOrder(names, "prod", 0, 1) {
+	for _, i := range hashOrder(names, nil, "prod", 0, 1) {
 		if i%3 == 0 {
 			want = append(want, names[i])
 		}
 	}
 	var got []string
-	for _, i := range hashOrder(some, "prod", 0, 1) {
+	for _, i := range hashOrder(some, nil, "prod", 0, 1) {
 		got = append(got, some[i])
 	}
 	if !slices.Equal(got, want) {
 		t.Error("the order of some instances depends on others")
+	}
+}
+
+// With data centres in turn along the roster, ring 1 goes through one after the other,
+// however many are dead, and the other rings go anywhere.
+func TestRingWithinZones(t *testing.T) {
+	o := Build(fleet("paths", 300), "prod", 6)
+	crossings := func(k int) int {
+		n := 0
+		for at, i := range o.Rings[k] {
+			if i%3 != o.Rings[k][(at+1)%o.N]%3 {
+				n++
+			}
+		}
+		return n
+	}
+	if got := [3]int{crossings(0), crossings(1), crossings(2)}; got[0] != 300 || got[1] != 3 || got[2] < 150 {
+		t.Errorf("rings cross between zones %v times", got)
+	}
+}
+
+func TestNoRingWithinZones(t *testing.T) {
+	grouped := fleet("paths", 300)
+	slices.Sort(grouped) // ring 0 stays within them itself
+	one := make([]string, 300)
+	for i := range one {
+		one[i] = "dc1/prod/" + strconv.Itoa(i)
+	}
+	for what, zones := range map[string][]string{
+		"two rings": zonesOf(fleet("paths", 300), 2),
+		"grouped":   zonesOf(grouped, 3),
+		"one zone":  zonesOf(one, 3),
+		"no zones":  zonesOf(fleet("sequential", 300), 3),
+		"not all":   zonesOf(append(fleet("paths", 300), "alone"), 3),
+	} {
+		if zones != nil {
+			t.Errorf("%s: a ring stays within %v …", what, zones[:3])
+		}
+	}
+	if zonesOf(fleet("paths", 300), 3) == nil {
+		t.Error("three in turn are no zones")
 	}
 }
 
@@ -232,6 +273,27 @@ func TestCheckDegree(t *testing.T) {
 	}
 }
 
+// linksText is each link once, the smaller index first, in order: whole if there are
+// few, else the SHA-256 of the indexes, four bytes each, big end first.
+func linksText(o *Overlay) string {
+	var links []int32
+	for i := range o.N {
+		for _, j := range o.Neighbours(i) {
+			if j > i {
+				links = append(links, int32(i), int32(j))
+			}
+		}
+	}
+	if o.N <= 12 {
+		return fmt.Sprint(links)
+	}
+	h := sha256.New()
+	if err := binary.Write(h, binary.BigEndian, links); err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
 // The construction is a wire format: these orders may never change, on any
 // machine. Small rings stand in the file whole, large ones as a SHA-256 of
 // their indexes, four bytes each, big end first.
@@ -240,6 +302,7 @@ func TestGolden(t *testing.T) {
 	for _, naming := range []string{"paths", "sequential"} {
 		for _, n := range []int{3, 10, 11, 12, 64, 200, 1000, 10_000} {
 			o := Build(fleet(naming, n), "prod", 0)
+			fmt.Fprintf(&b, "%s n=%d d=%d seed=%d links: %s\n", naming, n, o.Degree, o.Seed, linksText(o))
 			for k, ring := range o.Rings {
 				fmt.Fprintf(&b, "%s n=%d d=%d seed=%d ring %d: ", naming, n, o.Degree, o.Seed, k)
 				if n <= 12 {
