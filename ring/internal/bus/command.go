@@ -127,8 +127,10 @@ func (c *Command) Encode() []byte {
 	b = appendBytes(b, c.Key)
 	b = appendBytes(b, c.Value)
 	b = append(b, byte(c.If))
-	for _, n := range [...]uint64{c.Rev, uint64(c.TTL), c.Fence, c.Epoch, uint64(c.Dropper),
-		uint64(c.Boot), c.Lap, c.Limit, uint64(len(c.Changes))} {
+	for _, n := range [...]uint64{
+		c.Rev, uint64(c.TTL), c.Fence, c.Epoch, uint64(c.Dropper),
+		uint64(c.Boot), c.Lap, c.Limit, uint64(len(c.Changes)),
+	} {
 		b = binary.AppendUvarint(b, n)
 	}
 	for i := range c.Changes {

@@ -102,8 +102,10 @@ func Restore(b []byte) (*State, error) {
 		s.bytes += len(k) + len(v)
 	}
 	for range r.count(LeasesMax, 7) {
-		l := Lease{Name: string(r.bytes(KeyMax)), Holder: r.u32(), Life: r.u32(), Fence: r.uint(),
-			TTL: time.Duration(r.uint()), Granted: r.uint(), Renewed: r.uint()}
+		l := Lease{
+			Name: string(r.bytes(KeyMax)), Holder: r.u32(), Life: r.u32(), Fence: r.uint(),
+			TTL: time.Duration(r.uint()), Granted: r.uint(), Renewed: r.uint(),
+		}
 		if !leases.next(l.Name) {
 			return nil, ErrMalformed
 		}
@@ -137,8 +139,10 @@ func Restore(b []byte) (*State, error) {
 				if !seqs.next(req.Seq) {
 					return nil, ErrMalformed
 				}
-				ses.done[req.Seq] = Result{Req: req, Kind: Kind(r.byte()), Code: Code(r.byte()),
-					Rev: r.uint(), Fence: r.uint(), Holder: r.u32()}
+				ses.done[req.Seq] = Result{
+					Req: req, Kind: Kind(r.byte()), Code: Code(r.byte()),
+					Rev: r.uint(), Fence: r.uint(), Holder: r.u32(),
+				}
 			}
 			s.sessions[i] = append(s.sessions[i], ses)
 		}

@@ -150,8 +150,10 @@ func TestViewKeepsTheNewest(t *testing.T) {
 	m := newMachine()
 	m.do(Command{Kind: View, Changes: []Change{{Index: 1, State: 1, Incarnation: 2}}})
 	r := m.do(Command{Kind: View, Changes: []Change{
-		{Index: 1, State: 2, Incarnation: 1}, {Index: 1, State: 1, Incarnation: 2},
-		{Index: 2, State: 1, Incarnation: 1}}})
+		{Index: 1, State: 2, Incarnation: 1},
+		{Index: 1, State: 1, Incarnation: 2},
+		{Index: 2, State: 1, Incarnation: 1},
+	}})
 	if len(r.Changed) != 1 || r.Changed[0].Index != 2 || m.Member(1).State != 1 {
 		t.Errorf("changed %+v, member %+v", r.Changed, m.Member(1))
 	}
@@ -218,7 +220,8 @@ func randomCommand(r *rand.Rand) Command {
 	for range r.IntN(3) {
 		c.Changes = append(c.Changes, Change{
 			Index: uint32(r.IntN(5)), State: uint8(r.IntN(4)), Incarnation: uint32(r.IntN(4)),
-			Proof: r.IntN(2) == 0, Boot: r.Uint32(), By: []uint32{1, 2}})
+			Proof: r.IntN(2) == 0, Boot: r.Uint32(), By: []uint32{1, 2},
+		})
 	}
 	return c
 }

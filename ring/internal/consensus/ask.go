@@ -109,7 +109,8 @@ func (c *Core) flush() {
 		return
 	}
 	c.step(&raftpb.Message{
-		Type: raftpb.MsgProp.Enum(), From: new(uint64(c.ident.ID)), Entries: c.batch})
+		Type: raftpb.MsgProp.Enum(), From: new(uint64(c.ident.ID)), Entries: c.batch,
+	})
 	c.batch, c.bytes = nil, 0
 }
 
@@ -146,8 +147,10 @@ func (c *Core) send(w *wish) {
 	}
 	c.useHome()
 	if to := c.voterToAsk(); to >= 0 {
-		c.effect(Effect{Kind: Send, To: to,
-			Msg: &wire.Propose{History: c.ident.History, Command: w.data}})
+		c.effect(Effect{
+			Kind: Send, To: to,
+			Msg: &wire.Propose{History: c.ident.History, Command: w.data},
+		})
 	} else {
 		c.stranded = true
 	}

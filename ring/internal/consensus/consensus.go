@@ -425,8 +425,10 @@ func (c *Core) votes(id RaftID) bool {
 
 // generation is that of i's newest log, by the voters we know: 0 if it has no part.
 func (c *Core) generation(i int) (g uint32) {
-	for _, ids := range [...][]uint64{c.conf.GetLearnersNext(), c.conf.GetLearners(),
-		c.conf.GetVoters(), c.conf.GetVotersOutgoing()} {
+	for _, ids := range [...][]uint64{
+		c.conf.GetLearnersNext(), c.conf.GetLearners(),
+		c.conf.GetVoters(), c.conf.GetVotersOutgoing(),
+	} {
 		for _, id := range ids {
 			if RaftID(id).Index() == i {
 				g = max(g, RaftID(id).Generation())

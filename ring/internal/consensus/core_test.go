@@ -45,6 +45,7 @@ type node struct {
 	seq     uint64
 	busy    bool // its disk: what it is to keep waits in late
 	late    []Effect
+	refuses uint64 // as the particle knows it: since the newest Moved
 }
 
 // sync does what waits for the disk, in one go.
@@ -156,6 +157,9 @@ func (f *fleet) carry(n *node) {
 	for range 10000 {
 		fx := append([]Effect(nil), n.core.Effects()...)
 		if len(fx) == 0 {
+			if now := n.core.Refuses(); now != n.refuses {
+				f.t.Fatalf("%d refuses epochs below %d, and has told nobody since it was %d", n.i, now, n.refuses)
+			}
 			return
 		}
 		for _, e := range fx {
@@ -180,6 +184,8 @@ func (f *fleet) carry(n *node) {
 				n.ready[e.Seq] = true
 			case DropNow:
 				n.dropped = append(n.dropped, e.Epoch)
+			case Moved:
+				n.refuses = n.core.Refuses()
 			case Told:
 				n.told = append(n.told, e.Tell)
 			case Broken:
@@ -647,5 +653,29 @@ func TestDropComesOnce(t *testing.T) {
 		if n.i != lead.i && len(n.dropped) > 0 || n.i == lead.i && len(n.dropped) > 1 {
 			t.Errorf("%d dropped %+v", n.i, n.dropped)
 		}
+	}
+}
+
+// A leader that was cut off while it asked for an epoch refuses those before that one for
+// as long as its wish is in its log, and no longer: another's entries take its place, and
+// the particle, which goes by what it was told last, must hear of it. (Laps did not count
+// at one of three, for as long as nothing else was agreed on.)
+func TestDropThatIsReplacedIsNotRefusedFor(t *testing.T) {
+	f := newFleet(t, 3)
+	f.run(3 * time.Second)
+	old := f.nodes[f.leader()]
+	before := old.core.Refuses()
+	f.hold = func(e envelope) bool { return e.from == old.i || e.to == old.i }
+	old.core.Drop(f.now, 5, 0, 0, time.Second)
+	f.carry(old)
+	if old.refuses <= before {
+		t.Fatalf("it refuses epochs below %d, as before", old.refuses)
+	}
+	f.run(5 * time.Second)
+	f.hold = nil
+	f.run(5 * time.Second)
+	if old.refuses != before || old.core.Leading() {
+		t.Errorf("it refuses epochs below %d, and leads: %v; before it was %d", old.refuses,
+			old.core.Leading(), before)
 	}
 }

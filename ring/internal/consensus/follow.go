@@ -68,8 +68,10 @@ type pieces struct {
 }
 
 func newFollowState() followState {
-	return followState{peers: map[int]*wire.Status{}, told: map[int]wire.Status{}, feeder: -1,
-		feeds: map[int]uint64{}}
+	return followState{
+		peers: map[int]*wire.Status{}, told: map[int]wire.Status{}, feeder: -1,
+		feeds: map[int]uint64{},
+	}
 }
 
 func (c *Core) lastIndex() uint64 {
@@ -145,8 +147,10 @@ func (c *Core) followAt() time.Time {
 
 func (c *Core) pull() {
 	c.fedAt = c.now
-	c.effect(Effect{Kind: Send, To: c.feeder,
-		Msg: &wire.Pull{History: c.ident.History, From: c.state.Applied() + 1}})
+	c.effect(Effect{
+		Kind: Send, To: c.feeder,
+		Msg: &wire.Pull{History: c.ident.History, From: c.state.Applied() + 1},
+	})
 }
 
 // onPull sends what is asked for, and from then on what comes.
@@ -281,7 +285,8 @@ func (c *Core) sendPiece(to int, want, offset uint64) {
 		}
 		c.cacheAt = c.state.Applied()
 		c.cache = whole(&raftpb.Snapshot{Data: c.state.Encode(), Metadata: &raftpb.SnapshotMetadata{
-			ConfState: c.conf, Index: new(c.cacheAt), Term: new(c.state.AppliedTerm())}})
+			ConfState: c.conf, Index: new(c.cacheAt), Term: new(c.state.AppliedTerm()),
+		}})
 	}
 	total := uint64(len(c.cache))
 	if offset > total {
@@ -319,7 +324,8 @@ func (c *Core) ask() {
 	c.fedAt = c.now
 	want := p.index
 	c.effect(Effect{Kind: Send, To: p.from, Msg: &wire.Pull{
-		History: c.ident.History, State: true, Want: want, Offset: uint64(len(p.got))}})
+		History: c.ident.History, State: true, Want: want, Offset: uint64(len(p.got)),
+	}})
 }
 
 // onChunk takes a piece of the state in.

@@ -115,7 +115,8 @@ func FuzzRaft(f *testing.F) {
 		[]byte("state"), int32(raftpb.MsgAppResp), uint64(50))
 	fl := agreeing(nil)
 	f.Fuzz(func(t *testing.T, to, by byte, kind int32, term, logTerm, index, commit uint64,
-		data []byte, next int32, at uint64) {
+		data []byte, next int32, at uint64,
+	) {
 		self, from := int(to)%len(fl.nodes), int(by)%len(fl.nodes)
 		if self == from {
 			return
@@ -132,7 +133,8 @@ func FuzzRaft(f *testing.F) {
 		}
 		if kind == int32(raftpb.MsgSnap) {
 			m.Snapshot = &raftpb.Snapshot{Data: data, Metadata: &raftpb.SnapshotMetadata{
-				Index: &index, Term: &logTerm, ConfState: &raftpb.ConfState{Voters: []uint64{id(from)}}}}
+				Index: &index, Term: &logTerm, ConfState: &raftpb.ConfState{Voters: []uint64{id(from)}},
+			}}
 		}
 		second := proto.CloneOf(m)
 		second.Type, second.Index, second.Commit = raftpb.MessageType(next).Enum(), &at, &at

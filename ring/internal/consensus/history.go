@@ -31,10 +31,12 @@ func (c *Core) compare(from int, s *wire.Status) {
 	case c.lead >= 0 || s.Leader == 0:
 		if c.lead >= 0 && s.Leader > 0 && c.now.After(c.conflAt) {
 			c.conflAt = c.now.Add(10 * c.cfg.Timing.Election)
-			c.tell(Tell{Kind: Conflict, Subject: from, Rev: c.state.Applied(),
+			c.tell(Tell{
+				Kind: Conflict, Subject: from, Rev: c.state.Applied(),
 				Text: "it goes by history " + short(s.History) + ", this instance by " +
 					short(c.ident.History) + ", and both have a leader; run `ring bus recover` at " +
-					"an instance of the one that is to stay"})
+					"an instance of the one that is to stay",
+			})
 		}
 	case alone:
 		c.adopt(s)
@@ -49,14 +51,18 @@ func (c *Core) adopt(s *wire.Status) {
 		aside = c.Backup()
 	}
 	c.closeLog()
-	c.ident = Identity{History: s.History, Era: s.Era,
-		Grown: c.ident.Grown || c.cfg.Lost || s.Applied > beginning}
+	c.ident = Identity{
+		History: s.History, Era: s.Era,
+		Grown: c.ident.Grown || c.cfg.Lost || s.Applied > beginning,
+	}
 	c.knownAt = c.now
 	c.forget()
 	c.keepIdentity(aside)
 	if had.History != (History{}) {
-		c.tell(Tell{Kind: Followed, Subject: c.cfg.Self, Rev: at,
-			Text: "history " + short(s.History) + " in place of " + short(had.History)})
+		c.tell(Tell{
+			Kind: Followed, Subject: c.cfg.Self, Rev: at,
+			Text: "history " + short(s.History) + " in place of " + short(had.History),
+		})
 	}
 	c.refuseAll()
 }

@@ -36,8 +36,10 @@ type leaderState struct {
 // takeOffice begins a term: every lease is counted from now, whatever was
 // promised before.
 func (c *Core) takeOffice() {
-	c.leader = leaderState{leases: map[string]time.Time{}, proposed: map[uint32]bus.Change{},
-		look: true}
+	c.leader = leaderState{
+		leases: map[string]time.Time{}, proposed: map[uint32]bus.Change{},
+		look: true,
+	}
 	for _, l := range c.state.Leases() {
 		c.leader.leases[l.Name] = c.runsOut(l)
 	}
@@ -110,8 +112,10 @@ func (c *Core) onApplied(cmd *bus.Command, r bus.Result) {
 		}
 		c.leader.look = true
 		if len(r.Changed) > 0 {
-			c.effect(Effect{Kind: Numbered, View: r.Changed, Rev: c.state.Applied(),
-				Old: c.state.Applied() <= c.old})
+			c.effect(Effect{
+				Kind: Numbered, View: r.Changed, Rev: c.state.Applied(),
+				Old: c.state.Applied() <= c.old,
+			})
 		}
 	case bus.Grant, bus.Renew:
 		if l, ok := c.state.Lease(cmd.Key); ok && c.leading && r.Code == bus.Done {
@@ -195,8 +199,10 @@ func (c *Core) numberView() {
 			continue
 		}
 		m := c.state.Member(i)
-		h := bus.Change{Index: uint32(i), State: seen.State, Incarnation: seen.Incarnation,
-			Proof: seen.Proof, By: seen.By}
+		h := bus.Change{
+			Index: uint32(i), State: seen.State, Incarnation: seen.Incarnation,
+			Proof: seen.Proof, By: seen.By,
+		}
 		if m.State == h.State && m.Incarnation == h.Incarnation || m.Incarnation > h.Incarnation {
 			continue
 		}
@@ -325,7 +331,8 @@ func (c *Core) candidate(gone RaftID) int {
 func (c *Core) admit(i int) {
 	g := max(c.state.Log(i).Generation, c.generation(i)) + 1
 	who := &bus.Command{Kind: bus.Admit, Changes: []bus.Change{
-		{Index: uint32(i), Incarnation: g, Boot: c.peers[i].Boot}}}
+		{Index: uint32(i), Incarnation: g, Boot: c.peers[i].Boot},
+	}}
 	c.change(who, add(NewRaftID(i, g), raftpb.ConfChangeType_ConfChangeAddLearnerNode))
 }
 

@@ -102,7 +102,8 @@ func (c *Core) persist(m *raftpb.Message) {
 	must := len(w.Entries) > 0 || w.Snapshot != nil
 	if m.Term != nil {
 		hard := &raftpb.HardState{
-			Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
+			Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit()),
+		}
 		must = must || c.hard.GetTerm() != hard.GetTerm() || c.hard.GetVote() != hard.GetVote()
 		c.hard = hard
 		if t := hard.GetTerm(); t > c.term {
@@ -219,6 +220,7 @@ func (c *Core) apply(m *raftpb.Message) {
 
 // applyOne applies the entry that follows what is applied.
 func (c *Core) applyOne(e *raftpb.Entry) {
+	defer c.refusing(c.Refuses())
 	data := e.GetData()
 	c.sincesnp += len(data) + entryCost
 	switch e.GetType() {
@@ -252,6 +254,7 @@ func (c *Core) noteDrops(entries []*raftpb.Entry) {
 	if len(entries) == 0 {
 		return
 	}
+	defer c.refusing(c.Refuses())
 	first := entries[0].GetIndex()
 	c.drops = slices.DeleteFunc(c.drops, func(d dropAt) bool { return d.index >= first })
 	for _, e := range entries {
@@ -260,6 +263,14 @@ func (c *Core) noteDrops(entries []*raftpb.Entry) {
 				c.drops = append(c.drops, dropAt{e.GetIndex(), max(cmd.Epoch, cmd.Fence) + 1})
 			}
 		}
+	}
+}
+
+// refusing says so if this instance refuses other epochs than it did: the particle goes
+// by what it was told last.
+func (c *Core) refusing(was uint64) {
+	if c.Refuses() != was {
+		c.effect(Effect{Kind: Moved})
 	}
 }
 
@@ -438,14 +449,17 @@ func (c *Core) sendRaft(m *raftpb.Message) {
 		// The state itself goes in pieces that nothing else waits behind.
 		s := &raftpb.Snapshot{Metadata: m.GetSnapshot().GetMetadata()}
 		m = proto.CloneOf(&raftpb.Message{
-			Type: m.Type, To: m.To, From: m.From, Term: m.Term, Snapshot: s})
+			Type: m.Type, To: m.To, From: m.From, Term: m.Term, Snapshot: s,
+		})
 	}
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil || len(b) > wire.PayloadMax {
 		panic(fmt.Sprintf("BUG: consensus: message %v of %d bytes: %v", m.GetType(), len(b), err))
 	}
-	c.effect(Effect{Kind: Send, To: to.Index(),
-		Msg: &wire.Raft{History: c.ident.History, Payload: b}})
+	c.effect(Effect{
+		Kind: Send, To: to.Index(),
+		Msg: &wire.Raft{History: c.ident.History, Payload: b},
+	})
 }
 
 // onRaft takes a message of another's engine. from is who sent it, by its link.

@@ -76,7 +76,8 @@ func (c *Core) applyRest() {
 // Backup is the state as Restore takes it.
 func (c *Core) Backup() []byte {
 	return whole(&raftpb.Snapshot{Data: c.state.Encode(), Metadata: &raftpb.SnapshotMetadata{
-		ConfState: c.conf, Index: new(c.state.Applied()), Term: new(c.state.AppliedTerm())}})
+		ConfState: c.conf, Index: new(c.state.Applied()), Term: new(c.state.AppliedTerm()),
+	}})
 }
 
 // Restore begins another history here, from a backup: its keys in place of those
@@ -110,7 +111,8 @@ func (c *Core) fork(state *bus.State) {
 	leap := c.leap(state)
 	state.Apply(index, term, leap.Encode(), &leap)
 	admit := bus.Command{Kind: bus.Admit, Changes: []bus.Change{
-		{Index: uint32(c.cfg.Self), Incarnation: g, Boot: c.cfg.Boot}}}
+		{Index: uint32(c.cfg.Self), Incarnation: g, Boot: c.cfg.Boot},
+	}}
 	state.Apply(index+1, term, admit.Encode(), &admit)
 	c.forget()
 	c.state = state

@@ -120,8 +120,10 @@ func (c *Core) beginLog(id RaftID) {
 	}
 	c.seq++
 	c.starting = c.seq
-	c.effect(Effect{Kind: Persist, Seq: c.seq,
-		Write: &Write{Identity: &ident, Snapshot: s, Hard: hard}})
+	c.effect(Effect{
+		Kind: Persist, Seq: c.seq,
+		Write: &Write{Identity: &ident, Snapshot: s, Hard: hard},
+	})
 }
 
 // begun starts the engine: the beginning of its log is kept.

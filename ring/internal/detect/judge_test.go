@@ -54,23 +54,42 @@ func TestJudge(t *testing.T) {
 		{"three: two die", 3, says(0, 1, 2), []int{1, 2}},
 		{"three: one link is bad one way", 3, says(0, 1), nil},
 		{"three: one link is bad both ways", 3, join(says(0, 1), says(1, 0)), nil},
-		{"four: one link is bad, and one accuses in error", 4,
-			join(says(2, 3), says(3, 2), says(0, 1)), nil},
-		{"three: one dies, and the link of the others is bad", 3,
-			join(says(0, 1, 2), says(1, 0, 2)), []int{2}},
-		{"three: one is deaf and blames both", 3,
-			join(says(0, 1), says(2, 1), says(1, 0, 2)), []int{1}},
+		{
+			"four: one link is bad, and one accuses in error", 4,
+			join(says(2, 3), says(3, 2), says(0, 1)), nil,
+		},
+		{
+			"three: one dies, and the link of the others is bad", 3,
+			join(says(0, 1, 2), says(1, 0, 2)),
+			[]int{2},
+		},
+		{
+			"three: one is deaf and blames both", 3,
+			join(says(0, 1), says(2, 1), says(1, 0, 2)),
+			[]int{1},
+		},
 		{"seven: one observer alone", 7, says(0, 1), nil},
-		{"seven: three of six are between the marks", 7,
-			join(says(0, 6), says(1, 6), says(2, 6)), nil},
-		{"seven: four of six", 7,
-			join(says(0, 6), says(1, 6), says(2, 6), says(3, 6)), []int{6}},
-		{"seven: the deaf one accuses everybody and is accused by all", 7,
+		{
+			"seven: three of six are between the marks", 7,
+			join(says(0, 6), says(1, 6), says(2, 6)), nil,
+		},
+		{
+			"seven: four of six", 7,
+			join(says(0, 6), says(1, 6), says(2, 6), says(3, 6)),
+			[]int{6},
+		},
+		{
+			"seven: the deaf one accuses everybody and is accused by all", 7,
 			join(says(6, 0, 1, 2, 3, 4, 5), says(0, 6), says(1, 6), says(2, 6), says(3, 6),
-				says(4, 6), says(5, 6)), []int{6}},
+				says(4, 6), says(5, 6)),
+			[]int{6},
+		},
 		{"seven: alone in the world", 7, says(6, 0, 1, 2, 3, 4, 5), []int{0, 1, 2, 3, 4, 5}},
-		{"seven: four die, three are left to say so", 7,
-			join(says(0, 3, 4, 5, 6), says(1, 3, 4, 5, 6), says(2, 3, 4, 5, 6)), []int{3, 4, 5, 6}},
+		{
+			"seven: four die, three are left to say so", 7,
+			join(says(0, 3, 4, 5, 6), says(1, 3, 4, 5, 6), says(2, 3, 4, 5, 6)),
+			[]int{3, 4, 5, 6},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

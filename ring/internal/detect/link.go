@@ -38,6 +38,7 @@ type Pulse struct {
 	open   time.Time             // when the oldest beat not yet echoed was sent, zero for none
 	srtt   time.Duration
 	rttvar time.Duration
+	least  time.Duration // the shortest of late
 }
 
 // Fill makes b the next beat to be sent.
@@ -79,8 +80,9 @@ func (p *Pulse) Hear(now time.Time, b *wire.Beat) (rtt time.Duration) {
 
 // learn is RFC 6298, section 2.
 func (p *Pulse) learn(rtt time.Duration) {
+	p.least = min(rtt, p.least+(rtt-p.least)/16)
 	if p.srtt == 0 {
-		p.srtt, p.rttvar = rtt, rtt/2
+		p.srtt, p.rttvar, p.least = rtt, rtt/2, rtt
 		return
 	}
 	p.rttvar += ((p.srtt - rtt).Abs() - p.rttvar) / 4
@@ -89,6 +91,10 @@ func (p *Pulse) learn(rtt time.Duration) {
 
 // RTT is the smoothed round trip, 0 while unknown.
 func (p *Pulse) RTT() time.Duration { return p.srtt }
+
+// Least is what a round trip takes when nothing delays it: the shortest of late, 0 while
+// unknown. One packet that was lost, and sent again after 200 ms, is half a minute in RTT.
+func (p *Pulse) Least() time.Duration { return p.least }
 
 // SilentAt is when the link must be doubted unless an echo comes: an answer is
 // owed within patience, stretched by what the link has shown of itself, at most

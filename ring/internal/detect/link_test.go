@@ -94,7 +94,8 @@ func TestPulseTellsARoundTripOnce(t *testing.T) {
 		{"of what was never sent", wire.Beat{Seq: 4, Echo: 9}, 0},
 		{"of the second, late", wire.Beat{Seq: 5, Echo: 2}, time.Second + time.Millisecond},
 		{
-			"older there than it is", wire.Beat{Seq: 6, Echo: 1, EchoAgeUS: 1 << 31},
+			"older there than it is",
+			wire.Beat{Seq: 6, Echo: 1, EchoAgeUS: 1 << 31},
 			time.Microsecond,
 		},
 	} {

@@ -20,8 +20,14 @@ func TestNewestWins(t *testing.T) {
 		r    *wire.Record
 		want bool
 	}{
-		{rec(1, 1, 1), true}, {rec(1, 1, 1), false}, {rec(1, 1, 3), true}, {rec(1, 1, 2), false},
-		{rec(1, 2, 0), true}, {rec(1, 1, 9), false}, {rec(4, 1, 1), false}, {rec(2, 0, 1), false},
+		{rec(1, 1, 1), true},
+		{rec(1, 1, 1), false},
+		{rec(1, 1, 3), true},
+		{rec(1, 1, 2), false},
+		{rec(1, 2, 0), true},
+		{rec(1, 1, 9), false},
+		{rec(4, 1, 1), false},
+		{rec(2, 0, 1), false},
 	} {
 		if got := tb.Merge(s.r); got != s.want {
 			t.Errorf("step %d: merged = %v, want %v", i, got, s.want)
@@ -144,8 +150,10 @@ func TestWordsInManyBuckets(t *testing.T) {
 		o := r.IntN(n)
 		var list []wire.Accusation
 		for range r.IntN(5) {
-			list = append(list, wire.Accusation{Subject: r.Uint32N(n), Incarnation: 1 + r.Uint32N(9),
-				Proof: r.IntN(2) == 0})
+			list = append(list, wire.Accusation{
+				Subject: r.Uint32N(n), Incarnation: 1 + r.Uint32N(9),
+				Proof: r.IntN(2) == 0,
+			})
 		}
 		in := rec(uint32(o), 1, seq+1)
 		in.Accused = list

@@ -11,8 +11,11 @@ import (
 func three(number uint64) Bus {
 	return Bus{
 		Anchorable: true, Number: number, Limit: 1000, Conf: 1, Stamps: true, Refuses: number,
-		Voters: []wire.Stamp{{Voter: 0, Role: wire.Votes}, {Voter: 1, Role: wire.Votes},
-			{Voter: 2, Role: wire.Votes}},
+		Voters: []wire.Stamp{
+			{Voter: 0, Role: wire.Votes},
+			{Voter: 1, Role: wire.Votes},
+			{Voter: 2, Role: wire.Votes},
+		},
 	}
 }
 
@@ -100,6 +103,45 @@ func TestP3NoTickBeyondTheReserved(t *testing.T) {
 		if want := i != 0; pass.Anchored != want {
 			t.Errorf("at %d: anchored %v", i, pass.Anchored)
 		}
+	}
+}
+
+// A disk that answers within a lap is enough for the ceiling never to be met: whoever
+// waits for it there would hold the particle up.
+func TestP3TicksAreReservedBeforeTheyAreNeeded(t *testing.T) {
+	r := ring(7)
+	b := three(7)
+	b.Limit = 1 << 40
+	for _, c := range r {
+		c.SetBus(at(0), b)
+	}
+	r[0].Let(at(0), 7, 5, 95, b.Limit)
+	var met, asked int
+	for hop := 1; hop < 9000; hop++ { // three milliseconds a lap
+		i := hop % 3
+		p := r[(i+2)%3].Depart(at(hop), i, 0)
+		before := r[i].Ceiling()
+		pass, ok := r[i].Arrive(at(hop), &p)
+		if !ok || !pass.Anchored || pass.Tick >= before && r[i].Ceiling() == before {
+			t.Fatalf("hop %d: %+v, %v, below %d", hop, pass, ok, before)
+		}
+		if i != 1 {
+			continue
+		}
+		if r[i].Ceiling() != before {
+			met++
+		}
+		if w := r[i].Wants(); w > 0 {
+			asked++
+			r[i].Reserve(w)
+		}
+	}
+	// The first of all, before its pace was known, and a few while that rose.
+	if met > 3 || asked < 5 || asked > 30 {
+		t.Errorf("met its ceiling %d times and asked for more %d times in 27 s", met, asked)
+	}
+	if ahead := r[1].Ceiling() - r[1].tick; ahead > 3*uint64(ceilingAhead/(3*time.Millisecond)) {
+		t.Errorf("%d ticks reserved ahead", ahead)
 	}
 }
 

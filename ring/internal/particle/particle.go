@@ -74,6 +74,10 @@ type Core struct {
 	// Ticks below floor may have passed a process before this one, and are neither
 	// stamped nor counted again; those from ceiling on have not passed this one.
 	floor, ceiling uint64
+	wants          uint64    // a higher ceiling, before it is needed; 0 for none
+	paceAt         time.Time // since when ticks are counted from paceTick on, for how many to reserve
+	paceTick       uint64
+	paceOf         uint64 // the epoch of which they are
 
 	// The guard. Of a particle of the bus (number, buslap) is the newest let
 	// pass; of the others det is, if it is the newer of the two.
@@ -100,8 +104,10 @@ type Core struct {
 // its leader has the particle replaced.
 const idleLaps = 8
 
-// ceilingAhead is for how long the ticks last that a stop reserves on its disk.
-const ceilingAhead = time.Second
+// ceilingAhead is for how long the ticks last that a stop reserves on its disk: each
+// reservation costs a sync, and for what is left of it after a restart the stop does
+// not count.
+const ceilingAhead = 2 * time.Second
 
 // New returns the particle core of a stop of which the disk says that no epoch
 // above top has passed it, and no tick from ceiling on.
@@ -112,6 +118,12 @@ func New(cfg Config, top wire.Epoch, ceiling uint64) *Core {
 // Ceiling is the first tick that has neither been counted nor stamped here, nor
 // may be before it is on disk.
 func (c *Core) Ceiling() uint64 { return c.ceiling }
+
+// Wants is a higher ceiling that will be needed soon; 0 for none.
+func (c *Core) Wants() uint64 { return c.wants }
+
+// Reserve raises the ceiling to what is on disk.
+func (c *Core) Reserve(ceiling uint64) { c.ceiling = max(c.ceiling, ceiling) }
 
 // Pass is what Arrive tells of a particle that was let pass.
 type Pass struct {
@@ -318,12 +330,23 @@ func (c *Core) stamp() {
 // raiseCeiling reserves ticks for this stop, up to what is reserved for the epoch,
 // and gives back what a faster pace had reserved.
 func (c *Core) raiseCeiling(t uint64) {
-	ahead := uint64(4)
-	if c.lap > 0 {
-		ahead = max(ahead, uint64(ceilingAhead/c.lap))
+	// The smoothed lap time is no measure: it believes each slow lap at once, and the
+	// lap that waits for this very reservation is one.
+	ahead, took := uint64(2), c.at.Sub(c.paceAt)
+	if n := c.last.Epoch.Number; n == c.paceOf && took > 0 {
+		ahead = max(ahead, uint64(float64(t-c.paceTick)*float64(ceilingAhead)/float64(took)))
+		if took > ceilingAhead {
+			c.paceAt, c.paceTick = c.at, t
+		}
+	} else {
+		c.paceAt, c.paceTick, c.paceOf = c.at, t, n
 	}
-	if t >= c.ceiling || c.ceiling-t > 4*ahead {
+	c.wants = 0
+	switch {
+	case t >= c.ceiling || c.ceiling-t > 4*ahead:
 		c.ceiling = max(min(t+ahead, c.last.Limit), t+1)
+	case c.ceiling-t <= ahead/2:
+		c.wants = min(c.ceiling+ahead, c.last.Limit)
 	}
 }
 
@@ -382,8 +405,10 @@ func (c *Core) Depart(now time.Time, next int, half time.Duration) wire.Particle
 		if c.last.Epoch.Detached() && c.top.Counter > c.last.Epoch.Counter {
 			// Somebody who joined has seen a higher one: the circulating
 			// particle takes its place and keeps counting.
-			c.last.Epoch = wire.Epoch{Number: c.top.Number, Counter: c.top.Counter + 1,
-				Dropper: uint32(c.cfg.Self)}
+			c.last.Epoch = wire.Epoch{
+				Number: c.top.Number, Counter: c.top.Counter + 1,
+				Dropper: uint32(c.cfg.Self),
+			}
 			c.Heard(c.last.Epoch)
 			c.det = c.last
 		}
@@ -482,8 +507,10 @@ func (c *Core) newest() bool {
 // of, and the lap after the last one that passed here.
 func (c *Core) Drop(now time.Time) wire.Particle {
 	p := wire.Particle{
-		Epoch: wire.Epoch{Number: c.top.Number, Counter: c.top.Counter + 1,
-			Dropper: uint32(c.cfg.Self)},
+		Epoch: wire.Epoch{
+			Number: c.top.Number, Counter: c.top.Counter + 1,
+			Dropper: uint32(c.cfg.Self),
+		},
 		Lap:    c.last.Lap + 1,
 		HeldUS: c.last.HeldUS,
 	}

@@ -24,9 +24,16 @@ func TestP1GuardPassesOnlyGreater(t *testing.T) {
 		lap  uint64
 		want bool
 	}{
-		{e1, 1, true}, {e1, 1, false}, {e1, 3, true}, {e1, 2, false},
-		{e2, 1, true}, {e1, 9, false}, {e2, 1, false}, {e2, 2, true},
-		{wire.Epoch{Counter: 2}, 1, true}, {e2, 100, false},
+		{e1, 1, true},
+		{e1, 1, false},
+		{e1, 3, true},
+		{e1, 2, false},
+		{e2, 1, true},
+		{e1, 9, false},
+		{e2, 1, false},
+		{e2, 2, true},
+		{wire.Epoch{Counter: 2}, 1, true},
+		{e2, 100, false},
 	}
 	for i, s := range steps {
 		p := wire.Particle{Epoch: s.e, Lap: s.lap}

@@ -56,11 +56,16 @@ func TestNewRefuses(t *testing.T) {
 		{"addresses missing", "prod", []string{"a", "b"}, []string{"h:1"}, 0, []string{
 			"1 addresses for 2 instances",
 		}},
-		{"addresses wrong", "prod", []string{"a", "b", "c", "d"},
-			[]string{"h", "h:0", ":3000", "::1:3000"}, 0, []string{
+		{
+			"addresses wrong", "prod",
+			[]string{"a", "b", "c", "d"},
+			[]string{"h", "h:0", ":3000", "::1:3000"},
+			0,
+			[]string{
 				`instance 0 (a): address "h" has no port`, `port "0" is no number`,
 				`":3000" has no host`, `host contains ':'`,
-			}},
+			},
+		},
 		{"address twice", "prod", []string{"a", "b"}, []string{"h:1", "h:1"}, 0, []string{
 			"instances 0 (a) and 1 (b) share the address h:1",
 		}},

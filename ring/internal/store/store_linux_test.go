@@ -11,7 +11,7 @@ import (
 
 func TestFullFileSystem(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("SKIPPED: mounting a small tmpfs needs root")
+		t.Skip("SKIPPED: mounting a small tmpfs needs root, which CI has")
 	}
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
