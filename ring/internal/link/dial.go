@@ -17,6 +17,9 @@ import (
 const (
 	Path     = "/v1/link"
 	Protocol = "ring/1"
+
+	// BulkProtocol is for large payloads: what follows the upgrade is no link.
+	BulkProtocol = "ring-bulk/1"
 )
 
 const (
@@ -51,37 +54,49 @@ func (e *DialError) Unwrap() error { return e.Err }
 func Dial(
 	ctx context.Context, addr string, connect time.Duration, opts Options,
 ) (*Conn, error) {
-	c, cause, err := dial(ctx, addr, connect, opts)
+	nc, rest, cause, err := dial(ctx, addr, connect, Protocol)
 	if err != nil {
 		return nil, &DialError{Cause: cause, Addr: addr, Err: err}
-	}
-	return c, nil
-}
-
-func dial(
-	ctx context.Context, addr string, within time.Duration, opts Options,
-) (*Conn, Cause, error) {
-	opening, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	targets, err := resolve(opening, addr)
-	if err != nil {
-		return nil, Unresolved, err
-	}
-	nc, cause, err := connect(opening, targets)
-	if err != nil {
-		return nil, cause, err
-	}
-	rest, cause, err := ask(ctx, nc, addr)
-	if err != nil {
-		nc.Close()
-		return nil, cause, err
 	}
 	c, err := newConn(nc, rest, opts)
 	if err != nil {
 		nc.Close()
-		return nil, Unanswered, err
+		return nil, &DialError{Cause: Unanswered, Addr: addr, Err: err}
 	}
-	return c, 0, nil
+	return c, nil
+}
+
+// DialBulk is Dial for a connection that is no link: both sides are to greet on it first.
+// rest was read of it already.
+func DialBulk(ctx context.Context, addr string, connect time.Duration) (
+	nc net.Conn, rest []byte, err error,
+) {
+	nc, rest, cause, err := dial(ctx, addr, connect, BulkProtocol)
+	if err != nil {
+		return nil, nil, &DialError{Cause: cause, Addr: addr, Err: err}
+	}
+	return nc, rest, nil
+}
+
+func dial(ctx context.Context, addr string, within time.Duration, protocol string) (
+	_ net.Conn, rest []byte, _ Cause, _ error,
+) {
+	opening, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	targets, err := resolve(opening, addr)
+	if err != nil {
+		return nil, nil, Unresolved, err
+	}
+	nc, cause, err := connect(opening, targets)
+	if err != nil {
+		return nil, nil, cause, err
+	}
+	rest, cause, err = ask(ctx, nc, addr, protocol)
+	if err != nil {
+		nc.Close()
+		return nil, nil, cause, err
+	}
+	return nc, rest, 0, nil
 }
 
 // resolve turns a host:port into addresses. Nothing is remembered: a name may
@@ -155,14 +170,18 @@ func connectOne(ctx context.Context, target netip.AddrPort, left int) (net.Conn,
 	}
 	if nc.LocalAddr().String() == nc.RemoteAddr().String() {
 		nc.Close()
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: nc.RemoteAddr(),
-			Err: errors.Join(errSelf, syscall.ECONNREFUSED)}
+		return nil, &net.OpError{
+			Op: "dial", Net: "tcp", Addr: nc.RemoteAddr(),
+			Err: errors.Join(errSelf, syscall.ECONNREFUSED),
+		}
 	}
 	return nc, nil
 }
 
 // ask sends the upgrade and reads the answer; rest is what came behind it.
-func ask(ctx context.Context, nc net.Conn, addr string) (rest []byte, _ Cause, err error) {
+func ask(ctx context.Context, nc net.Conn, addr, protocol string) (
+	rest []byte, _ Cause, err error,
+) {
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() && err == nil {
@@ -170,7 +189,7 @@ func ask(ctx context.Context, nc net.Conn, addr string) (rest []byte, _ Cause, e
 		}
 	}()
 	request := "GET " + Path + " HTTP/1.1\r\nHost: " + addr +
-		"\r\nConnection: Upgrade\r\nUpgrade: " + Protocol + "\r\n\r\n"
+		"\r\nConnection: Upgrade\r\nUpgrade: " + protocol + "\r\n\r\n"
 	if _, err := nc.Write([]byte(request)); err != nil {
 		return nil, Unanswered, err
 	}
@@ -179,7 +198,7 @@ func ask(ctx context.Context, nc net.Conn, addr string) (rest []byte, _ Cause, e
 		n, err := nc.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if head, rest, ok := bytes.Cut(buf, []byte("\r\n\r\n")); ok {
-			cause, err := judge(string(head))
+			cause, err := judge(string(head), protocol)
 			return rest, cause, err
 		}
 		if len(buf) == cap(buf) {
@@ -195,7 +214,7 @@ func ask(ctx context.Context, nc net.Conn, addr string) (rest []byte, _ Cause, e
 }
 
 // judge reads the head of an HTTP answer.
-func judge(head string) (Cause, error) {
+func judge(head, protocol string) (Cause, error) {
 	status, fields, _ := strings.Cut(head, "\r\n")
 	code, ok := strings.CutPrefix(status, "HTTP/1.1 ")
 	if !ok {
@@ -205,13 +224,13 @@ func judge(head string) (Cause, error) {
 		return Unanswered, fmt.Errorf("answered %q", code) // a ring, and busy
 	}
 	if !strings.HasPrefix(code, "101 ") && code != "101" {
-		return NotRing, fmt.Errorf("answered %q instead of switching to %s", code, Protocol)
+		return NotRing, fmt.Errorf("answered %q instead of switching to %s", code, protocol)
 	}
 	for field := range strings.SplitSeq(fields, "\r\n") {
 		key, value, _ := strings.Cut(field, ":")
-		if strings.EqualFold(key, "Upgrade") && strings.TrimSpace(value) == Protocol {
+		if strings.EqualFold(key, "Upgrade") && strings.TrimSpace(value) == protocol {
 			return 0, nil
 		}
 	}
-	return NotRing, fmt.Errorf("it switched to something else than %s", Protocol)
+	return NotRing, fmt.Errorf("it switched to something else than %s", protocol)
 }

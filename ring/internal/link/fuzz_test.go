@@ -12,7 +12,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add("HTTP/1.1 503 busy")
 	f.Add("SSH-2.0-OpenSSH")
 	f.Fuzz(func(t *testing.T, head string) {
-		cause, err := judge(head)
+		cause, err := judge(head, Protocol)
 		if (cause == 0) != (err == nil) {
 			t.Fatalf("cause %d with error %v", cause, err)
 		}

@@ -143,6 +143,13 @@ func (c *Conn) Next() ([]byte, error) {
 	}
 }
 
+// More reports whether Next has something to return without waiting. It may be called by
+// who calls Next.
+func (c *Conn) More() bool {
+	_, _, err := wire.Split(c.in[c.head:c.tail])
+	return !errors.Is(err, wire.ErrShort)
+}
+
 // arm moves the read deadline on, but not at every frame: that would be a
 // timer of the runtime touched at every hop.
 func (c *Conn) arm() error {

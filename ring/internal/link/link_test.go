@@ -69,7 +69,7 @@ func rawPair(t *testing.T, opts Options) (net.Conn, *Conn) {
 		"Upgrade: %s\r\n\r\n", Path, Protocol)
 	c := <-links
 	t.Cleanup(c.Close)
-	if _, err := io.ReadFull(nc, make([]byte, len(answer))); err != nil {
+	if _, err := io.ReadFull(nc, []byte(answer+Protocol+"\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	return nc, c

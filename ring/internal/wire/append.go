@@ -48,6 +48,12 @@ func Append(dst []byte, m Msg) []byte {
 	default:
 		var ok bool
 		if dst, ok = appendBus(dst, m); !ok {
+			dst, ok = appendCast(dst, m)
+		}
+		if !ok {
+			dst, ok = appendBulk(dst, m)
+		}
+		if !ok {
 			panic(fmt.Sprintf("BUG: wire: %T is no message", m))
 		}
 	}

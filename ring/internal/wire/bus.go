@@ -118,8 +118,10 @@ func appendBus(dst []byte, m Msg) (_ []byte, ok bool) {
 	switch m := m.(type) {
 	case *Status:
 		dst = append(dst, m.History[:]...)
-		for _, n := range [...]uint64{uint64(m.Era), m.Applied, uint64(m.Log), uint64(m.Yours),
-			uint64(m.Leader), m.Term, uint64(m.Boot)} {
+		for _, n := range [...]uint64{
+			uint64(m.Era), m.Applied, uint64(m.Log), uint64(m.Yours),
+			uint64(m.Leader), m.Term, uint64(m.Boot),
+		} {
 			dst = binary.AppendUvarint(dst, n)
 		}
 		dst = appendFlag(appendFlag(dst, m.Blank), m.Young)

@@ -106,6 +106,12 @@ func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
 	if m := c.bus(kind); m != nil {
 		return m, nil
 	}
+	if m := c.cast(kind); m != nil {
+		return m, nil
+	}
+	if m := c.bulk(kind); m != nil {
+		return m, nil
+	}
 	return nil, fmt.Errorf("%w: %d", ErrUnknownKind, kind)
 }
 

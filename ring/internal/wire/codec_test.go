@@ -57,6 +57,30 @@ func everyKind() []Msg {
 			Entries: []Entry{{Term: 2, Type: 1, Data: []byte("x")}, {}},
 		},
 		&Chunk{History: history, Era: 1, Index: 9, Total: 100, Offset: 50, Data: []byte("half")},
+		&Cast{
+			CastID: CastID{RosterMax - 1, CounterMax, 7}, Topic: "a/ß", Payload: []byte{0, 255},
+		},
+		&Cast{CastID: CastID{1, 2, 3}, Topic: "t", Payload: []byte{1}, Large: true},
+		&Follow{Name: BulkName{1, 31: 2}, Bits: []byte{255, 1}},
+		&Holds{Name: BulkName{1, 31: 2}, First: BulkChunks - 1, Bits: []byte{1}},
+		&Fetch{Name: BulkName{1, 31: 2}, Chunks: []uint32{0, BulkChunks - 1}},
+		&Give{Name: BulkName{1, 31: 2}, Chunk: 7, Size: BulkChunkMax}, &Gone{Name: BulkName{1, 31: 2}},
+		&Follow{}, &Holds{}, &Fetch{}, &Give{}, &Gone{},
+		&Have{Names: []CastID{{1, 2, 3}, {4, 5, CounterMax}}},
+		&Want{Ranges: []CastRange{{1, 2, 3, 4, 0}}},
+		&Digest{Ranges: []CastRange{{1, 2, 1, 0, 1}, {3, 4, 5, CounterMax, 4}}, Ask: true},
+		&Credit{Bytes: 1 << 40, Waits: true}, &Cast{}, &Have{}, &Want{}, &Digest{}, &Credit{},
+		&Cast{
+			CastID: CastID{Origin: 1, Life: 1, Seq: 9}, Topic: "load", Question: &Question{
+				How: AskEach, First: 7, WaitMS: WaitMax, Only: []uint64{0, 0, 1 << 63, 0, 3},
+			},
+		},
+		&Cast{CastID: CastID{Origin: 1, Life: 1, Seq: 9}, Question: &Question{How: AskReceipt, First: 9}},
+		&Part{
+			CastID: CastID{Origin: 1, Life: 1, Seq: 9}, Answered: []uint64{5}, Failed: []uint64{0, 8},
+			Value: []byte("half of it"), Done: true,
+		},
+		&Part{},
 		&Status{}, &Raft{}, &Propose{}, &Ask{}, &Answer{}, &Pull{}, &Entries{}, &Chunk{},
 		&Hello{}, &Refuse{}, &Beat{}, &Flood{}, &Cut{}, &Sync{}, &Particle{}, &Bye{},
 	}

@@ -49,7 +49,7 @@ func Bulk(m Msg) bool {
 		kind = Kind(r.Frame[0])
 	}
 	switch kind {
-	case KindRaft, KindPropose, KindEntries, KindChunk:
+	case KindRaft, KindPropose, KindEntries, KindChunk, KindCast, KindHave, KindWant, KindDigest, KindPart:
 		return true
 	}
 	return false
