@@ -32,6 +32,12 @@ var forbidden = []struct{ from, to, why string }{
 	{"ring/internal/flood", "sync/...", "protocols have one owner at a time"},
 	{"ring/internal/particle", "net/...", "protocols know no socket"},
 	{"ring/internal/particle", "sync/...", "protocols have one owner at a time"},
+	{"ring/internal/spread", "net/...", "protocols know no socket"},
+	{"ring/internal/spread", "sync/...", "protocols have one owner at a time"},
+	{"ring/internal/bulk", "net/...", "protocols know no socket; the driver in haul does"},
+	{"ring/internal/bulk", "os/...", "protocols know no file; the driver in haul does"},
+	{"ring/internal/bulk", "sync/...", "protocols have one owner at a time"},
+	{"ring/internal/haul", module + "/ring/internal/core", "large payloads need no baton"},
 	{"ring/internal/consensus", "net/...", "protocols know no socket"},
 	{"ring/internal/consensus", "sync/...", "protocols have one owner at a time"},
 	{"ring/internal/consensus", "os/...", "what must be kept is an effect"},
@@ -66,7 +72,8 @@ var coreMay = []string{
 }
 
 var cores = []string{
-	"bus", "consensus", "core", "detect", "flood", "lease", "overlay", "particle", "roster", "wire",
+	"bulk", "bus", "consensus", "core", "detect", "flood", "gather", "lease", "overlay", "particle",
+	"roster", "spread", "wire",
 }
 
 // engine is what consensus stands on: a state machine too, which is stepped.

@@ -36,6 +36,11 @@ type Config struct {
 	// peers; what they agreed on is lost when most of them end at once.
 	Data string
 
+	// BulkKeep is how many bytes of large payloads are kept, in Data or, without that, in
+	// files without a name where temporary files are, until the instance ends. Zero stands
+	// for 2 GiB; a payload that is larger than it does not come here.
+	BulkKeep int64
+
 	Timing Timing // zero: LAN()
 
 	// Hold is how long the particle rests at this stop. If zero, it is an even
@@ -71,6 +76,10 @@ func (c Config) withDefaults() (_ Config, full *roster.Roster, self int, _ error
 		c.Timing = LAN()
 	}
 	errs = append(errs, c.Timing.check())
+	if c.BulkKeep < 0 {
+		errs = append(errs, fmt.Errorf("large payloads are to keep %d bytes; choose 1 or more, or 0 "+
+			"for the default", c.BulkKeep))
+	}
 	if c.Hold < 0 || c.Hold > holdMax {
 		errs = append(errs, fmt.Errorf("hold is %v; choose 0 to %v", c.Hold, holdMax))
 	}

@@ -25,6 +25,9 @@
 //	r.OnEvent(0, func(e ring.Event) { fmt.Println(e.Text) })
 //	lease, err := r.Lease(ctx, "nightly report") // this instance alone, until Done
 //	entry, err := r.Bus().Get(ctx, "mode")       // what the fleet agrees on
+//	r.Subscribe("news/", func(m ring.Message) { fmt.Println(m.From, m.Topic) })
+//	_, err = r.Broadcast(ctx, "news/eu", text)   // to all that live, within a few hops
+//	_, err = r.BroadcastFrom(ctx, "image", file) // up to 1 GiB, within about one transfer time
 //
 // # What is promised
 //
@@ -45,6 +48,9 @@
 //   - What [Bus] has acknowledged is kept by most voters, with [Config.Data] on
 //     disk, and seen by all in one order. Changes of who is alive get their number
 //     there: see [Event].Revision.
+//   - What is broadcast comes to each instance once, and that of one sender in
+//     order; who was away for long is told how much it missed. In what [Ring.Gather]
+//     returns nobody counts twice.
 //
 // Who is alive, and the particle, go on in every part of a divided fleet; what
 // has to be decided needs most of the voters, which are all instances up to seven,

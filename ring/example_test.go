@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,8 +45,18 @@ func joinAll(ctx context.Context) []*ring.Ring {
 	return rings
 }
 
+// next waits for what comes out of c.
+func next[T any](ctx context.Context, c <-chan T) T {
+	select {
+	case v := <-c:
+		return v
+	case <-ctx.Done():
+		panic("waited in vain")
+	}
+}
+
 // until waits for a view.
-func until(r *ring.Ring, ok func(ring.View) bool) {
+func until(ctx context.Context, r *ring.Ring, ok func(ring.View) bool) {
 	seen := make(chan struct{}, 1)
 	stop := r.OnView(func(v ring.View) {
 		if ok(v) {
@@ -55,11 +67,20 @@ func until(r *ring.Ring, ok func(ring.View) bool) {
 		}
 	})
 	defer stop()
-	<-seen
+	next(ctx, seen)
+}
+
+// meet waits until each knows all others.
+func meet(ctx context.Context, rings []*ring.Ring) {
+	for _, r := range rings {
+		until(ctx, r, func(v ring.View) bool {
+			return !slices.ContainsFunc(v.Instances, func(i ring.Instance) bool { return i.State != ring.Alive })
+		})
+	}
 }
 
 // counting waits until a quorum stands behind what r does.
-func counting(r *ring.Ring) {
+func counting(ctx context.Context, r *ring.Ring) {
 	counts := make(chan struct{}, 1)
 	stop := r.OnTick(func(t ring.Tick) {
 		if t.Anchored {
@@ -70,7 +91,7 @@ func counting(r *ring.Ring) {
 		}
 	})
 	defer stop()
-	<-counts
+	next(ctx, counts)
 }
 
 // Three instances tick in step; one leaves, and the others close the ring.
@@ -82,13 +103,13 @@ func Example() {
 	defer a.Close()
 	defer rings[2].Close()
 
-	until(a, func(v ring.View) bool { return v.Next == "dc2/prod/0" })
+	until(ctx, a, func(v ring.View) bool { return v.Next == "dc2/prod/0" })
 	fmt.Println(a.View().Self, "holds the hand of", a.View().Next)
 
 	if err := b.Leave(ctx); err != nil {
 		fmt.Println(err)
 	}
-	until(a, func(v ring.View) bool { return v.Instances[1].State == ring.Left })
+	until(ctx, a, func(v ring.View) bool { return v.Instances[1].State == ring.Left })
 	fmt.Println(a.View().Self, "holds the hand of", a.View().Next)
 	// Output:
 	// dc1/prod/0 holds the hand of dc2/prod/0
@@ -111,7 +132,7 @@ func ExampleRing_OnTick() {
 		default:
 		}
 	})
-	first, second := <-ticks, <-ticks
+	first, second := next(ctx, ticks), next(ctx, ticks)
 	fmt.Println(first.Instance, second.Tick > first.Tick)
 	for _, r := range rings {
 		r.Close()
@@ -129,7 +150,7 @@ func ExampleRing_Lease() {
 	rings := joinAll(ctx)
 	for _, r := range rings {
 		defer r.Close()
-		counting(r)
+		counting(ctx, r)
 	}
 	first, err := rings[0].Lease(ctx, "nightly report")
 	if err != nil {
@@ -143,7 +164,7 @@ func ExampleRing_Lease() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("released:", <-released, "first:", first.Valid(), "second:", second.Valid())
+	fmt.Println("released:", next(ctx, released), "first:", first.Valid(), "second:", second.Valid())
 	fmt.Println("fence grows:", second.Fence() > first.Fence())
 	// Output:
 	// first: true
@@ -159,7 +180,7 @@ func ExampleRing_Bus() {
 	rings := joinAll(ctx)
 	for _, r := range rings {
 		defer r.Close()
-		counting(r)
+		counting(ctx, r)
 	}
 	old, err := rings[0].Bus().Set(ctx, "mode", []byte("slow"))
 	if err != nil {
@@ -179,12 +200,72 @@ func ExampleRing_Bus() {
 	// the second is told: true true
 }
 
+// What one says all hear, itself included.
+func ExampleRing_Broadcast() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	meet(ctx, rings)
+	heard := make(chan string, len(rings))
+	for _, r := range rings {
+		defer r.Close()
+		r.Subscribe("news/", func(m ring.Message) {
+			heard <- fmt.Sprintf("%s: %s from %s", m.Topic, m.Payload, m.From)
+		})
+	}
+	receipt, err := rings[1].BroadcastAcked(ctx, "news/eu", []byte("hello"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(receipt.Have), "have it")
+	for range rings {
+		fmt.Println(next(ctx, heard))
+	}
+	// Output:
+	// 3 have it
+	// news/eu: hello from dc2/prod/0
+	// news/eu: hello from dc2/prod/0
+	// news/eu: hello from dc2/prod/0
+}
+
+// Each says how busy it is; on their way back the numbers become one.
+func ExampleRing_Gather() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	meet(ctx, rings)
+	add := func(a, b []byte) ([]byte, error) {
+		x, err := strconv.Atoi(string(a))
+		if err != nil {
+			return nil, err
+		}
+		y, err := strconv.Atoi(string(b))
+		return strconv.AppendInt(nil, int64(x+y), 10), err
+	}
+	for i, r := range rings {
+		defer r.Close()
+		busy := func(context.Context, ring.Question) ([]byte, error) {
+			return strconv.AppendInt(nil, int64(10+i), 10), nil
+		}
+		if _, err := r.Answer("busy", busy, add); err != nil {
+			log.Fatal(err)
+		}
+	}
+	g, err := rings[0].Gather(ctx, "busy", nil, add)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(g.Answered), "answer, together:", string(g.Value))
+	// Output:
+	// 3 answer, together: 33
+}
+
 // A process that ends without a word is known dead, and by whom that was said.
 func ExampleRing_OnEvent() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	rings := joinAll(ctx)
-	until(rings[0], func(v ring.View) bool { return v.Instances[2].State == ring.Alive })
+	until(ctx, rings[0], func(v ring.View) bool { return v.Instances[2].State == ring.Alive })
 	died := make(chan ring.Event, 1)
 	rings[0].OnEvent(0, func(e ring.Event) {
 		if e.Kind == "died" {
@@ -192,7 +273,7 @@ func ExampleRing_OnEvent() {
 		}
 	})
 	rings[2].Close()
-	e := <-died
+	e := next(ctx, died)
 	fmt.Println(e.Kind, e.Subject, "with proof:", e.Proof)
 	for _, r := range rings {
 		r.Close()
@@ -217,13 +298,13 @@ func ExampleRing_OnView() {
 		alive <- n
 	})
 	defer stop()
-	for <-alive < 3 {
+	for next(ctx, alive) < 3 {
 	}
 	fmt.Println("all three are alive")
 	if err := rings[1].Leave(ctx); err != nil {
 		fmt.Println(err)
 	}
-	for <-alive > 2 { // it may be told something else before
+	for next(ctx, alive) > 2 { // it may be told something else before
 	}
 	fmt.Println("one has left")
 	for _, r := range rings {

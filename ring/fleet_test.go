@@ -133,6 +133,14 @@ func (f *fleet) ticks(n int, except ...int) {
 	}
 }
 
+// counting waits until a quorum stands behind what each does.
+func (f *fleet) counting() {
+	f.t.Helper()
+	for i, r := range f.rings {
+		until(f.t, fmt.Sprint("anchored is ", i), func() bool { return r.Status().Anchored })
+	}
+}
+
 // await waits for a view.
 func await(t *testing.T, r *Ring, what string, ok func(View) bool) {
 	t.Helper()

@@ -31,6 +31,7 @@ type Lease struct {
 	name string
 	done chan struct{} // closed when it is over
 	gone chan struct{} // closed when nothing of it runs any more
+	end  func()        // closes done; Release and the renewer may both come to it
 	stop context.CancelFunc
 
 	mu     sync.Mutex // guards holder
@@ -51,6 +52,7 @@ func (r *Ring) LeaseFor(ctx context.Context, name string, ttl time.Duration) (*L
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	l := &Lease{r: r, name: name, done: make(chan struct{}), gone: make(chan struct{})}
+	l.end = sync.OnceFunc(func() { close(l.done) })
 	for {
 		l.holder = lease.New(name, ttl)
 		if err := l.acquire(ctx); err != nil {
@@ -167,14 +169,6 @@ func (l *Lease) keep(ctx context.Context) {
 		case <-renewed:
 		case <-t.C:
 		}
-	}
-}
-
-func (l *Lease) end() {
-	select {
-	case <-l.done:
-	default:
-		close(l.done)
 	}
 }
 

@@ -13,6 +13,7 @@ func TestLeaseOfWhoNoLongerWaitsIsGivenBack(t *testing.T) {
 	f := newFleet(t, 3, nil)
 	f.joined()
 	f.seeAllAlive()
+	f.counting()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for n := range 20 {

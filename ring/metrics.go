@@ -29,6 +29,9 @@ var kindNames = map[wire.Kind]string{
 	wire.KindStatus: "status", wire.KindRaft: "raft", wire.KindPropose: "propose",
 	wire.KindAsk: "ask", wire.KindAnswer: "answer", wire.KindPull: "pull",
 	wire.KindEntries: "entries", wire.KindChunk: "chunk",
+	wire.KindCast: "cast", wire.KindHave: "have", wire.KindWant: "want",
+	wire.KindDigest: "digest", wire.KindCredit: "credit",
+	wire.KindPart: "part",
 }
 
 // collector makes the metrics of one Ring when it is scraped, never before.
@@ -41,6 +44,10 @@ type collector struct {
 
 	anchored, skipped, revision, leads, term *prometheus.Desc
 	proposals, commitTime, syncTime, leases  *prometheus.Desc
+
+	castPublished, castDelivered, castMissed, castKept, castWaiting *prometheus.Desc
+
+	bulkTransfers, bulkBytes, bulkKept, bulkWrong, bulkWhole, bulkMissed *prometheus.Desc
 }
 
 func newCollector(r *Ring) *collector {
@@ -80,6 +87,20 @@ func newCollector(r *Ring) *collector {
 			"From a proposal at this instance to its being agreed on and applied here."),
 		syncTime: desc("bus_fsync_seconds", "Writes of the bus's log, each with its sync."),
 		leases:   desc("leases_held", "Leases that this instance holds, as it knows."),
+
+		castPublished: desc("broadcast_published_total", "Messages that this instance broadcast."),
+		castDelivered: desc("broadcast_delivered_total", "Broadcasts delivered at this instance."),
+		castMissed: desc("broadcast_missed_total",
+			"Broadcasts that nobody has any more, or that a subscriber was too slow for.", "why"),
+		castKept:    desc("broadcast_kept_bytes", "Bytes of broadcasts kept for who comes late."),
+		castWaiting: desc("broadcast_waiting", "Publishers that wait for room."),
+
+		bulkTransfers: desc("bulk_transfers", "Large payloads, by state.", "state"),
+		bulkBytes:     desc("bulk_bytes_total", "Bytes of chunks of large payloads.", "direction"),
+		bulkKept:      desc("bulk_kept_bytes", "Bytes on disk for large payloads, or reserved there."),
+		bulkWrong:     desc("bulk_wrong_chunks_total", "Chunks that were not what their hash said."),
+		bulkWhole:     desc("bulk_whole_total", "Large payloads that have come whole."),
+		bulkMissed:    desc("bulk_missed_total", "Messages whose large payload will not come."),
 	}
 }
 
@@ -108,6 +129,8 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.epoch, c.tick, c.frames, c.bytes, c.bad, c.missed, c.build,
 		c.anchored, c.skipped, c.revision, c.leads, c.term, c.proposals, c.commitTime, c.syncTime,
 		c.leases,
+		c.castPublished, c.castDelivered, c.castMissed, c.castKept, c.castWaiting,
+		c.bulkTransfers, c.bulkBytes, c.bulkKept, c.bulkWrong, c.bulkWhole, c.bulkMissed,
 	} {
 		out <- d
 	}
@@ -159,6 +182,26 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			counter(c.frames, k.Traffic.Frames[i][kind], direction, name)
 		}
 	}
+	counter(c.castPublished, k.Casts.Published)
+	counter(c.castDelivered, k.Casts.Delivered)
+	counter(c.castMissed, k.Casts.Gone, "gone")
+	counter(c.castMissed, k.Casts.Slow, "slow")
+	gauge(c.castKept, float64(k.Casts.Kept))
+	gauge(c.castWaiting, float64(k.Casts.Waiting))
+	states := map[string]int{TransferWaiting: 0, TransferRunning: 0, TransferWhole: 0}
+	for _, t := range c.ring.Transfers() {
+		states[t.State]++
+	}
+	for state, count := range states {
+		gauge(c.bulkTransfers, float64(count), state)
+	}
+	large := c.ring.bulk.Counts()
+	counter(c.bulkBytes, large.In, "in")
+	counter(c.bulkBytes, large.Out, "out")
+	gauge(c.bulkKept, float64(c.ring.bulk.Kept()))
+	counter(c.bulkWrong, large.Wrong)
+	counter(c.bulkWhole, large.Whole)
+	counter(c.bulkMissed, large.Missed)
 	counter(c.bad, k.Bad)
 	counter(c.missed, k.Missed)
 	gauge(c.build, 1, strings.ToValidUTF8(c.ring.cfg.Version, "?"), runtime.Version())

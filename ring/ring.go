@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/haul"
 	"ringofservers.dev/ring/internal/journal"
 	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/node"
@@ -39,6 +41,7 @@ type Ring struct {
 	node    *node.Node
 	store   *store.Store // nil without Config.Data
 	journal *journal.Journal
+	bulk    *haul.Haul
 	metrics *collector // nil without Config.Registerer
 	handler atomic.Pointer[http.Handler]
 	joined  chan struct{}
@@ -106,8 +109,18 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrData, err)
 	}
+	dir := ""
+	if r.cfg.Data != "" {
+		dir = filepath.Join(r.cfg.Data, "bulk")
+	}
+	r.bulk, err = haul.Open(haul.Config{
+		Self: r.self, Dir: dir, Keep: r.cfg.BulkKeep, Takers: 4*len(ov.Neighbours(r.self)) + 16,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrData, err)
+	}
 	cfg := node.Config{
-		Core: machine, Listener: l, Handler: http.HandlerFunc(r.serve),
+		Bulk: r.bulk, Core: machine, Listener: l, Handler: http.HandlerFunc(r.serve),
 		Addr: r.roster.Addr, Degree: len(ov.Neighbours(r.self)),
 		Link: link.Options{
 			First: max(firstMin, 4*t.Answer),
@@ -123,6 +136,10 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 	if r.metrics != nil {
 		r.metrics.ready(r.node)
 	}
+	if _, err := r.Answer(PayloadTopic, r.answerPayload, nil); err != nil {
+		return err // not the first to answer it, which cannot be
+	}
+	r.node.OnView(func(v *core.View) { r.bulk.See(r.bulkView(v, ov)) })
 	_, logged := r.node.OnReport(0, r.log)
 	go r.finish(logged)
 	return nil

@@ -267,6 +267,8 @@ func TestMetrics(t *testing.T) {
 		"ring_anchored", "ring_ticks_skipped_total", "ring_bus_revision", "ring_bus_leader",
 		"ring_bus_term", "ring_bus_proposals_total", "ring_bus_commit_seconds",
 		"ring_bus_fsync_seconds", "ring_leases_held", "ring_bad_frames_total",
+		"ring_broadcast_published_total", "ring_broadcast_delivered_total",
+		"ring_broadcast_missed_total", "ring_broadcast_kept_bytes", "ring_broadcast_waiting",
 	} {
 		if !have[name] {
 			t.Errorf("no metric %s", name)

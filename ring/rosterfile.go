@@ -64,6 +64,26 @@ func (r Roster) Hash(ring string) string {
 // size, or in a small ring one to each other instance.
 func (r Roster) Links() int { return overlay.Links(len(r.Names), r.Degree) }
 
+// Rings returns the closed walks whose union is the links of the ring of that name:
+// each is all indexes of Names in the order of one ring, the roster's own first. There
+// is but that one where everybody has a link to everybody (Links). An error is as
+// Validate's.
+func (r Roster) Rings(ring string) ([][]int, error) {
+	full, err := r.build(ring)
+	if err != nil {
+		return nil, fmt.Errorf("ring: roster: %w", err)
+	}
+	var rings [][]int
+	for _, order := range overlay.Build(full.Names, full.Ring, full.Degree).Rings {
+		indexes := make([]int, len(order))
+		for at, i := range order {
+			indexes[at] = int(i)
+		}
+		rings = append(rings, indexes)
+	}
+	return rings, nil
+}
+
 // Validate returns everything that is wrong with the roster as that of the
 // ring of that name, or nil. Addresses may be missing altogether.
 func (r Roster) Validate(ring string) error {

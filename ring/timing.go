@@ -88,8 +88,14 @@ func (t Timing) check() error {
 		name string
 		d    time.Duration
 	}{
-		{"Beat", t.Beat}, {"Patience", t.Patience}, {"Answer", t.Answer}, {"Redial", t.Redial},
-		{"Settle", t.Settle}, {"Gather", t.Gather}, {"Lap", t.Lap}, {"Loss", t.Loss},
+		{"Beat", t.Beat},
+		{"Patience", t.Patience},
+		{"Answer", t.Answer},
+		{"Redial", t.Redial},
+		{"Settle", t.Settle},
+		{"Gather", t.Gather},
+		{"Lap", t.Lap},
+		{"Loss", t.Loss},
 		{"HoldDown", t.HoldDown},
 	} {
 		if f.d <= 0 || f.d > time.Hour {

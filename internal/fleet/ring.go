@@ -87,11 +87,14 @@ func ConfigText(ring string, names, addrs []string) string {
 	return b.String()
 }
 
+// Data is the data directory of instance i, where they have one.
+func (r *Ring) Data(i int) string { return filepath.Join(r.Dir, fmt.Sprintf("data%d", i)) }
+
 // Start starts instance i, or starts it again.
 func (r *Ring) Start(i int, flags ...string) error {
 	args := append([]string{"node", "--name", r.Names[i], "--config", r.Config}, r.Flags...)
 	if r.Keep {
-		args = append(args, "--data", filepath.Join(r.Dir, fmt.Sprintf("data%d", i)))
+		args = append(args, "--data", r.Data(i))
 	}
 	s := Spec{Name: r.Names[i], Path: r.Binary, Args: append(args, flags...), Env: r.Env, Dir: r.Dir}
 	if r.Net != nil {

@@ -15,6 +15,8 @@ const (
 	forSchedule
 	forClient
 	forLease
+	forCast
+	forSpread
 )
 
 // dice is a splitmix64 stream: eight bytes, so that every stream of every link

@@ -116,6 +116,9 @@ func (w *World) planUse() {
 	if w.opt.busy {
 		roll = 0
 	}
+	if casts := dice(mix(w.seed, forCast)); !w.opt.idle && (w.opt.busy || casts.below(2) == 0) {
+		w.planCasts()
+	}
 	if w.opt.idle || roll > 1 {
 		return
 	}

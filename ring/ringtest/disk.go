@@ -75,6 +75,16 @@ func (w *World) onSynced(h *host) {
 	w.input(h.index, input{kind: core.Persisted, seq: seq})
 }
 
+// reserveTime is how long a reservation of ticks takes to be on disk, and to be told of:
+// long, now and then, for nothing waits for it.
+func (h *host) reserveTime() int64 {
+	took := 100*us + h.dice.below(20*ms)
+	if h.dice.hit(0.1) {
+		took += h.dice.below(3 * second)
+	}
+	return took
+}
+
 // cutPower is what a crash makes of the writes under way: the first few of them
 // may be there, whole, and nothing after.
 func (w *World) cutPower(h *host) {

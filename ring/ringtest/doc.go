@@ -18,6 +18,9 @@
 //
 //	res, err := ringtest.Run(ringtest.Options{Seed: 17, Nodes: 5, Faults: "crash,cut"})
 //
+// Spread measures what broadcasts take in such a fleet while one thing after the other is
+// wrong.
+//
 // Guarantees: the same Options give the same run to the byte (Result.Hash); no
 // wall clock, no goroutine and no global chance is used; a failure names its
 // invariant and carries the shortest schedule found that still fails.

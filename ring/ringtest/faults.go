@@ -47,8 +47,10 @@ const (
 
 // Faults lists all there are, in the order of `all`.
 func Faults() []Fault {
-	return []Fault{Crash, Blank, Torn, Power, Third, Restart, Depart, Pause, Hiccup, Suspend,
-		Slow, Starve, Cut, Part, Deaf, Mute, Blackhole, Partition, Reset, Loss, Lossy, Delay, Flap, Odd}
+	return []Fault{
+		Crash, Blank, Torn, Power, Third, Restart, Depart, Pause, Hiccup, Suspend,
+		Slow, Starve, Cut, Part, Deaf, Mute, Blackhole, Partition, Reset, Loss, Lossy, Delay, Flap, Odd,
+	}
 }
 
 // profiles are names for sets of faults that belong together.

@@ -28,6 +28,11 @@ func TestFound(t *testing.T) {
 			"P1 damped by minorities, epochs for a minute", 3, 5,
 			"9.693s deaf 0 for 15.206s; 9.982s deaf 1 for 1.732s; 13.966s mute 1 for 8.023s", unused,
 		},
+		{ // of a checker: they may begin anew
+			"P3 cut off with less than a quorum, and all lose their logs", 12, 4000000008539,
+			"9.373s leave 10 for 1.46125s; 15.533s partition 0,2,4,6,8,9,10 for 8.117s; " +
+				"18.853s restart for 896ms", bySeed,
+		},
 		{
 			"H5 back from damping by way of a ring of one", 5, 11,
 			"9.839s deaf 2 for 11.017s; 10.756s blackhole 0 for 14.715s; " +
@@ -187,6 +192,20 @@ func TestFound(t *testing.T) {
 			"6.331s flap 0 for 36s; 22.374s flap 0 for 36s; 37.883s power 1 for 11.225s; " +
 				"46.565s slow 0 236ms for 6.02825s", bySeed,
 		},
+		{
+			"B1 two lost disks, and both lives above the same one", 2, 9000000005313,
+			"7.111s restart for 1.707s; 23.838s blank 0 for 996ms; 24.307s deaf 0 for 1.0648125s; " +
+				"50.649s starve 0 1.425s for 12.836s; 60.927s blank 0 for 497ms", bySeed,
+		},
+		{
+			"B1 to be asked again and over in one step: an outcome twice", 4, 9000000003971,
+			"16.751s odd 2 for 1.998s; 17.856s torn 3 0 for 3.202s; 32.59s pause 1 for 7.882s; " +
+				"35.221s starve 3 302ms for 7.3985s; 36.575s partition 0,1,2 for 7.421s", bySeed,
+		},
+		{
+			"B1 asked again after it had learnt of a later life of its name", 2, 9000000002817,
+			"37.315s blank 1 for 7.001s; 42.908s flap 1 for 4.5s", bySeed,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lines := strings.ReplaceAll(row.schedule, "; ", "\n")
@@ -194,8 +213,10 @@ func TestFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, Options{Seed: row.seed, Nodes: row.nodes, Schedule: script,
-				idle: row.use == unused, busy: row.use == used})
+			check(t, Options{
+				Seed: row.seed, Nodes: row.nodes, Schedule: script,
+				idle: row.use == unused, busy: row.use == used,
+			})
 		})
 	}
 }

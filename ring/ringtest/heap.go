@@ -4,23 +4,27 @@ package ringtest
 type kind uint8
 
 const (
-	atStart   kind = iota // ref: host that starts for the first time
-	atTimer               // ref: host, gen: its life
-	atWake                // ref: host, gen: its life; a slow one gets the processor
-	atStream              // ref: stream, gen: of its link
-	atSyn                 // ref: link, gen
-	atSynAck              // ref: link, gen
-	atRefused             // ref: link, gen
-	atTimeout             // ref: link, gen
-	atReset               // ref: stream whose reader learns that the link is gone, gen
-	atBegin               // ref: action
-	atEnd                 // ref: action
-	atFlap                // ref: action
-	atCheck               // ref: expectation
-	atSynced              // ref: host, gen: its life; its log is on disk
-	atClient              // ref: client, gen: its turn
-	atLease               // ref: contender
-	atWrite               // ref: write
+	atStart    kind = iota // ref: host that starts for the first time
+	atTimer                // ref: host, gen: its life
+	atWake                 // ref: host, gen: its life; a slow one gets the processor
+	atStream               // ref: stream, gen: of its link
+	atSyn                  // ref: link, gen
+	atSynAck               // ref: link, gen
+	atRefused              // ref: link, gen
+	atTimeout              // ref: link, gen
+	atReset                // ref: stream whose reader learns that the link is gone, gen
+	atBegin                // ref: action
+	atEnd                  // ref: action
+	atFlap                 // ref: action
+	atCheck                // ref: expectation
+	atSynced               // ref: host, gen: its life; its log is on disk
+	atReserved             // ref: host, gen: its life; what it had reserved is on disk
+	atTold                 // ref: host, gen: its life; it learns of that
+	atClient               // ref: client, gen: its turn
+	atLease                // ref: contender
+	atWrite                // ref: write
+	atCry                  // ref: crier, gen: its turn
+	atSay                  // ref: host, gen: which saying
 )
 
 // moment is one entry of the world's agenda.

@@ -18,6 +18,9 @@ type input struct {
 	seq   uint64
 
 	command *bus.Command
+	cast    *wire.Cast
+	payload []byte
+	ok      bool
 }
 
 // host is one machine with its disk and clock, and the process on it, if any.
@@ -37,31 +40,34 @@ type host struct {
 	dice    dice
 
 	disk, older core.Saved
-	log         logDisk
-	asked       uint64 // requests of this process
-	waiting     []waiting
-	odd         bool // it runs with another roster than the rest
+	newest      newest // of what was broadcast
+
+	toDisk   core.Saved // what is on its way there, or there
+	reserved uint64     // the ceiling that was written, and is to be told
+	log      logDisk
+	asked    uint64 // requests of this process
+	waiting  []waiting
+	odd      bool // it runs with another roster than the rest
 
 	// Conditions, counted because faults may overlap.
-	held     int   // down until this is 0
-	off      int   // no power, or suspended: the kernel does not answer either
-	stop     int   // the process is stopped
-	mute     int   // nothing leaves
-	deaf     int   // nothing comes in
-	slow     int64 // longest wait for the processor, nanoseconds
-	loss     float64
-	group    int32
-	rough    trouble // what excuses its being taken for dead
-	starve   trouble // what does so too, but excuses no word of its own
-	mild     trouble // what excuses nothing
-	badcut   trouble // a cut link to one other
-	left     bool    // said goodbye
-	total    uint64  // passes, of all its processes
-	tick     uint64  // the newest counted, of all its processes that remember
-	inc      uint32  // the newest it joined as, likewise
-	tickLife uint32  // which of them counted it
-	agreed   revisionOf
-	minor    minority
+	held   int   // down until this is 0
+	off    int   // no power, or suspended: the kernel does not answer either
+	stop   int   // the process is stopped
+	mute   int   // nothing leaves
+	deaf   int   // nothing comes in
+	slow   int64 // longest wait for the processor, nanoseconds
+	loss   float64
+	group  int32
+	rough  trouble // what excuses its being taken for dead
+	starve trouble // what does so too, but excuses no word of its own
+	mild   trouble // what excuses nothing
+	badcut trouble // a cut link to one other
+	left   bool    // said goodbye
+	total  uint64  // passes, of all its processes
+	tick   uint64  // the newest counted, of all its processes that remember
+	inc    uint32  // the newest it joined as, likewise
+	agreed revisionOf
+	minor  minority
 
 	ears
 }
@@ -113,9 +119,12 @@ func (w *World) boot(h *host) {
 	h.inbox = h.inbox[:0]
 	h.armed, h.late, h.waking, h.left = 0, false, false, false
 	h.ears = ears{born: w.now}
+	h.toDisk = h.disk
+	h.newest = newest{}
 	h.agreed = revisionOf{}
 	if w.opt.memory() || !h.log.has {
 		h.tick, h.inc = 0, 0 // it cannot know
+		h.minor = minority{} // who has nothing may begin anew with others that have nothing
 	}
 	r := w.roster
 	if h.odd {
@@ -129,7 +138,7 @@ func (w *World) boot(h *host) {
 		Bus: h.log.load(), Memory: w.opt.memory(),
 		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
 		Rand: newRand(w.seed, forCore, uint64(h.index), uint64(h.life)),
-		Room: &w.room,
+		Room: &w.room, Keep: w.keep(),
 	})
 	if err != nil {
 		w.fail("S1", "s%d cannot start on its own log: %v", h.index, err)
@@ -147,6 +156,9 @@ func (w *World) kill(h *host, silent bool) {
 	w.orphan(h)
 	h.core = nil
 	w.cutPower(h)
+	if h.toDisk != h.disk && h.dice.below(2) == 0 {
+		h.older, h.disk = h.disk, h.toDisk
+	}
 	for _, in := range h.inbox {
 		w.putBuf(in.buf)
 	}
@@ -216,6 +228,8 @@ func (w *World) take(h *host, in input) {
 		ev.Command = *in.command
 	}
 	switch in.kind {
+	case core.Publish, core.Answered, core.Folded:
+		ev.Cast, ev.Payload, ev.OK = in.cast, in.payload, in.ok
 	case core.Received:
 		l, ref := w.endOf(in.conn)
 		if l == nil || !l.end[ref%2].open {
@@ -224,6 +238,9 @@ func (w *World) take(h *host, in input) {
 		}
 		if ev.Msg = w.frame(in.buf); ev.Msg == nil {
 			return
+		}
+		if w.meter != nil {
+			w.meter.heard(w, in.peer, h.index, ev.Msg, len(in.buf))
 		}
 	case core.Accepted:
 		if l, ref := w.endOf(in.conn); l == nil || !l.end[ref%2].open {
@@ -307,7 +324,10 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 			w.maybeFree(ref / 2)
 		}
 	case core.Save:
-		h.older, h.disk = h.disk, fx.Saved
+		h.older, h.disk, h.toDisk = h.disk, fx.Saved, fx.Saved
+	case core.Reserve:
+		h.toDisk = fx.Saved
+		w.agenda.push(w.now+h.reserveTime(), atReserved, h.index, h.life)
 	case core.Persist:
 		w.persist(h, fx)
 	case core.Passed:
@@ -316,6 +336,21 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 		w.onTell(h, &fx.Report)
 	case core.Settled, core.Readable, core.Denied:
 		w.onAnswer(h, fx)
+	case core.Published:
+		w.watch.lives.heard(fx.Cast.CastID) // before what it lacks of an earlier life is given up
+		if q := fx.Cast.Question; q != nil {
+			w.onAsked(h, fx.Cast.CastID, q)
+		}
+	case core.Answer:
+		w.onQuestion(h, fx.Cast)
+	case core.Fold:
+		w.onFold(h, fx)
+	case core.Gathered:
+		w.onGathered(h, fx.Outcome)
+	case core.Delivered:
+		w.onCast(h, fx.Cast)
+	case core.Missed:
+		w.onMissed(h, fx.Range)
 	case core.Gone:
 		h.left = true
 		w.kill(h, false)
@@ -331,6 +366,9 @@ func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
 	l, ref := w.endOf(id)
 	if l == nil || !l.end[ref%2].open {
 		return // broken a moment ago; the core will hear
+	}
+	if w.meter != nil && w.meter.loses(m) {
+		return
 	}
 	buf := w.encoded(m)
 	w.hash.bytes(buf)

@@ -84,6 +84,13 @@ func (w *World) open(a, b int32) bool {
 
 // latency of one packet from a to b.
 func (w *World) latency(a, b int32, d *dice) int64 {
+	switch {
+	case w.opt.hop == 0:
+	case w.zone(a) != w.zone(b):
+		return w.opt.wide
+	default:
+		return w.opt.hop
+	}
 	lo, hi := w.timing.near, w.timing.far
 	base := lo + int64(mix(w.seed, forPath, uint64(min(a, b)), uint64(max(a, b)))%uint64(hi-lo))
 	jitter := base / 8
@@ -93,6 +100,9 @@ func (w *World) latency(a, b int32, d *dice) int64 {
 	}
 	return base + d.below(jitter)
 }
+
+// zone is the data centre of a host.
+func (w *World) zone(i int32) int { return int(i) % max(w.opt.zones, 1) }
 
 // loss is the share of packets from a to b that get lost.
 func (w *World) loss(a, b int32) float64 {

@@ -39,6 +39,12 @@ type Options struct {
 	idle  bool         // nobody uses the fleet
 	busy  bool         // clients do, and contenders for leases, whatever the seed
 	keep  bool         // the last lines of the trace
+
+	degree   int           // links of each, 0 for what a fleet of its size has
+	zones    int           // data centres, one after the other along the roster
+	hop      int64         // what every packet takes, 0: what the preset is meant for
+	wide     int64         // the same between zones
+	patience time.Duration // instead of the preset's, if longer
 }
 
 // Failure is an invariant that did not hold.
@@ -344,6 +350,7 @@ func (w *World) suffer(*Result) {
 		end = max(end, int64(w.script[i].over()))
 	}
 	w.run(max(end, w.now))
+	w.hushed = true
 }
 
 // calm checks that the ring is whole after the last fault, and one particle
@@ -384,11 +391,31 @@ func (w *World) calm(res *Result) {
 		w.fail("R2", "whole after calm, and then: %s", text)
 	}
 	w.checkCounting(set)
+	w.checkCasts(set)
 	seconds := float64(w.now-from) / 1e9
 	res.IdleBytes = float64(w.bytes-sent) / seconds / float64(len(set))
 	if n := len(w.watch.passes); n > len(set) {
 		first, last := w.watch.passes[0], w.watch.passes[n-1]
 		res.LapMS = float64(last.at-first.at) / 1e6 / float64(n-1) * float64(len(set))
+	}
+}
+
+// checkCasts is the end of B1: what one has, all have. Who was away for long waits for
+// some digests until it believes that nobody has more.
+func (w *World) checkCasts(set []int32) {
+	for tries := 0; w.failure == nil; tries++ {
+		text := w.castsLevel(set)
+		if text == "" {
+			text = w.questionsOver()
+		}
+		if text == "" {
+			return
+		}
+		if tries == 30 {
+			w.fail("B1", "half a minute after calm: %s", text)
+			return
+		}
+		w.run(w.now + second)
 	}
 }
 

@@ -117,6 +117,8 @@ func (w *World) note(h *host, ev *core.Event) {
 		text = fmt.Sprintf("read %d", ev.Seq)
 	case core.Cancel:
 		text = fmt.Sprintf("cancel %d", ev.Seq)
+	case core.Reserved:
+		text = fmt.Sprintf("reserved ticks below %d", ev.Seq)
 	case core.Persisted:
 		text = fmt.Sprintf("persisted %d", ev.Seq)
 	}
@@ -153,6 +155,8 @@ func (w *World) noteEffect(h *host, fx *core.Effect) {
 		text = "close " + w.other(fx.Conn)
 	case core.Save:
 		text = fmt.Sprintf("save inc %d epoch %s", fx.Saved.Incarnation, epochText(fx.Saved.Epoch))
+	case core.Reserve:
+		text = fmt.Sprintf("reserve ticks below %d", fx.Saved.Ceiling)
 	case core.Passed:
 		text = fmt.Sprintf("PASSED %s lap %d tick %d anchored %v", epochText(fx.Tick.Epoch),
 			fx.Tick.Lap, fx.Tick.Tick, fx.Tick.Anchored)

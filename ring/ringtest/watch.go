@@ -60,6 +60,9 @@ type watch struct {
 
 	lost   bool                             // so many disks that nothing can be promised of ticks
 	ticks  map[tickOf]lapOf                 // which lap each tick names
+	casts  map[wire.CastID]uint64           // what was sent to all, by a hash
+	lives  lives                            // of each origin, the newest that has sent anything
+	asked  map[wire.CastID]question         // questions without an outcome
 	chains map[revisionOf][sha256.Size]byte // what each revision is
 	bases  map[epochOf]uint64               // what a lap's tick is above its lap
 
@@ -146,6 +149,10 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 		return
 	}
 	h.holds = h.says
+	if t.Tick >= h.disk.Ceiling {
+		w.fail("P3", "s%d counts tick %d, and its disk has but those below %d as used", h.index, t.Tick,
+			h.disk.Ceiling)
+	}
 	history, _, _ := h.core.Revision()
 	lap := lapOf{t.Epoch.Number, t.Lap}
 	if was, ok := w.watch.ticks[tickOf{history, t.Tick}]; ok && was != lap {
@@ -166,11 +173,10 @@ func (w *World) checkTick(h *host, t *core.Tick) {
 		}
 		m.epoch = t.Epoch.Number
 	}
-	// A process may see once more the very lap that the one before it died in.
-	if t.Tick < h.tick || t.Tick == h.tick && h.tickLife == h.life {
+	if t.Tick <= h.tick {
 		w.fail("P3", "s%d counts tick %d after tick %d", h.index, t.Tick, h.tick)
 	}
-	h.tick, h.tickLife = t.Tick, h.life
+	h.tick = t.Tick
 }
 
 // minority is that a host was cut off with less than a quorum. It may count the

@@ -45,10 +45,13 @@ type World struct {
 	ops        []op // of all clients, in the order in which they were asked
 	writes     []write
 	resting    bool // nobody asks anything any more
+	hushed     bool // nobody sends messages any more
+	sayings    []saying
 
 	script []Action
 	active []bool
-	watch  watch // what the checkers know
+	watch  watch  // what the checkers know
+	meter  *meter // of what is broadcast, nil where nobody measures that
 
 	hash   hash
 	trace  tracer
@@ -65,15 +68,22 @@ func newWorld(opt Options) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.hop > 0 {
+		tm.far = max(opt.hop, opt.wide)
+		tm.Patience = max(tm.Patience, opt.patience)
+	}
 	w := &World{opt: opt, seed: opt.Seed, timing: tm, cuts: map[pair]int{}}
 	w.trace = tracer{out: opt.Trace}
 	names := make([]string, opt.Nodes)
 	addrs := make([]string, opt.Nodes)
 	for i := range names {
 		names[i] = fmt.Sprintf("s%d", i)
+		if opt.zones > 1 {
+			names[i] = fmt.Sprintf("dc%d/s%d", i%opt.zones, i)
+		}
 		addrs[i] = fmt.Sprintf("s%d:3000", i)
 	}
-	if w.roster, err = roster.New("sim", names, addrs, 0); err != nil {
+	if w.roster, err = roster.New("sim", names, addrs, opt.degree); err != nil {
 		return nil, err
 	}
 	if opt.Nodes > 1 { // the same but for the last two names
@@ -96,6 +106,8 @@ func newWorld(opt Options) (*World, error) {
 		h.dice = dice(mix(w.seed, forHost, uint64(i)))
 	}
 	w.watch.ticks = map[tickOf]lapOf{}
+	w.watch.casts, w.watch.asked = map[wire.CastID]uint64{}, map[wire.CastID]question{}
+	w.watch.lives = lives{}
 	w.watch.bases = map[epochOf]uint64{}
 	w.watch.grants = map[grantOf]bool{}
 	w.watch.guarded = map[resourceOf]resource{}
@@ -175,12 +187,28 @@ func (w *World) dispatch(m moment) {
 		if w.alive(m.ref, m.gen) {
 			w.onSynced(&w.hosts[m.ref])
 		}
+	case atReserved:
+		if h := &w.hosts[m.ref]; w.alive(m.ref, m.gen) {
+			if h.toDisk != h.disk { // no Save has come between
+				h.older, h.disk = h.disk, h.toDisk
+			}
+			h.reserved = h.disk.Ceiling
+			w.agenda.push(w.now+h.reserveTime(), atTold, m.ref, m.gen)
+		}
+	case atTold:
+		if w.alive(m.ref, m.gen) {
+			w.input(m.ref, input{kind: core.Reserved, seq: w.hosts[m.ref].reserved})
+		}
 	case atClient:
 		w.clientTurn(m.ref, m.gen)
 	case atLease:
 		w.leaseTurn(m.ref)
 	case atWrite:
 		w.onWrite(m.ref)
+	case atCry:
+		w.cry(m.ref, m.gen)
+	case atSay:
+		w.sayingIsDue(m.ref, m.gen)
 	default:
 		w.dispatchNet(m)
 	}

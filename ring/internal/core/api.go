@@ -8,6 +8,7 @@ import (
 	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/flood"
+	"ringofservers.dev/ring/internal/gather"
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
@@ -30,6 +31,7 @@ type Config struct {
 	Fast    bool          // no rest at all
 	Rand    *rand.Rand
 	Room    *Room // scratch for the steps, nil for one of its own
+	Keep    int   // bytes of messages kept for who missed them; 0: 8 MiB
 }
 
 // Room is what a step needs space for until its effects are carried out. Cores
@@ -44,6 +46,7 @@ type Room struct {
 	edges   []detect.Edge
 	seen    flood.Set   // empty between uses
 	sets    []flood.Set // not in use, and empty
+	groves  []grove
 }
 
 // Saved is what must outlive the process, when there is a disk.
@@ -82,11 +85,15 @@ const (
 	Broken                          // Conn: closed by the other side or by an error
 	Leave                           // say goodbye to everybody; Effect Gone follows
 	SetPace                         // Hold, Fast
+	Reserved                        // Seq: a Reserve with that Ceiling, or a later Saved, is on disk
 	Persisted                       // Seq: the Persist of that number, and all before it, is on disk
 	Propose                         // Seq, Command: Settled or Denied follows
 	Read                            // Seq: Readable or Denied follows
 	Cancel                          // Seq: neither need follow any more
 	Recover                         // Seq, Force, Backup (or nil): Recovered follows
+	Publish                         // Seq, Cast without a name: Published or Crowded follows, at once
+	Answered                        // Cast, Payload, OK: what this instance says to an Answer
+	Folded                          // Cast, Payload, OK: what came of a Fold
 )
 
 // Cause is why a dial failed.
@@ -113,6 +120,10 @@ type Event struct {
 	Command bus.Command
 	Force   bool
 	Backup  []byte
+
+	Cast    *wire.Cast // within wire's bounds; the Core's from now on
+	Payload []byte     // at most wire.CastMax bytes, the Core's from now on
+	OK      bool       // there is a Payload
 }
 
 // EffectKind says which fields of an Effect count.
@@ -123,6 +134,7 @@ const (
 	Dial                            // Peer: connected within Timeout, Dialed or DialFailed within Within
 	Close                           // Conn, after what was sent to it is out; no Broken follows
 	Save                            // Saved: on disk before any effect behind it is carried out
+	Reserve                         // Saved: on disk soon, while all goes on; Reserved follows
 	Passed                          // Tick: the particle passed this stop
 	Echoed                          // Peer: a heartbeat came back from it after RTT
 	Tell                            // Report: something a person may want to know
@@ -133,6 +145,14 @@ const (
 	Readable                        // Seq: what is read now is no older than its Read
 	Denied                          // Seq: Why
 	Recovered                       // Seq: Text is empty, or why not
+	Published                       // Seq, Cast: what was published, with its name
+	Crowded                         // Seq: there is no room; Emptied follows when there is
+	Emptied                         // what was Crowded may be published again
+	Delivered                       // Cast: a message to all, of this instance too; questions as well
+	Answer                          // Cast: a question; Answered follows
+	Fold                            // Cast: a question, Values: answers to it to be made one; Folded follows
+	Gathered                        // Outcome: what came of a question of ours
+	Missed                          // Range: messages that nobody has for us any more
 )
 
 // Effect is one thing to be done, in order.
@@ -152,6 +172,10 @@ type Effect struct {
 	Result  bus.Result
 	Why     consensus.Why
 	Text    string
+	Cast    *wire.Cast
+	Range   wire.CastRange
+	Values  [][]byte
+	Outcome *gather.Outcome
 }
 
 // Tick is one pass of the particle.

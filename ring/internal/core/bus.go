@@ -52,7 +52,8 @@ func (f fleet) Linked(i int) bool {
 
 func (f fleet) Member(i int) (consensus.Seen, bool) {
 	s := consensus.Seen{
-		State: uint8(f.c.table.State(i)), Incarnation: f.c.table.Incarnation(i)}
+		State: uint8(f.c.table.State(i)), Incarnation: f.c.table.Incarnation(i),
+	}
 	if said := f.c.said[i]; said.incarnation == s.Incarnation && s.State == uint8(wire.Down) {
 		s.Proof, s.By = said.proof, said.by
 	}
@@ -277,11 +278,14 @@ func (c *Core) numbered(e *consensus.Effect) {
 		if c.said[int(h.Index)].incarnation <= h.Incarnation {
 			delete(c.said, int(h.Index))
 		}
+		c.lostIsDead(h)
 		if mine := int(h.Index) == c.self && h.Incarnation == c.inc; e.Old && !mine {
 			continue
 		}
-		r := &Report{Kind: ViewNumbered, Subject: int(h.Index), Incarnation: h.Incarnation,
-			Revision: e.Rev, Proof: h.Proof, State: wire.State(h.State), Leader: c.bus.Leader()}
+		r := &Report{
+			Kind: ViewNumbered, Subject: int(h.Index), Incarnation: h.Incarnation,
+			Revision: e.Rev, Proof: h.Proof, State: wire.State(h.State), Leader: c.bus.Leader(),
+		}
 		for _, by := range h.By {
 			r.By = append(r.By, int(by))
 		}
@@ -300,14 +304,35 @@ func (c *Core) numbered(e *consensus.Effect) {
 	}
 }
 
+// lostIsDead tells that who was only out of reach here is dead: the quorum that
+// was not here, or not yet, says so.
+func (c *Core) lostIsDead(h bus.Change) {
+	i := int(h.Index)
+	r, ok := c.lost[i]
+	if !ok || wire.State(h.State) != wire.Down || r.Incarnation != h.Incarnation {
+		return
+	}
+	delete(c.lost, i)
+	r.Kind, r.Proof = Died, r.Proof || h.Proof
+	if len(h.By) > 0 {
+		r.By = r.By[:0:0]
+		for _, by := range h.By {
+			r.By = append(r.By, int(by))
+		}
+	}
+	c.tell(r)
+}
+
 var busKinds = map[consensus.TellKind]ReportKind{
 	consensus.Elected: Elected, consensus.Begun: HistoryBegun, consensus.Followed: HistoryChanged,
 	consensus.Voting: Voting, consensus.Conflict: HistoryConflict,
 }
 
 func (c *Core) tellBus(t *consensus.Tell) {
-	c.tell(Report{Kind: busKinds[t.Kind], Subject: t.Subject, Text: t.Text, Revision: t.Rev,
-		Lap: t.Term})
+	c.tell(Report{
+		Kind: busKinds[t.Kind], Subject: t.Subject, Text: t.Text, Revision: t.Rev,
+		Lap: t.Term,
+	})
 }
 
 // BusView is what this instance knows of what the fleet agrees on.

@@ -27,6 +27,7 @@ type conn struct {
 	told     flood.Set // whose records, as we hold them, it told us while the window is shut
 	differ   int       // beats in a row whose records digest was not ours
 	differV  int       // the same for the view
+	credit   credit
 }
 
 // healthy reports whether frames sent on it can be expected to arrive.
@@ -48,6 +49,7 @@ func (c *Core) remove(cn *conn) {
 		}
 	}
 	c.forget(cn)
+	c.version++ // its peer may be waited for now
 	if p := cn.peer; p != nil {
 		if cn.dialed && !cn.up {
 			p.dialing = false
@@ -62,8 +64,15 @@ func (c *Core) remove(cn *conn) {
 		case !cn.up:
 		case p.dialed == nil && p.accepted == nil:
 			c.bus.Closed(c.now, p.i)
+			if c.cast != nil {
+				c.cast.Down(p.i)
+				c.answers.Changed(c.now)
+			}
 		case p.healthy() != nil: // what was said on this one may not have arrived
 			c.bus.Opened(c.now, p.i)
+			if c.cast != nil {
+				c.cast.Up(c.now, p.i)
+			}
 		}
 	}
 }
@@ -88,9 +97,17 @@ func (c *Core) onDialed(id ConnID, i int) {
 
 // hello sends ours.
 func (c *Core) hello(cn *conn) {
+	h := c.Greeting(cn.peer.i)
+	c.fillBeat(cn, &h.Beat)
+	c.send(cn, h)
+}
+
+// Greeting is the Hello to instance i, without a heartbeat: such a one opens a connection
+// that is no link.
+func (c *Core) Greeting(i int) *wire.Hello {
 	h := &wire.Hello{
 		Version: wire.ProtocolVersion, Ring: c.cfg.Roster.Ring, Roster: c.cfg.Roster.Hash(),
-		Size: uint32(c.n), Linked: c.linkedPeers(), From: uint32(c.self), To: uint32(cn.peer.i),
+		Size: uint32(c.n), Linked: c.linkedPeers(), From: uint32(c.self), To: uint32(i),
 		FromName: c.cfg.Roster.Names[c.self], Boot: c.cfg.Boot, PID: c.cfg.PID, Build: c.cfg.Build,
 		Floor: c.cfg.Saved.Ceiling,
 	}
@@ -99,8 +116,7 @@ func (c *Core) hello(cn *conn) {
 	} else {
 		h.Was = c.inc
 	}
-	c.fillBeat(cn, &h.Beat)
-	c.send(cn, h)
+	return h
 }
 
 // linkedPeers counts whom this instance is linked with, itself included.
@@ -146,13 +162,19 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 		c.remove(cn)
 		c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
 	default:
-		c.bus.Receive(c.now, cn.peer.i, m)
+		if !c.onCast(cn, m) {
+			c.bus.Receive(c.now, cn.peer.i, m)
+		}
 	}
 }
 
 // onHello accepts or refuses.
 func (c *Core) onHello(cn *conn, h *wire.Hello) {
-	if code, text := c.refusal(cn, h); code != 0 {
+	dialed := -1
+	if cn.dialed {
+		dialed = cn.peer.i
+	}
+	if code, text := c.Refusal(h, dialed); code != 0 {
 		c.refuse(cn, h, code, text)
 		return
 	}
@@ -172,8 +194,9 @@ func (c *Core) onHello(cn *conn, h *wire.Hello) {
 	c.establish(cn, h)
 }
 
-// refusal is why h cannot be accepted, 0 if it can.
-func (c *Core) refusal(cn *conn, h *wire.Hello) (wire.RefuseCode, string) {
+// Refusal is why h cannot be accepted, 0 if it can. dialed is the instance that was
+// dialed, or -1 for a Hello from who dialed this one.
+func (c *Core) Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string) {
 	r := c.cfg.Roster
 	switch {
 	case h.Version+1 < wire.ProtocolVersion || h.Version > wire.ProtocolVersion+1:
@@ -187,7 +210,7 @@ func (c *Core) refusal(cn *conn, h *wire.Hello) (wire.RefuseCode, string) {
 		return wire.RefuseRoster, c.rosterText(h)
 	case h.From >= uint32(c.n) || h.FromName != r.Names[h.From]:
 		return wire.RefuseName, fmt.Sprintf("no instance %q at index %d", h.FromName, h.From)
-	case h.To != uint32(c.self), cn.dialed && int(h.From) != cn.peer.i:
+	case h.To != uint32(c.self), dialed >= 0 && int(h.From) != dialed:
 		return wire.RefuseName, fmt.Sprintf(
 			"this is %s; correct the address of the instance you dialed in the roster",
 			r.Names[c.self])
@@ -299,6 +322,7 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		c.tell(Report{Kind: LinkUp, Subject: p.i})
 	}
 	p.boot, p.linked, p.met = h.Boot, true, true
+	c.version++ // whom this instance has waited for, it waits for no more
 	c.checkBoot(p, h)
 	if cn.dialed {
 		cn.twoWay = true
@@ -321,6 +345,9 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	}
 	c.look = true
 	c.bus.Opened(c.now, p.i)
+	if c.cast != nil {
+		c.cast.Up(c.now, p.i)
+	}
 	if c.next == p.i && wasLost && c.token.Sent() {
 		c.resend("its link is new")
 	}

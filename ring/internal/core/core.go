@@ -26,7 +26,9 @@ import (
 	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/flood"
+	"ringofservers.dev/ring/internal/gather"
 	"ringofservers.dev/ring/internal/particle"
+	"ringofservers.dev/ring/internal/spread"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -112,7 +114,9 @@ type Core struct {
 	cutOff    bool
 	leaving   bool
 	goneAt    time.Time
-	saved     Saved
+	saved     Saved  // what is on disk, or is on its way there
+	ceiling   uint64 // of the token, when it was looked at last
+	reserving bool   // a Reserve is on its way
 	published bool
 
 	// The others.
@@ -150,12 +154,19 @@ type Core struct {
 	outR    wire.Relay
 	dec     wire.Decoder
 
+	cast        *spread.Core // nil until we are in the ring
+	answers     *gather.Core // the same
+	answersView uint64       // the view that it knows
+	wantsRoom   bool         // a Publish was denied for want of room
+	wantsAsk    bool         // one that asks was, because of too many open questions
+
 	bus      *consensus.Core
 	busPeers []int             // whom to be linked with for its sake
 	moved    bool              // what the token knows of it is not up to date
 	anchored bool              // as told
 	downAt   map[int]time.Time // since when which of busPeers is not alive
 	said     map[int]said      // who accused whom was cut last, until that has its number
+	lost     map[int]Report    // who is only out of reach here, as it was told
 }
 
 // New returns the core of one instance. Its first event must be Start. An error
@@ -175,8 +186,9 @@ func New(cfg Config) (*Core, error) {
 			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
 		}, cfg.Saved.Epoch, cfg.Saved.Ceiling),
 		room:  cmp.Or(cfg.Room, &Room{}),
-		saved: cfg.Saved, next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
-		downAt: map[int]time.Time{}, said: map[int]said{},
+		saved: cfg.Saved, ceiling: cfg.Saved.Ceiling,
+		next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
+		downAt: map[int]time.Time{}, said: map[int]said{}, lost: map[int]Report{},
 	}
 	c.calm = calm(cfg.Timing.Settle, cfg.Overlay, c.out.Window)
 	var err error
@@ -237,7 +249,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 func (c *Core) enter() {
 	r := c.room
 	if c.cfg.Room == nil && cap(r.fx)+cap(r.records)+cap(r.news) > 64 {
-		*r = Room{}
+		*r = Room{groves: r.groves}
 	}
 	clear(r.fx)
 	c.fx, r.records, r.accused = r.fx[:0], r.records[:0], r.accused[:0]
@@ -279,10 +291,22 @@ func (c *Core) handle(ev Event) {
 		c.leave()
 	case SetPace:
 		c.token.SetPace(ev.Hold, ev.Fast)
+	case Reserved:
+		c.reserved(ev.Seq)
 	case Persisted:
 		c.bus.Persisted(c.now, ev.Seq)
 	case Propose:
 		c.propose(&ev)
+	case Publish:
+		c.publishCast(&ev)
+	case Answered:
+		if c.answers != nil {
+			c.answers.Answered(c.now, ev.Cast, ev.Payload, ev.OK)
+		}
+	case Folded:
+		if c.answers != nil {
+			c.answers.Folded(c.now, ev.Cast, ev.Payload, ev.OK)
+		}
 	case Read:
 		c.bus.Read(c.now, ev.Seq)
 	case Cancel:
@@ -312,6 +336,7 @@ func (c *Core) settle() {
 	c.dials()
 	c.turnToken()
 	c.busEffects()
+	c.castTurn()
 	c.spread()
 }
 
@@ -431,6 +456,9 @@ func (c *Core) idleDeadline() time.Time {
 		d = earlier(d, c.weighAt)
 	}
 	d = earlier(d, c.bus.Deadline())
+	if c.cast != nil {
+		d = earlier(earlier(d, c.cast.Deadline()), c.answers.Deadline())
+	}
 	return earlier(d, c.out.Deadline())
 }
 

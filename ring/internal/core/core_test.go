@@ -4,9 +4,12 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
+	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
@@ -24,6 +27,9 @@ type lan struct {
 	ids   ConnID
 	said  []string
 	lost  func(from, to int) bool // what does not arrive
+
+	emptied   int         // how often somebody was told that there is room to publish
+	delivered map[int]int // messages, by host
 }
 
 type host struct {
@@ -34,6 +40,9 @@ type host struct {
 
 	frozen bool
 	inbox  []Event // what came while frozen
+
+	picture *View // of version
+	version uint64
 }
 
 type far struct {
@@ -81,7 +90,7 @@ func newLAN(t *testing.T, n int) *lan {
 		t.Fatal(err)
 	}
 	o := overlay.Build(names, "test", 0)
-	l := &lan{t: t, now: time.Unix(1000, 0), peers: map[ConnID]far{}}
+	l := &lan{t: t, now: time.Unix(1000, 0), peers: map[ConnID]far{}, delivered: map[int]int{}}
 	for i := range n {
 		c, err := New(Config{
 			Roster: r, Overlay: o, Self: i, Boot: uint32(i + 1), PID: uint32(100 + i), Build: "v1",
@@ -126,6 +135,7 @@ func (l *lan) step(h *host, ev Event) {
 	for _, fx := range h.core.Step(l.now, ev) {
 		l.carryOut(h, fx)
 	}
+	l.checkPicture(h)
 	if d := h.core.Deadline(); !d.IsZero() && (!d.Equal(h.wake) || !d.After(l.now)) {
 		h.wake = d
 		l.after(max(d.Sub(l.now), 0), func() {
@@ -138,6 +148,16 @@ func (l *lan) step(h *host, ev Event) {
 }
 
 const hop = time.Millisecond
+
+// checkPicture holds ViewVersion to its word: who keeps a picture by it has no old one.
+func (l *lan) checkPicture(h *host) {
+	l.t.Helper()
+	now := h.core.View()
+	if was := h.picture; was != nil && h.version == h.core.ViewVersion() && !reflect.DeepEqual(was, now) {
+		l.t.Fatalf("the view of %d is another, its version is not:\n%+v\n%+v", h.i, *was, *now)
+	}
+	h.picture, h.version = now, h.core.ViewVersion()
+}
 
 func (l *lan) carryOut(h *host, fx Effect) {
 	switch fx.Kind {
@@ -181,6 +201,10 @@ func (l *lan) carryOut(h *host, fx Effect) {
 	case Tell:
 		l.said = append(l.said, fmt.Sprintf("%v %d %s %d %v %s", l.now.Sub(time.Unix(1000, 0)), h.i,
 			fx.Report.Kind, fx.Report.Subject, fx.Report.By, fx.Report.Text))
+	case Emptied:
+		l.emptied++
+	case Delivered:
+		l.delivered[h.i]++
 	case Fatal:
 		l.t.Errorf("%d: fatal: %s", h.i, fx.Report.Text)
 	}
@@ -269,6 +293,46 @@ func TestKilledIsKnownDeadAndTheRingCloses(t *testing.T) {
 				l.tail()
 			}
 		})
+	}
+}
+
+// Whoever waits for a death must hear of it, also where no quorum was at hand when
+// the instance was missed, as in the first moments of a fleet.
+func TestOutOfReachIsDeadOnceAQuorumSaysSo(t *testing.T) {
+	l := newLAN(t, 3)
+	l.run(5 * time.Second)
+	l.kill(1)
+	l.kill(2)
+	l.run(5 * time.Second)
+	if l.count(Unreached, 1) != 1 || l.count(Died, 1) != 0 {
+		t.Fatal("one of three calls another dead")
+	}
+	c := l.hosts[0].core
+	deaths := func(i, inc uint32, s wire.State) (n int) {
+		told := len(c.fx)
+		c.numbered(&consensus.Effect{Rev: 9, View: []bus.Change{{
+			Index: i, State: uint8(s), Incarnation: inc, Proof: true, By: []uint32{2},
+		}}})
+		for _, fx := range c.fx[told:] {
+			if fx.Report.Kind == Died && fx.Report.Subject == int(i) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		i, inc uint32
+		state  wire.State
+		want   int
+	}{
+		{2, 1, wire.Alive, 0},
+		{2, 2, wire.Down, 0}, // another life
+		{1, 1, wire.Down, 1},
+		{1, 1, wire.Down, 0}, // it is told
+	} {
+		if got := deaths(tt.i, tt.inc, tt.state); got != tt.want {
+			t.Errorf("%d deaths told after %+v", got, tt)
+		}
 	}
 }
 
@@ -409,8 +473,12 @@ func TestCalmGrowsSlowly(t *testing.T) {
 	for _, tt := range []struct {
 		n    int
 		most time.Duration
-	}{{2, 11 * time.Millisecond}, {11, 20 * time.Millisecond}, {1000, 110 * time.Millisecond},
-		{10_000, 400 * time.Millisecond}} {
+	}{
+		{2, 11 * time.Millisecond},
+		{11, 20 * time.Millisecond},
+		{1000, 110 * time.Millisecond},
+		{10_000, 400 * time.Millisecond},
+	} {
 		names := make([]string, tt.n)
 		for i := range names {
 			names[i] = fmt.Sprint("s", i)

@@ -213,6 +213,7 @@ func (c *Core) join() {
 	c.setState(c.self, wire.Alive)
 	if first {
 		c.token.Begin(c.now)
+		c.startCast()
 	}
 	c.tell(Report{Kind: Joined, Subject: c.self, Incarnation: c.inc})
 }
@@ -248,7 +249,8 @@ func (c *Core) sendSync(cn *conn) {
 	for i := range c.n {
 		if c.table.State(i) == wire.Down && len(s.Down) < wire.MarksMax {
 			s.Down = append(s.Down, wire.Mark{
-				Subject: uint32(i), Incarnation: c.table.Incarnation(i)})
+				Subject: uint32(i), Incarnation: c.table.Incarnation(i),
+			})
 		}
 	}
 	c.send(cn, s)

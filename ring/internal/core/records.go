@@ -85,8 +85,10 @@ func (c *Core) onRecord(r *wire.Record, from *conn) {
 		}
 	case r.Out && was == wire.Alive: // it was cut, and we had missed it
 		c.setState(i, wire.Down)
-		c.tell(Report{Kind: Died, Subject: i, Incarnation: r.Incarnation, By: []int{i},
-			Text: "it was cut before, and waits for its return"})
+		c.tell(Report{
+			Kind: Died, Subject: i, Incarnation: r.Incarnation, By: []int{i},
+			Text: "it was cut before, and waits for its return",
+		})
 	case r.Out && was == wire.Unknown:
 		c.setState(i, wire.Down)
 	case r.Left || r.Out || r.Incarnation == wasInc:
@@ -95,8 +97,10 @@ func (c *Core) onRecord(r *wire.Record, from *conn) {
 		c.news()
 	case was == wire.Alive:
 		c.addFlap(i, flapProof)
-		c.tell(Report{Kind: Died, Subject: i, Incarnation: wasInc, Proof: true, By: []int{i},
-			Text: "a new process answers in its place"})
+		c.tell(Report{
+			Kind: Died, Subject: i, Incarnation: wasInc, Proof: true, By: []int{i},
+			Text: "a new process answers in its place",
+		})
 		c.returned(i, r.Incarnation)
 		c.news()
 	default:
@@ -131,6 +135,9 @@ func (c *Core) returned(i int, inc uint32) {
 			}
 		}
 	}
+	if p != nil && p.watched && p.healthy() != nil && c.cast != nil {
+		c.cast.Up(c.now, i) // what was sent since it was linked was not sent to it
+	}
 	c.tell(Report{Kind: Returned, Subject: i, Incarnation: inc})
 }
 
@@ -141,8 +148,10 @@ func (c *Core) onAccusations(origin int, before, after []wire.Accusation) {
 		if int64(a.Subject) < int64(c.n) && !accuses(before, a.Subject, a.Incarnation) {
 			c.fresh = c.now
 			if int(a.Subject) != c.self && c.joined {
-				c.tell(Report{Kind: Accused, Subject: int(a.Subject), By: []int{origin},
-					Incarnation: a.Incarnation, Proof: a.Proof})
+				c.tell(Report{
+					Kind: Accused, Subject: int(a.Subject), By: []int{origin},
+					Incarnation: a.Incarnation, Proof: a.Proof,
+				})
 			}
 		}
 	}
@@ -173,7 +182,8 @@ func (c *Core) accuse(p *peer, proof bool) {
 	p.accused, p.proof = true, proof
 	inc := c.table.Incarnation(p.i)
 	c.accused = append(c.accused, wire.Accusation{
-		Subject: uint32(p.i), Incarnation: inc, Proof: proof})
+		Subject: uint32(p.i), Incarnation: inc, Proof: proof,
+	})
 	c.fresh, c.weigh = c.now, true
 	c.tell(Report{Kind: Accused, Subject: p.i, By: []int{c.self}, Incarnation: inc, Proof: proof})
 	c.publish()

@@ -40,6 +40,14 @@ func (c *Core) View() *View {
 	return &v
 }
 
+// CastKept is how many bytes of broadcasts are kept for who comes late. It costs nothing.
+func (c *Core) CastKept() int {
+	if c.cast == nil {
+		return 0
+	}
+	return c.cast.Kept()
+}
+
 // Row is the row of instance i in the view, without whether it is suspected.
 func (c *Core) Row(i int) InstanceView {
 	w := InstanceView{

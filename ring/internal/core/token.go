@@ -17,20 +17,28 @@ func (c *Core) onParticle(p *wire.Particle) {
 	if !ok {
 		return
 	}
-	c.passed(p, pass)
-	c.forward()
+	c.keep(p.Epoch)
+	c.forward() // first: what it means here delays nobody
+	c.count(p, pass)
 }
 
 // passed has the epoch on disk before anything follows from it.
 func (c *Core) passed(p *wire.Particle, pass particle.Pass) {
 	c.keep(p.Epoch)
+	c.count(p, pass)
+}
+
+// count tells of a pass whoever wants to know.
+func (c *Core) count(p *wire.Particle, pass particle.Pass) {
 	c.fx = append(c.fx, Effect{Kind: Passed, Tick: Tick{
 		Epoch: p.Epoch, Lap: pass.Lap, Took: pass.Took, Held: pass.Held,
 		Tick: pass.Tick, Anchored: pass.Anchored, Skew: pass.Skew,
 	}})
 	if pass.Skipped > 0 {
-		c.tell(Report{Kind: TicksSkipped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap,
-			Tick: pass.Tick, Skipped: pass.Skipped})
+		c.tell(Report{
+			Kind: TicksSkipped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap,
+			Tick: pass.Tick, Skipped: pass.Skipped,
+		})
 	}
 	if pass.Anchored != c.anchored {
 		c.tellAnchor()
@@ -40,20 +48,41 @@ func (c *Core) passed(p *wire.Particle, pass particle.Pass) {
 	}
 }
 
-// keep has on disk which epochs and ticks have passed.
+// keep has on disk which epochs and ticks have passed. More ticks are reserved while
+// there still are some: the particle need not wait for that. Fewer are not worth a
+// sync: the next reservation gives back what a faster pace had taken.
 func (c *Core) keep(e wire.Epoch) {
-	ceiling := c.token.Ceiling()
-	if e.Number <= c.saved.Epoch.Number && e.Counter <= c.saved.Epoch.Counter &&
-		ceiling == c.saved.Ceiling {
-		return
-	}
-	if e.Number > c.saved.Epoch.Number || e.Counter > c.saved.Epoch.Counter {
-		c.saved.Epoch = wire.Epoch{Number: max(e.Number, c.saved.Epoch.Number),
-			Counter: max(e.Counter, c.saved.Epoch.Counter), Dropper: e.Dropper}
+	was, ceiling := c.ceiling, c.token.Ceiling()
+	c.ceiling = ceiling
+	newer := e.Number > c.saved.Epoch.Number || e.Counter > c.saved.Epoch.Counter
+	if newer {
+		c.saved.Epoch = wire.Epoch{
+			Number:  max(e.Number, c.saved.Epoch.Number),
+			Counter: max(e.Counter, c.saved.Epoch.Counter), Dropper: e.Dropper,
+		}
 		c.version++
 	}
-	c.saved.Ceiling = ceiling
-	c.save()
+	if ceiling > was {
+		c.saved.Ceiling = ceiling
+		newer = true
+	}
+	if newer {
+		c.save()
+		return
+	}
+	if more := c.token.Wants(); more > ceiling && !c.reserving {
+		c.saved.Ceiling, c.reserving = more, true
+		c.fx = append(c.fx, Effect{Kind: Reserve, Saved: c.saved})
+	}
+}
+
+// reserved has ticks below ceiling on disk, unless less was kept since. There is one
+// reservation on its way at a time, or what is told of an older one could be taken for
+// what is not there yet.
+func (c *Core) reserved(ceiling uint64) {
+	c.reserving = false
+	c.token.Reserve(min(ceiling, c.saved.Ceiling))
+	c.ceiling = c.token.Ceiling()
 }
 
 // turnToken does what is due for the particle.
@@ -64,6 +93,9 @@ func (c *Core) turnToken() {
 	c.forward()
 	if c.leaving {
 		return
+	}
+	if c.next == c.self && c.token.Due(c.now) {
+		c.comeRound()
 	}
 	if c.token.ResendDue(c.now) {
 		detoured := c.token.Resends()%2 == 1
@@ -82,7 +114,7 @@ func (c *Core) tokenDeadline() time.Time {
 	if !c.joined || c.leaving {
 		return time.Time{}
 	}
-	if c.token.Due(c.now) { // it waits for a road, which no timer brings
+	if c.token.Due(c.now) && c.next != c.self { // it waits for a road, which no timer brings
 		return time.Time{}
 	}
 	d := c.token.Deadline()
@@ -92,19 +124,17 @@ func (c *Core) tokenDeadline() time.Time {
 	return d
 }
 
-// forward sends the particle to the next stop if its rest is over.
-func (c *Core) forward() {
-	if !c.token.Due(c.now) && !(c.leaving && c.token.Resting()) {
-		return
+// comeRound is a lap of a ring of one.
+func (c *Core) comeRound() {
+	p := c.token.Depart(c.now, c.self, 0)
+	if pass, ok := c.token.Arrive(c.now, &p); ok {
+		c.passed(&p, pass)
 	}
-	if c.next == c.self {
-		if c.leaving {
-			return
-		}
-		p := c.token.Depart(c.now, c.self, 0)
-		if pass, ok := c.token.Arrive(c.now, &p); ok {
-			c.passed(&p, pass)
-		}
+}
+
+// forward sends the particle to the next stop, if there is one and its rest is over.
+func (c *Core) forward() {
+	if c.next == c.self || !c.token.Due(c.now) && !(c.leaving && c.token.Resting()) {
 		return
 	}
 	cn, relay := c.road()
@@ -290,10 +320,7 @@ func (c *Core) findNext() {
 		return
 	}
 	if next == c.self { // the others are gone: what they held is ours again
-		p := c.token.Depart(c.now, c.self, 0)
-		if pass, ok := c.token.Arrive(c.now, &p); ok {
-			c.passed(&p, pass)
-		}
+		c.comeRound()
 		c.sentTo = -1
 		return
 	}

@@ -229,7 +229,8 @@ func (c *Core) cut() {
 	for _, f := range c.verdict.Findings {
 		if i := int(f.Subject); f.Over() && i != c.self && c.isAlive(i) {
 			marks = append(marks, wire.Mark{
-				Subject: uint32(i), Incarnation: c.table.Incarnation(i)})
+				Subject: uint32(i), Incarnation: c.table.Incarnation(i),
+			})
 		}
 	}
 	gone := make([]int, len(marks))
@@ -274,6 +275,11 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 	}
 	c.noteSaid(&r)
 	c.setState(i, wire.Down)
+	if !quorum {
+		kept := r
+		kept.By = slices.Clone(r.By) // the verdict's, which is used again
+		c.lost[i] = kept
+	}
 	delete(c.between, int32(i))
 	if p := c.byIdx[i]; p != nil {
 		for _, cn := range [2]*conn{p.dialed, p.accepted} {

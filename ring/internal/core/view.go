@@ -49,6 +49,7 @@ func (c *Core) setState(i int, s wire.State) {
 		c.alive++
 		c.viewID ^= mix
 	}
+	delete(c.lost, i)
 	if s == wire.Left {
 		c.left++
 	}
@@ -74,8 +75,10 @@ func (c *Core) tellView() {
 			c.askSoon()
 		}
 		if c.joined {
-			c.tell(Report{Kind: ViewChanged, Subject: -1,
-				Text: fmt.Sprintf("%d of %d alive", c.alive, c.n)})
+			c.tell(Report{
+				Kind: ViewChanged, Subject: -1,
+				Text: fmt.Sprintf("%d of %d alive", c.alive, c.n),
+			})
 		}
 		c.findBadLinks()
 	}

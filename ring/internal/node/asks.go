@@ -43,8 +43,10 @@ func (a *asks) answer(fx *core.Effect) {
 	o := outcome{result: fx.Result}
 	switch {
 	case fx.Kind == core.Denied:
-		o.err = map[consensus.Why]error{consensus.NoQuorum: ErrNoQuorum,
-			consensus.Unknown: ErrUnknown, consensus.Busy: ErrBusy}[fx.Why]
+		o.err = map[consensus.Why]error{
+			consensus.NoQuorum: ErrNoQuorum,
+			consensus.Unknown:  ErrUnknown, consensus.Busy: ErrBusy,
+		}[fx.Why]
 	case fx.Kind == core.Recovered && fx.Text != "":
 		o.err = errors.New(fx.Text)
 	}

@@ -20,6 +20,7 @@ type conn struct {
 	link     *link.Conn
 	dec      wire.Decoder // its reader's
 	dirty    bool
+	urgent   bool // not only bulk is to be flushed
 	finished bool // the core does not know it any more
 }
 
@@ -78,7 +79,7 @@ func (n *Node) read(c *conn) {
 			n.lost(c, err)
 			return
 		}
-		if m != nil && !n.received(c, m, size) {
+		if !n.received(c, m, size) {
 			c.link.Drain()
 			return
 		}
@@ -98,18 +99,26 @@ func next(c *conn) (m wire.Msg, size int, err error) {
 	return m, wire.HeaderLen + len(frame), err
 }
 
-// received is the hop path. It returns false when the link is finished.
+// received is the hop path; m is nil where it was of a kind this build skips. It returns
+// false when the link is finished.
 func (n *Node) received(c *conn, m wire.Msg, size int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if c.finished || n.closed {
 		return false
 	}
-	if len(n.opening) > 0 {
-		n.opened(c)
+	n.more = c.link.More()
+	if m != nil {
+		if len(n.opening) > 0 {
+			n.opened(c)
+		}
+		n.stats.count(inward, m.Kind(), size)
+		n.step(time.Now(), core.Event{Kind: core.Received, Conn: c.id, Msg: m})
 	}
-	n.stats.count(inward, m.Kind(), size)
-	n.step(time.Now(), core.Event{Kind: core.Received, Conn: c.id, Msg: m})
+	if !n.more || c.finished {
+		n.flush()
+	}
+	n.more = false
 	return !c.finished
 }
 

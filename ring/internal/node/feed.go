@@ -9,11 +9,15 @@ import (
 // Who is too slow misses the oldest, and is told how many.
 type feed[T any] struct {
 	kept      int
+	weigh     func(v T) int // nil: by number only
+	most      int           // of what is kept, by weight; the newest is kept in any case
 	followers atomic.Int32
 	missed    atomic.Uint64 // by all followers together
 
 	mu     sync.Mutex // guards what follows
 	buf    []T        // buf[(seq-1)%kept] has sequence number seq
+	weight int        // of what is kept
+	gone   uint64     // up to this nothing is kept any more
 	last   uint64     // sequence number of the newest, 0 for none yet
 	wakes  map[chan struct{}]struct{}
 	closed bool
@@ -30,12 +34,32 @@ func (f *feed[T]) followed() bool { return f.followers.Load() > 0 }
 func (f *feed[T]) push(v T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.last-f.gone == uint64(f.kept) {
+		f.forget()
+	}
 	if len(f.buf) < f.kept {
 		f.buf = append(f.buf, v)
 	} else {
 		f.buf[f.last%uint64(f.kept)] = v
 	}
 	f.last++
+	if f.weigh == nil {
+		return
+	}
+	for f.weight += f.weigh(v); f.weight > f.most && f.last-f.gone > 1; {
+		f.forget()
+	}
+}
+
+// forget keeps the oldest no longer.
+func (f *feed[T]) forget() {
+	var none T
+	oldest := &f.buf[f.gone%uint64(f.kept)]
+	if f.weigh != nil {
+		f.weight -= f.weigh(*oldest)
+	}
+	*oldest = none
+	f.gone++
 }
 
 // wake tells the followers that there is something new.
@@ -55,7 +79,7 @@ func (f *feed[T]) wake() {
 func (f *feed[T]) since(seq uint64) (items []T, first uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	first = max(seq, f.last-uint64(len(f.buf))) + 1
+	first = max(seq, f.gone) + 1
 	for s := first; s <= f.last; s++ {
 		items = append(items, f.buf[(s-1)%uint64(f.kept)])
 	}

@@ -87,3 +87,32 @@ func TestLapsTakeAnything(t *testing.T) {
 		t.Errorf("%d passes, %d laps", s.passes, s.laps.hist.TotalCount())
 	}
 }
+
+// What is kept is bounded by weight too, and who follows is told what it missed so.
+func TestFeedKeepsWithinItsWeight(t *testing.T) {
+	f := newFeed[int](8)
+	f.weigh, f.most = func(v int) int { return v }, 10
+	for _, tt := range []struct {
+		push  int
+		first uint64
+		want  []int
+	}{
+		{3, 1, []int{3}},
+		{3, 1, []int{3, 3}},
+		{4, 1, []int{3, 3, 4}},
+		{1, 2, []int{3, 4, 1}},
+		{50, 5, []int{50}}, // the newest is kept, whatever it weighs
+		{1, 6, []int{1}},
+	} {
+		f.push(tt.push)
+		if items, first := f.since(0); first != tt.first || !slices.Equal(items, tt.want) {
+			t.Errorf("after %d: %v from %d on, want %v from %d on", tt.push, items, first, tt.want, tt.first)
+		}
+	}
+	for range 20 {
+		f.push(0)
+	}
+	if items, first := f.since(0); first != 19 || len(items) != 8 || f.weight != 0 {
+		t.Errorf("%d kept from %d on, which weigh %d", len(items), first, f.weight)
+	}
+}

@@ -1,7 +1,7 @@
 // Package node is the one place that steps the core: it brings it frames, dials
 // and the time, and carries out what it answers.
 //
-//	reader of link 1 ─┐                       ┌─► links: corked, one write a Step
+//	reader of link 1 ─┐                       ┌─► links: corked, one write a Step or more
 //	reader of link 2 ─┤   baton    ┌──────┐   ├─► dials, in goroutines
 //	timer            ─┼──────────► │ core │ ──┤   state file: before what follows it
 //	disk             ─┤            │      │   ├─► journal: a goroutine, one sync for many
@@ -23,11 +23,13 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/haul"
 	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -41,8 +43,11 @@ type Machine interface {
 	Links() []core.LinkView
 	Particle() (e wire.Epoch, lap uint64, slow int, half time.Duration, ok bool)
 	BusView() *core.BusView
+	CastKept() int
 	State() *bus.State
 	Backup() []byte
+	Greeting(peer int) *wire.Hello
+	Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string)
 }
 
 // Journal keeps the log of what the fleet agrees on.
@@ -52,7 +57,8 @@ type Journal interface {
 	Append(ws []consensus.Write) error
 }
 
-// Config is what a Node needs. All fields but Save and Handler are required.
+// Config is what a Node needs. All fields but Save, Handler,
+// Journal and Bulk are required.
 type Config struct {
 	Core     Machine
 	Listener net.Listener             // closed by the Node
@@ -62,6 +68,7 @@ type Config struct {
 	Link     link.Options             // times of every link
 	Save     func(v core.Saved) error // returns when v is on disk; nil: nothing is kept
 	Journal  Journal                  // nil: Core keeps its log in memory, and asks for nothing
+	Bulk     *haul.Haul               // closed by the Node; nil: there are no large payloads
 }
 
 // ErrSave is the end of an instance that could not keep what it must.
@@ -84,29 +91,37 @@ type Node struct {
 
 	ticks   *feed[Tick]
 	reports *feed[Report]
+	casts   *feed[Cast]
 	news    *feed[struct{}] // one for each change of the view
 
-	mu      sync.Mutex // the baton; guards what follows
-	core    Machine
-	armed   time.Time               // when the timer will fire, zero if it will not
-	conns   map[core.ConnID]*conn   // those the core knows
-	links   map[*link.Conn]struct{} // all that have a reader
-	lastID  core.ConnID
-	opening []*conn // accepted, no frame yet; oldest first
-	dials   int     // running
-	dirty   []*conn // have frames to flush
-	buf     []byte  // one encoded frame
-	stats   stats
-	last    Tick // the newest
-	version uint64
-	view    *core.View // nil: to be built when asked for
-	passed  bool       // a tick was recorded in this Step
-	told    bool       // a report was
-	closed  bool
-	broken  bool // the core is: it may not even have a picture of itself
-	err     error
+	latest atomic.Pointer[core.Saved] // what Save is to keep
+	saving sync.Mutex                 // held while it does; taken with or without the baton
+
+	mu       sync.Mutex // the baton; guards what follows
+	core     Machine
+	armed    time.Time               // when the timer will fire, zero if it will not
+	conns    map[core.ConnID]*conn   // those the core knows
+	links    map[*link.Conn]struct{} // all that have a reader
+	lastID   core.ConnID
+	opening  []*conn // accepted, no frame yet; oldest first
+	dials    int     // running
+	greeting int     // connections for large payloads that have not said who dialed
+	dirty    []*conn // have frames to flush
+	urgent   bool    // one of those is not bulk
+	more     bool    // the next frame is here already: bulk may wait for what that brings
+	buf      []byte  // one encoded frame
+	stats    stats
+	last     Tick // the newest
+	version  uint64
+	view     *core.View // nil: to be built when asked for
+	passed   bool       // a tick was recorded in this Step
+	told     bool       // a report was
+	closed   bool
+	broken   bool // the core is: it may not even have a picture of itself
+	err      error
 
 	asks    asks
+	cast    casting
 	writes  []consensus.Write // to be appended to the journal
 	written uint64            // the number of the newest of them
 	write   chan struct{}     // one token while there are any
@@ -119,11 +134,16 @@ func Start(cfg Config) *Node {
 		conns: map[core.ConnID]*conn{}, links: map[*link.Conn]struct{}{},
 		timer: time.NewTimer(time.Hour), done: make(chan struct{}),
 		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
+		casts: newFeed[Cast](castsKept), cast: newCasting(),
 		news: newFeed[struct{}](1), stats: newStats(),
 		asks: newAsks(), write: make(chan struct{}, 1),
 	}
+	n.casts.weigh, n.casts.most = Cast.weight, castsBytes
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.server = newServer(n)
+	if cfg.Bulk != nil {
+		cfg.Bulk.Run(haul.Ties{Dial: n.dialBulk, Deliver: n.deliverLarge, Missed: n.missLarge})
+	}
 	n.wg.Go(func() { n.serve() })
 	n.wg.Go(func() { n.watch() })
 	n.wg.Go(func() { n.keep() })
@@ -135,9 +155,13 @@ func Start(cfg Config) *Node {
 // finish waits for everything to have ended.
 func (n *Node) finish() {
 	<-n.ctx.Done()
+	if n.cfg.Bulk != nil {
+		n.closeBulk()
+	}
 	n.wg.Wait()
 	n.ticks.close()
 	n.reports.close()
+	n.casts.close()
 	n.news.close()
 	close(n.done)
 }
@@ -163,7 +187,9 @@ func (n *Node) step(now time.Time, ev core.Event) {
 			break
 		}
 	}
-	n.flush()
+	if !n.more || n.urgent {
+		n.flush()
+	}
 	n.arm(now)
 	n.publish()
 }
@@ -185,6 +211,7 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 			n.send(c, fx.Msg)
 		}
 	case core.Passed:
+		n.flush() // it goes on before it is written down
 		n.pass(now, fx.Tick)
 	case core.Echoed:
 		n.stats.rtt(fx.Peer, fx.RTT)
@@ -197,6 +224,8 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 		}
 	case core.Save:
 		n.save(fx.Saved)
+	case core.Reserve:
+		n.reserve(fx.Saved)
 	case core.Tell:
 		n.tell(now, fx.Report)
 	case core.Gone:
@@ -210,6 +239,9 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 		}
 	case core.Settled, core.Readable, core.Denied, core.Recovered:
 		n.asks.answer(fx)
+	case core.Published, core.Crowded, core.Emptied, core.Delivered, core.Missed,
+		core.Answer, core.Fold, core.Gathered:
+		n.carryCast(now, fx)
 	case core.Fatal:
 		n.flush()
 		r := fx.Report
@@ -218,15 +250,20 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	}
 }
 
-// send queues m; it goes out at the end of the Step.
+// send queues m; it goes out at the end of the Step, or, if it is bulk, together with
+// what comes of the frames that have come in with this one: to write a hundred small
+// messages one by one costs more than all else that is done with them.
 func (n *Node) send(c *conn, m wire.Msg) {
 	n.buf = wire.Append(n.buf[:0], m)
-	queue := c.link.Queue
-	if wire.Bulk(m) {
+	queue, bulk := c.link.Queue, wire.Bulk(m)
+	if bulk {
 		queue = c.link.QueueBulk
 	}
 	if queue(n.buf) != nil {
 		return // its reader learns why, and tells the core
+	}
+	if !bulk {
+		c.urgent, n.urgent = true, true
 	}
 	if !c.dirty {
 		c.dirty = true
@@ -236,12 +273,19 @@ func (n *Node) send(c *conn, m wire.Msg) {
 }
 
 func (n *Node) flush() {
+	for _, c := range n.dirty {
+		if c.urgent { // first: a write takes its time
+			c.link.Flush()
+		}
+	}
 	for i, c := range n.dirty {
-		c.dirty = false
-		c.link.Flush()
+		if !c.urgent {
+			c.link.Flush()
+		}
+		c.dirty, c.urgent = false, false
 		n.dirty[i] = nil
 	}
-	n.dirty = n.dirty[:0]
+	n.dirty, n.urgent = n.dirty[:0], false
 }
 
 // save keeps v before anything behind it is done. What is in front of it goes
@@ -252,9 +296,37 @@ func (n *Node) save(v core.Saved) {
 		return
 	}
 	n.flush()
-	if err := n.cfg.Save(v); err != nil {
+	n.latest.Store(&v)
+	if _, err := n.saveLatest(); err != nil {
 		n.end(fmt.Errorf("%w: %w", ErrSave, err), false)
 	}
+}
+
+// reserve keeps v while all goes on.
+func (n *Node) reserve(v core.Saved) {
+	n.latest.Store(&v)
+	n.wg.Go(func() {
+		kept, err := v, error(nil)
+		if n.cfg.Save != nil {
+			kept, err = n.saveLatest()
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if err != nil {
+			n.end(fmt.Errorf("%w: %w", ErrSave, err), false)
+			return
+		}
+		n.step(time.Now(), core.Event{Kind: core.Reserved, Seq: kept.Ceiling})
+	})
+}
+
+// saveLatest has on disk what is to be there by now, which may be later than what its
+// caller wanted: so an older one never comes behind a newer.
+func (n *Node) saveLatest() (core.Saved, error) {
+	n.saving.Lock()
+	defer n.saving.Unlock()
+	v := *n.latest.Load()
+	return v, n.cfg.Save(v)
 }
 
 func (n *Node) pass(now time.Time, t core.Tick) {
@@ -282,6 +354,10 @@ func (n *Node) publish() {
 	if n.told {
 		n.told = false
 		n.reports.wake()
+	}
+	if n.cast.told {
+		n.cast.told = false
+		n.casts.wake()
 	}
 	if v := n.core.ViewVersion(); v != n.version {
 		n.version, n.view = v, nil

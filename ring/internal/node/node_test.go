@@ -29,8 +29,18 @@ var calm = link.Options{First: patience, Idle: patience, Write: patience}
 type noBus struct{}
 
 func (noBus) BusView() *core.BusView { return &core.BusView{} }
+func (noBus) CastKept() int          { return 17 }
 func (noBus) State() *bus.State      { return bus.New() }
 func (noBus) Backup() []byte         { return nil }
+
+func (noBus) Greeting(int) *wire.Hello { return &wire.Hello{} }
+
+func (noBus) Refusal(h *wire.Hello, _ int) (wire.RefuseCode, string) {
+	if h.Ring != "" {
+		return wire.RefuseRing, "another ring"
+	}
+	return 0, ""
+}
 
 // script is a Machine that answers events as a test says.
 type script struct {
@@ -210,6 +220,93 @@ func TestSaveComesBeforeWhatFollows(t *testing.T) {
 	}
 }
 
+func TestReserveHoldsNothingUp(t *testing.T) {
+	reserved := make(chan uint64, 1)
+	m := &script{step: func(ev core.Event) []core.Effect {
+		switch ev.Kind {
+		case core.Start:
+			return []core.Effect{
+				{Kind: core.Reserve, Saved: core.Saved{Ceiling: 7}},
+				{Kind: core.Tell, Report: core.Report{Kind: core.Joined}},
+			}
+		case core.Reserved:
+			reserved <- ev.Seq
+		}
+		return nil
+	}}
+	disk := make(chan struct{})
+	n := run(t, m, func(c *Config) {
+		c.Save = func(core.Saved) error { <-disk; return nil }
+	})
+	if reports, _ := n.Reports(0); len(reports) != 1 {
+		t.Error("what follows a reservation waits for it")
+	}
+	close(disk)
+	if seq := <-reserved; seq != 7 {
+		t.Errorf("reserved below %d, want 7", seq)
+	}
+}
+
+// A reservation that the disk keeps waiting must not come behind what was saved
+// after it.
+func TestAnOlderReserveIsNeverWrittenOverANewerSave(t *testing.T) {
+	const rounds = 200
+	var disk atomic.Uint32 // the incarnation, which only grows
+	var backwards, writing atomic.Bool
+	left := make(chan struct{}, 2*rounds)
+	inc := uint32(0)
+	m := &script{step: func(ev core.Event) []core.Effect {
+		if ev.Kind == core.Reserved {
+			left <- struct{}{}
+			return nil
+		}
+		inc += 2
+		return []core.Effect{
+			{Kind: core.Reserve, Saved: core.Saved{Incarnation: inc - 1}},
+			{Kind: core.Save, Saved: core.Saved{Incarnation: inc}},
+		}
+	}}
+	n := run(t, m, func(c *Config) {
+		c.Save = func(v core.Saved) error {
+			if !writing.CompareAndSwap(false, true) {
+				return errors.New("two write at once")
+			}
+			if disk.Swap(v.Incarnation) > v.Incarnation {
+				backwards.Store(true)
+			}
+			runtime.Gosched()
+			writing.Store(false)
+			return nil
+		}
+	})
+	for range rounds - 1 { // the first was Start
+		n.do(core.Event{Kind: core.Timer})
+		if got := disk.Load(); got%2 != 0 {
+			t.Fatalf("a save came back with %d on disk", got)
+		}
+	}
+	for range rounds {
+		select {
+		case <-left:
+		case <-n.Done():
+			t.Fatal(n.Err())
+		}
+	}
+	if backwards.Load() || disk.Load() != 2*rounds {
+		t.Errorf("on disk is %d, went backwards %v", disk.Load(), backwards.Load())
+	}
+}
+
+func TestAFullDiskEndsTheInstanceThatReserves(t *testing.T) {
+	full := errors.New("disk full")
+	n := run(t, &script{step: func(core.Event) []core.Effect {
+		return []core.Effect{{Kind: core.Reserve}}
+	}}, func(c *Config) { c.Save = func(core.Saved) error { return full } })
+	if err := ended(t, n); !errors.Is(err, full) || !errors.Is(err, ErrSave) {
+		t.Errorf("Err = %v, want %v", err, full)
+	}
+}
+
 func TestRoundTripsAreCountedByPeer(t *testing.T) {
 	m := &script{step: func(ev core.Event) []core.Effect {
 		return []core.Effect{
@@ -241,7 +338,8 @@ func TestAFullDiskEndsTheInstance(t *testing.T) {
 
 func TestAPanicOfTheCoreEndsTheInstance(t *testing.T) {
 	n := run(t, &script{
-		step: func(core.Event) []core.Effect { panic("impossible") }, blind: true}, nil)
+		step: func(core.Event) []core.Effect { panic("impossible") }, blind: true,
+	}, nil)
 	if err := ended(t, n); err == nil || !strings.Contains(err.Error(), "BUG: impossible") {
 		t.Errorf("Err = %v", err)
 	}

@@ -89,6 +89,8 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case link.IsUpgrade(r):
 		n.accept(w)
+	case link.IsBulk(r):
+		n.acceptBulk(w)
 	case link.IsOtherUpgrade(r):
 		link.Refuse(w)
 	case n.cfg.Handler != nil:

@@ -113,6 +113,18 @@ type Counts struct {
 	Proposals [len(ProposalEnds)]uint64 // by how they ended
 	Commits   Timings                   // of proposals that were agreed on
 	Syncs     Timings                   // of the journal
+
+	Casts CastCounts
+}
+
+// CastCounts is what became of broadcasts here, without the questions.
+type CastCounts struct {
+	Published uint64 // of this instance
+	Delivered uint64 // to who subscribes here
+	Gone      uint64 // not delivered: nobody had them any more
+	Slow      uint64 // that subscribers were too slow for; each counts
+	Kept      int    // bytes, for who comes late
+	Waiting   int    // publishers that wait for room, of questions too
 }
 
 // Counts takes a copy of all counters.
@@ -127,6 +139,11 @@ func (n *Node) Counts() Counts {
 
 		Skipped: n.stats.skipped, Proposals: n.stats.proposals,
 		Commits: n.stats.commits.copy(), Syncs: n.stats.syncs.copy(),
+
+		Casts: CastCounts{
+			Published: n.stats.published, Delivered: n.stats.delivered, Gone: n.stats.gone,
+			Slow: n.cast.slow.Load(), Kept: n.core.CastKept(), Waiting: int(n.cast.waiting.Load()),
+		},
 	}
 	for peer, t := range n.stats.rtts {
 		c.RTTs[peer] = t.copy()

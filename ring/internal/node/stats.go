@@ -52,6 +52,10 @@ type stats struct {
 	badTold uint64    // of these when they were last told of
 	badAt   time.Time // when that was
 
+	published uint64 // messages of this instance
+	delivered uint64 // messages given to who subscribes here
+	gone      uint64 // messages that nobody had any more
+
 	skipped   uint64 // ticks that name no lap, or one missed here
 	proposals [len(ProposalEnds)]uint64
 	commits   timings // of proposals that were agreed on

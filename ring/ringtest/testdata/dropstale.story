@@ -10,30 +10,21 @@ run 2s
 	     0.9 ms  s2 s3 s1 s4: accused s0 by s2 incarnation 1 proven
 	    13.5 ms  s2 s3 s1 s4: died s0 by s1 s2 s3 s4 incarnation 1 proven
 	    13.5 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
-	    13.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
-	    13.7 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
-	    13.7 ms  s1: unanchored s1 tick 6 (nobody leads those who vote)
 	    13.8 ms  s4: next_changed s1
-	    13.8 ms  s4: resent s1 epoch 1.0 (the stop before it is gone)
-	    13.8 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
-	    26.1 ms  s1 s4 s2 s3: elected s1
-	    26.1 ms  s1: anchored s1 tick 7
-	    26.3 ms  s4: anchored s4 tick 6
-	    26.3 ms  s2: anchored s2 tick 6
-	    26.4 ms  s3: anchored s3 tick 6
-	    30.9 ms  s4 s2 s3 s1: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
-	1 laps
+	    13.8 ms  s4: resent s1 epoch 1.1 (the stop before it is gone)
+	    15.5 ms  s1 s2 s3 s4: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
+	2 laps
 run 4s
 	  1001.0 ms  s0: returned s1 incarnation 1
 	  1001.0 ms  s0: returned s2 incarnation 1
 	  1001.0 ms  s0: returned s3 incarnation 1
 	  1001.0 ms  s0: returned s4 incarnation 1
+	  1029.9 ms  s0: elected s1
 	  1151.8 ms  s0: joined s0 incarnation 2
 	  1151.8 ms  s0 s3 s4 s1 s2: view_changed (5 of 5 alive)
 	  1152.0 ms  s3 s4 s1 s2: returned s0 incarnation 2
 	  1152.1 ms  s4: next_changed s0
-	  1154.6 ms  s1 s4 s2 s3 s0: view_numbered s0 incarnation 2 revision 9
-	  1226.3 ms  s0: elected s1
-	  1817.4 ms  s0: ticks_skipped s0 epoch 1.0 tick 11 skipped 2
-	  1817.4 ms  s0: anchored s0 tick 11
-	5 laps
+	  1154.8 ms  s4 s2 s3 s1 s0: view_numbered s0 incarnation 2 revision 8
+	  1644.5 ms  s0: ticks_skipped s0 epoch 1.1 tick 11 skipped 1
+	  1644.5 ms  s0: anchored s0 tick 11
+	4 laps

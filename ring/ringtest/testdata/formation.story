@@ -14,25 +14,25 @@ run 5s
 	   252.8 ms  s0: next_changed s3
 	   261.5 ms  s2: joined s2 incarnation 1
 	   261.5 ms  s2 s3 s4 s0: view_changed (4 of 5 alive)
-	   281.2 ms  s3 s1 s4 s0: returned s2 incarnation 1
-	   281.2 ms  s0: history_begun s0 revision 1 (history c5fe54d9)
+	   281.2 ms  s3 s4 s1 s0: returned s2 incarnation 1
+	   281.2 ms  s0: history_begun s0 revision 1 (history fe54d98f)
 	   281.3 ms  s0: next_changed s2
 	   282.8 ms  s0: voting s0 revision 1 (I vote)
 	   282.9 ms  s4: voting s4 revision 1 (I vote)
 	   284.1 ms  s3: voting s3 revision 1 (I vote)
 	   285.6 ms  s2: voting s2 revision 1 (I vote)
-	   289.7 ms  s0 s3 s2 s4 s1: elected s0
-	   293.5 ms  s0 s3 s4 s1 s2: view_numbered s0 s2 s3 s4 incarnation 1 revision 3
-	   293.5 ms  s0: dropped s0 epoch 1.0
-	   293.5 ms  s0: anchored s0 tick 1
-	   293.8 ms  s2: anchored s2 tick 1
-	   293.9 ms  s3: anchored s3 tick 1
-	   294.2 ms  s4: anchored s4 tick 1
+	   295.0 ms  s0 s3 s2 s4 s1: elected s0
+	   298.8 ms  s0 s3 s4 s1 s2: view_numbered s0 s2 s3 s4 incarnation 1 revision 3
+	   298.8 ms  s0: dropped s0 epoch 1.0
+	   298.8 ms  s0: anchored s0 tick 1
+	   299.1 ms  s2: anchored s2 tick 1
+	   299.2 ms  s3: anchored s3 tick 1
+	   299.5 ms  s4: anchored s4 tick 1
 	   383.6 ms  s1: joined s1 incarnation 1
 	   383.6 ms  s1 s0 s4 s2 s3: view_changed (5 of 5 alive)
 	   383.7 ms  s0 s4 s2 s3: returned s1 incarnation 1
 	   383.7 ms  s0: next_changed s1
-	   494.7 ms  s1: anchored s1 tick 2
-	  1090.7 ms  s1: voting s1 revision 6 (I vote)
-	  1092.7 ms  s0 s1 s3 s2 s4: view_numbered s1 incarnation 1 revision 8
+	   500.0 ms  s1: anchored s1 tick 2
+	  1096.0 ms  s1: voting s1 revision 6 (I vote)
+	  1096.2 ms  s0 s3 s1 s4 s2: view_numbered s1 incarnation 1 revision 8
 	6 laps

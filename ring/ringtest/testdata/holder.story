@@ -3,22 +3,22 @@ ring 5 0
 form
 crash holder
 run 3s
-	     0.5 ms  s3 s2 s4 s1: accused s0 by s3 incarnation 1 proven
-	     0.6 ms  s4 s1 s3 s2: accused s0 by s4 incarnation 1 proven
-	     0.7 ms  s1 s4 s2 s3: accused s0 by s1 incarnation 1 proven
-	     0.9 ms  s2 s3 s1 s4: accused s0 by s2 incarnation 1 proven
-	    13.5 ms  s2 s3 s1 s4: died s0 by s1 s2 s3 s4 incarnation 1 proven
-	    13.5 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
-	    13.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
-	    13.7 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
-	    13.7 ms  s1: unanchored s1 tick 6 (nobody leads those who vote)
-	    13.8 ms  s4: next_changed s1
-	    13.8 ms  s4: resent s1 epoch 1.0 (the stop before it is gone)
-	    13.8 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
-	    26.1 ms  s1 s4 s2 s3: elected s1
-	    26.1 ms  s1: anchored s1 tick 7
-	    26.3 ms  s4: anchored s4 tick 6
-	    26.3 ms  s2: anchored s2 tick 6
-	    26.4 ms  s3: anchored s3 tick 6
-	    30.9 ms  s4 s2 s3 s1: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
+	     0.5 ms  s4 s0 s3 s2: accused s1 by s4 incarnation 1 proven
+	     0.7 ms  s2 s3 s0 s4: accused s1 by s2 incarnation 1 proven
+	     0.7 ms  s0 s3 s4 s2: accused s1 by s0 incarnation 1 proven
+	     0.9 ms  s3 s0 s2 s4: accused s1 by s3 incarnation 1 proven
+	    15.4 ms  s3 s0 s2 s4: died s1 by s0 s2 s3 s4 incarnation 1 proven
+	    15.4 ms  s3 s0 s2 s4: view_changed (4 of 5 alive)
+	    15.4 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
+	    15.4 ms  s0: next_changed s2
+	    15.4 ms  s0: resent s2 epoch 1.1 (the stop before it is gone)
+	    15.4 ms  s0: unanchored s0 tick 7 (nobody leads those who vote)
+	    15.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
+	    15.5 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
+	    22.9 ms  s0 s3 s4 s2: elected s0
+	    22.9 ms  s0: anchored s0 tick 7
+	    23.0 ms  s3: anchored s3 tick 6
+	    23.1 ms  s4: anchored s4 tick 6
+	    23.2 ms  s2: anchored s2 tick 7
+	    27.7 ms  s0 s3 s4 s2: view_numbered s1 by s0 s2 s3 s4 incarnation 1 proven revision 7
 	2 laps

@@ -7,11 +7,10 @@ run 3s
 	     0.7 ms  s1 s4 s0 s3: accused s2 by s1 incarnation 1 proven
 	     0.8 ms  s4 s1 s0 s3: accused s2 by s4 incarnation 1 proven
 	     0.9 ms  s0 s3 s4 s1: accused s2 by s0 incarnation 1 proven
-	    13.5 ms  s0 s3 s4 s1: died s2 by s0 s1 s3 s4 incarnation 1 proven
-	    13.5 ms  s0 s3 s4 s1: view_changed (4 of 5 alive)
-	    13.8 ms  s1: next_changed s3
-	    13.8 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
-	    15.7 ms  s0 s3 s4 s1: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 6
+	    15.5 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
+	    15.5 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
+	    15.5 ms  s1: next_changed s3
+	    17.9 ms  s1 s4 s0 s3: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 6
 	3 laps
 # It is started again, and is let in at once.
 run 3s
@@ -19,12 +18,11 @@ run 3s
 	     0.8 ms  s2: returned s1 incarnation 1
 	     0.8 ms  s2: returned s3 incarnation 1
 	     0.8 ms  s2: returned s4 incarnation 1
-	    88.4 ms  s2: joined s2 incarnation 2
-	    88.4 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
-	    88.6 ms  s3 s1 s0 s4: returned s2 incarnation 2
-	    88.6 ms  s1: next_changed s2
-	    91.8 ms  s0 s3 s4 s1 s2: view_numbered s2 incarnation 2 revision 8
-	   246.0 ms  s2: ticks_skipped s2 epoch 1.0 tick 10 skipped 1
-	   832.8 ms  s2: elected s0
-	   832.8 ms  s2: anchored s2 tick 10
+	   151.9 ms  s2: joined s2 incarnation 2
+	   151.9 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
+	   152.2 ms  s3 s1 s0 s4: returned s2 incarnation 2
+	   152.2 ms  s1: next_changed s2
+	   154.9 ms  s4 s0 s3 s1 s2: view_numbered s2 incarnation 2 revision 8
+	   829.9 ms  s2: elected s1
+	  1646.7 ms  s2: anchored s2 tick 12
 	3 laps

@@ -11,16 +11,7 @@ run 3s
 	     0.9 ms  s2 s3 s1 s4: accused s0 by s2 incarnation 1 proven
 	    13.5 ms  s2 s3 s1 s4: died s0 by s1 s2 s3 s4 incarnation 1 proven
 	    13.5 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
-	    13.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
-	    13.7 ms  s3: unanchored s3 tick 6 (nobody leads those who vote)
-	    13.7 ms  s1: unanchored s1 tick 7 (nobody leads those who vote)
-	    13.7 ms  s4: next_changed s1
-	    13.7 ms  s4: resent s1 epoch 1.0 (the stop before it is gone)
-	    13.7 ms  s4: unanchored s4 tick 6 (nobody leads those who vote)
-	    26.1 ms  s1 s4 s2 s3: elected s1
-	    26.1 ms  s1: anchored s1 tick 7
-	    26.3 ms  s4: anchored s4 tick 6
-	    26.3 ms  s2: anchored s2 tick 6
-	    26.4 ms  s3: anchored s3 tick 6
-	    30.9 ms  s4 s2 s3 s1: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 7
+	    13.8 ms  s4: next_changed s1
+	    13.8 ms  s4: resent s1 epoch 1.1 (the stop before it is gone)
+	    15.5 ms  s1 s2 s3 s4: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
 	3 laps

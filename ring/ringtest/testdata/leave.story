@@ -4,26 +4,25 @@ form
 leave 2 for 2s
 	     0.0 ms  s2: view_changed (4 of 5 alive)
 run 2s
-	     0.2 ms  s3 s1 s4 s0: left s2 incarnation 1
-	     0.2 ms  s3 s1 s4 s0: view_changed (4 of 5 alive)
+	     0.2 ms  s3 s1 s0 s4: left s2 incarnation 1
+	     0.2 ms  s3 s1 s0 s4: view_changed (4 of 5 alive)
 	     0.2 ms  s1: next_changed s3
-	     0.2 ms  s1: resent s3 epoch 1.0 (the stop before it is gone)
-	     2.5 ms  s0 s3 s4 s2 s1: view_numbered s2 incarnation 1 revision 6
-	     4.8 ms  s2: voting s2 revision 7 (I learn and do not vote)
-	     4.8 ms  s2: voting s2 revision 7 (the others go on without my vote)
-	     4.8 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
+	     2.0 ms  s1 s2 s3 s0 s4: view_numbered s2 incarnation 1 revision 6
+	     4.5 ms  s2: voting s2 revision 7 (I learn and do not vote)
+	     4.5 ms  s2: voting s2 revision 7 (the others go on without my vote)
+	     4.5 ms  s2: unanchored s2 tick 6 (nobody leads those who vote)
 	2 laps
 run 3s
 	     0.8 ms  s2: returned s0 incarnation 1
 	     0.8 ms  s2: returned s1 incarnation 1
 	     0.8 ms  s2: returned s3 incarnation 1
 	     0.8 ms  s2: returned s4 incarnation 1
-	     0.8 ms  s2: elected s0
+	     0.8 ms  s2: elected s1
 	   151.9 ms  s2: joined s2 incarnation 2
 	   151.9 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
 	   152.1 ms  s3 s1 s0 s4: returned s2 incarnation 2
 	   152.2 ms  s1: next_changed s2
-	   154.3 ms  s0 s3 s4 s2 s1: view_numbered s2 incarnation 2 revision 9
-	   236.2 ms  s2: voting s2 revision 11 (I vote)
-	   244.9 ms  s2: anchored s2 tick 9
+	   153.9 ms  s1 s4 s3 s2 s0: view_numbered s2 incarnation 2 revision 9
+	   232.6 ms  s2: voting s2 revision 11 (I vote)
+	  2646.8 ms  s2: anchored s2 tick 12
 	3 laps
