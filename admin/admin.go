@@ -64,6 +64,8 @@ func New(r *ring.Ring, options Options) http.Handler {
 	mux.HandleFunc("GET /v1/ticks", a.ticks)
 	mux.HandleFunc("GET /v1/live", a.live)
 	mux.HandleFunc("GET /v1/roster", a.roster)
+	a.mountBroadcast(mux)
+	a.mountBulk(mux)
 	mux.HandleFunc("GET /livez", a.livez)
 	mux.HandleFunc("GET /healthz", a.livez)
 	mux.HandleFunc("GET /readyz", a.readyz)

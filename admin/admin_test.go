@@ -297,12 +297,18 @@ func TestLeaveIsLocal(t *testing.T) {
 		{name: "IPv6", from: "[::1]:9", host: "[::1]", want: 202},
 		{name: "another host", from: "10.0.0.9:9", host: "10.0.0.1:3000", want: 403},
 		{name: "rebound name", from: "127.0.0.1:9", host: "evil.example:3000", want: 403},
-		{name: "proxy", from: "127.0.0.1:9", host: "127.0.0.1:3000",
-			header: "X-Forwarded-For", value: "10.0.0.9", want: 403},
-		{name: "web page elsewhere", from: "127.0.0.1:9", host: "127.0.0.1:3000",
-			header: "Sec-Fetch-Site", value: "cross-site", want: 403},
-		{name: "origin elsewhere", from: "127.0.0.1:9", host: "127.0.0.1:3000",
-			header: "Origin", value: "http://evil.example", want: 403},
+		{
+			name: "proxy", from: "127.0.0.1:9", host: "127.0.0.1:3000",
+			header: "X-Forwarded-For", value: "10.0.0.9", want: 403,
+		},
+		{
+			name: "web page elsewhere", from: "127.0.0.1:9", host: "127.0.0.1:3000",
+			header: "Sec-Fetch-Site", value: "cross-site", want: 403,
+		},
+		{
+			name: "origin elsewhere", from: "127.0.0.1:9", host: "127.0.0.1:3000",
+			header: "Origin", value: "http://evil.example", want: 403,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			left := false

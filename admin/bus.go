@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// busWait is how long a request of the bus may take, unless it says timeout.
+	// busWait is how long a request that needs others may take, unless it says timeout.
 	busWait    = 10 * time.Second
 	busWaitMax = 5 * time.Minute
 )
@@ -47,14 +47,14 @@ func (a *api) busGet(w http.ResponseWriter, req *http.Request) {
 		writeJSON(w, http.StatusOK, entryObject{1, e})
 		return
 	}
-	a.bus(w, req, func(ctx context.Context) (any, error) {
+	a.within(w, req, func(ctx context.Context) (any, error) {
 		e, err := a.ring.Bus().Get(ctx, key)
 		return entryObject{1, e}, err
 	})
 }
 
 func (a *api) busList(w http.ResponseWriter, req *http.Request) {
-	a.bus(w, req, func(ctx context.Context) (any, error) {
+	a.within(w, req, func(ctx context.Context) (any, error) {
 		entries, err := a.ring.Bus().List(ctx, req.URL.Query().Get("prefix"))
 		if entries == nil {
 			entries = []ring.Entry{}
@@ -77,7 +77,7 @@ func (a *api) busPut(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	a.bus(w, req, func(ctx context.Context) (any, error) {
+	a.within(w, req, func(ctx context.Context) (any, error) {
 		var rev uint64
 		var err error
 		if has {
@@ -95,7 +95,7 @@ func (a *api) busDelete(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	a.bus(w, req, func(ctx context.Context) (any, error) {
+	a.within(w, req, func(ctx context.Context) (any, error) {
 		rev, err := a.ring.Bus().Delete(ctx, req.PathValue("key"), old)
 		return map[string]any{"v": 1, "revision": rev}, err
 	})
@@ -118,7 +118,7 @@ func (a *api) busRestore(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusRequestEntityTooLarge, "read the backup: "+err.Error())
 		return
 	}
-	a.bus(w, req, func(ctx context.Context) (any, error) {
+	a.within(w, req, func(ctx context.Context) (any, error) {
 		return a.ring.Bus().Status(), a.ring.Bus().Restore(ctx, b)
 	})
 }
@@ -126,7 +126,7 @@ func (a *api) busRestore(w http.ResponseWriter, req *http.Request) {
 func (a *api) busRecover(w http.ResponseWriter, req *http.Request) {
 	force := req.URL.Query().Get("force") == "true"
 	before := a.ring.Bus().Status()
-	a.bus(w, req, func(ctx context.Context) (any, error) {
+	a.within(w, req, func(ctx context.Context) (any, error) {
 		err := a.ring.Bus().Recover(ctx, force)
 		return map[string]any{"v": 1, "before": before, "after": a.ring.Bus().Status()}, err
 	})
@@ -144,8 +144,15 @@ func revision(req *http.Request) (old uint64, has bool, err error) {
 	return old, true, nil
 }
 
-// bus does one request within its time and answers with what came of it.
-func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Context) (any, error)) {
+// lateError is that what was to be done within a time was not.
+type lateError time.Duration
+
+func (e lateError) Error() string { return fmt.Sprintf("not within %v", time.Duration(e)) }
+
+func (lateError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// within does one request within its time and answers with what came of it.
+func (a *api) within(w http.ResponseWriter, req *http.Request, do func(context.Context) (any, error)) {
 	wait := busWait
 	if text := req.URL.Query().Get("timeout"); text != "" {
 		d, err := time.ParseDuration(text)
@@ -156,7 +163,7 @@ func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Cont
 		}
 		wait = d
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), wait)
+	ctx, cancel := context.WithTimeoutCause(req.Context(), wait, lateError(wait))
 	defer cancel()
 	body, err := do(ctx)
 	if err != nil {
@@ -166,13 +173,14 @@ func (a *api) bus(w http.ResponseWriter, req *http.Request, do func(context.Cont
 	writeJSON(w, http.StatusOK, body)
 }
 
-// refuseBus says why the bus did not do it.
+// refuseBus says why the fleet did not do it.
 func refuseBus(w http.ResponseWriter, err error) {
 	var conflict *ring.ConflictError
 	switch {
 	case errors.As(err, &conflict):
 		writeJSON(w, http.StatusConflict, map[string]any{
-			"v": 1, "error": err.Error(), "revision": conflict.Revision})
+			"v": 1, "error": err.Error(), "revision": conflict.Revision,
+		})
 	case errors.Is(err, ring.ErrNotFound):
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, ring.ErrRefused):

@@ -8,6 +8,10 @@
 //	GET  /v1/ticks      the particle's passes here      ?follow=1&every=100ms
 //	GET  /v1/live       all of it as one event stream, for the page
 //	GET  /v1/roster     the enumeration and its hash
+//	POST /v1/broadcast/T     send the body to all; from this host only
+//	GET  /v1/messages   what is delivered here, as it comes   ?topic=T
+//	GET  /v1/bulk       large payloads that are here or on their way
+//	GET  /v1/bulk/NAME  the bytes of one, or a range of them
 //	GET  /v1/bus        who votes, who leads, revisions, leases
 //	GET  /v1/bus/keys   the keys that the fleet agrees on   ?prefix=P
 //	GET  /v1/bus/keys/K one of them                         ?local

@@ -31,7 +31,8 @@ type item struct {
 // stream sends what subscribe offers until the client goes or the ring ends.
 // Subscribe gets a function that may block, and returns how to stop.
 func (a *api) stream(w http.ResponseWriter, req *http.Request,
-	subscribe func(offer func(item)) (stop func())) {
+	subscribe func(offer func(item)) (stop func()),
+) {
 	select {
 	case a.streams <- struct{}{}:
 		defer func() { <-a.streams }()

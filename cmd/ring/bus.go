@@ -242,12 +242,14 @@ func printEntries(out io.Writer, entries []ring.Entry) error {
 	return printTable(out, paintFor(out), rows)
 }
 
-// keyPath is where a key is found. Dots are escaped as well: a path that goes up
-// is mended on the way, and would name another key.
+// keyPath is where a key is found.
 func keyPath(key string, query url.Values) string {
-	return "/v1/bus/keys/" + strings.ReplaceAll(url.PathEscape(key), ".", "%2E") + "?" +
-		query.Encode()
+	return "/v1/bus/keys/" + pathPart(key) + "?" + query.Encode()
 }
+
+// pathPart escapes what stands in a path. Dots are escaped as well: a path that goes up
+// is mended on the way, and would name another key.
+func pathPart(text string) string { return strings.ReplaceAll(url.PathEscape(text), ".", "%2E") }
 
 // write has one write done and prints its revision.
 func (c *client) write(cmd *cobra.Command, f *busFlags, method, path, value string) error {

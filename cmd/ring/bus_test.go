@@ -167,8 +167,10 @@ func TestBusOfThree(t *testing.T) {
 	}
 
 	plan = l.ask(2, exitUsage, "bus", "restore", file) // wants --yes
-	if !holdsAll(plan, []string{"backup     of ring local: revision ", before.History[:8], ", 2 keys\n",
-		" UTC at local/1\n", "in favour of 2 keys in " + file}) {
+	if !holdsAll(plan, []string{
+		"backup     of ring local: revision ", before.History[:8], ", 2 keys\n",
+		" UTC at local/1\n", "in favour of 2 keys in " + file,
+	}) {
 		t.Errorf("what restore would do: %q", plan)
 	}
 	l.ask(2, exitDone, "bus", "restore", file, "--yes")

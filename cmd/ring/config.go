@@ -22,6 +22,7 @@ type settings struct {
 	Roster    ring.Roster
 	Listen    string
 	Data      string
+	BulkKeep  int64 // bytes, 0 for the library's default
 	Preset    string
 	Hold      time.Duration
 	MaxSpeed  bool
@@ -35,7 +36,7 @@ type settings struct {
 func (s settings) ringConfig() ring.Config {
 	return ring.Config{
 		Ring: s.Ring, Name: s.Name, Roster: s.Roster, Listen: s.Listen, Data: s.Data,
-		Timing: presets[s.Preset](), Hold: s.Hold, MaxSpeed: s.MaxSpeed, Insecure: s.Insecure,
+		BulkKeep: s.BulkKeep, Timing: presets[s.Preset](), Hold: s.Hold, MaxSpeed: s.MaxSpeed, Insecure: s.Insecure,
 	}
 }
 

@@ -55,6 +55,7 @@ addresses = "{2}-{3}.{1}.example.org:3000"
 degree = 4
 listen = "0.0.0.0:3000"
 data = "/var/lib/ring"
+bulk_keep = "500MiB"
 preset = "wan"
 hold = "250ms"
 insecure = true
@@ -84,7 +85,7 @@ func TestSettingsFromFile(t *testing.T) {
 	c := s.ringConfig()
 	if c.Ring != "prod" || c.Name != "dc1/prod/0" || c.Listen != "0.0.0.0:3000" ||
 		c.Data != "/var/lib/ring" || c.Timing != ring.WAN() || c.Hold != 250*time.Millisecond ||
-		c.MaxSpeed || !c.Insecure || c.Roster.Degree != 4 {
+		c.MaxSpeed || !c.Insecure || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
 		t.Errorf("ring.Config = %+v", c)
 	}
 	if s.CPUs != 2 || s.LogLevel != slog.LevelDebug || s.LogFormat != "json" {
@@ -175,11 +176,15 @@ func TestSettingsRefused(t *testing.T) {
 	const sound = "name = \"a\"\nroster = [\"a\", \"b\"]\naddresses = \"h:{1+index}\"\n"
 	tests := []struct{ name, file, want string }{
 		{"unknown key", sound + "hodl = \"1s\"", "ring.toml:4:1: key hodl is unknown"},
-		{"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
-			"ring.toml:6:3: key instance.addr is unknown"},
+		{
+			"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
+			"ring.toml:6:3: key instance.addr is unknown",
+		},
 		{"unknown table", sound + "[tls]\ncert = \"x\"", "ring.toml:4:"},
-		{"wrong type", sound + "degree = \"six\"",
-			"ring.toml:4:10: degree: want a whole number, here is a string"},
+		{
+			"wrong type", sound + "degree = \"six\"",
+			"ring.toml:4:10: degree: want a whole number, here is a string",
+		},
 		{"no TOML", sound + "hold = 1s", "ring.toml:4:"},
 		{"twice", sound + "name = \"b\"", "ring.toml:4:"},
 		{"hold", sound + "hold = \"soon\"", `ring.toml:4:8: hold: "soon" is no duration`},
@@ -195,8 +200,10 @@ func TestSettingsRefused(t *testing.T) {
 		{"no addresses", "name = \"a\"\nroster = [\"a\", \"b\"]", "addresses are missing"},
 		{"open brace", "name = \"a\"\nroster = [\"a{1..\"]", "close the brace"},
 		{"duplicate", "name = \"a\"\nroster = [\"a\", \"b\", \"a\"]", "instances 0 and 2"},
-		{"template", sound + "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"",
-			"instance table 1: addresses \"{zone}:1\": {zone} is unknown"},
+		{
+			"template", sound + "[[instance]]\nname = \"c\"\naddress = \"{zone}:1\"",
+			"instance table 1: addresses \"{zone}:1\": {zone} is unknown",
+		},
 		{"half an address", sound + "[[instance]]\nname = \"c\"", "some have none"},
 		{"nameless", sound + "[[instance]]\naddress = \"h:9\"", "instance table 1: pattern \"\""},
 		{"too many", "name = \"a\"\nroster = [\"a/{1..16000}\", \"b/{1..16000}\"]", "16384"},
@@ -314,9 +321,12 @@ preset = "moon"
 roster = ["a", "a"]
 addresses = "h:{1+index}"
 degree = 5`, nil,
-			[]string{":1:8: hold: ", ":2:1: key hodl", ":3:13: log_level: ", ":4:8: cpus: ",
-				":5:10: preset: ", "degree is 5", "instances 0 and 1"},
-		}, {
+			[]string{
+				":1:8: hold: ", ":2:1: key hodl", ":3:13: log_level: ", ":4:8: cpus: ",
+				":5:10: preset: ", "degree is 5", "instances 0 and 1",
+			},
+		},
+		{
 			`cpus = -1
 roster = ["a", "a"]
 addresses = 1
@@ -359,8 +369,16 @@ func TestNamesAndAddressesAtOnce(t *testing.T) {
 
 func TestFlagsAreRefusedByName(t *testing.T) {
 	for _, args := range [][]string{
-		{"--hold", "soon"}, {"--preset", "moon"}, {"--degree", "x"}, {"--max-speed=perhaps"},
-		{"--cpus", "-2"}, {"--log-level", "loud"}, {"--unknown"},
+		{"--hold", "soon"},
+		{"--preset", "moon"},
+		{"--degree", "x"},
+		{"--max-speed=perhaps"},
+		{"--cpus", "-2"},
+		{"--bulk-keep", "2MB"},
+		{"--bulk-keep", "0"},
+		{"--bulk-keep", "9999999999GiB"},
+		{"--log-level", "loud"},
+		{"--unknown"},
 	} {
 		if _, err := loaded(t, args...); err == nil || !strings.Contains(err.Error(), args[0][:5]) {
 			t.Errorf("%v: %v, want it refused by name", args, err)

@@ -15,19 +15,29 @@ import (
 
 func newEventsCommand() *cobra.Command {
 	var follow, asJSON bool
-	var since string
+	var since, topic, save string
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Tell who saw whom die or come back, who said so, who leads, epochs, detours",
+		Short: "Tell who saw whom die or come back, who leads, detours; or messages as they come",
 		Long: `Events prints the story that one instance can tell: the newest 4096 things that
 happened to it or that it heard of. With -f it goes on with each new one. A change
 of who is alive that the fleet has agreed on has a revision, the same everywhere:
 view_numbered says who accused, and which leader's view came to the same.
 
+With --topic it prints instead each message of that topic that is broadcast from now
+on, with -f or without, until Ctrl-C; a topic that ends with a slash stands for all below
+it, and an empty one for all topics. Of a large payload it prints the size and the
+SHA-256, when it is there whole. With --save each payload is written to a file of that
+directory, whose name is topic.sender.life.number with _ for what is no letter, digit,
+dot or hyphen.
+
 --since takes the number of an event (those after it are told), a duration back
 from now, or a time such as 2026-11-23T12:00:00Z.`,
 		Example: `  ring events
   ring events -f --since 10m
+  ring events --topic config/
+  ring events --topic ''
+  ring events --topic image --save /tmp/images
   ring events --json | jq 'select(.kind == "view_numbered")'`,
 		Args: cobra.NoArgs,
 	}
@@ -35,7 +45,22 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with each new one until Ctrl-C")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one object per line")
 	cmd.Flags().StringVar(&since, "since", "", "tell what came after: a number, a duration or a time")
+	cmd.Flags().StringVar(&topic, "topic", "",
+		"print the messages of this topic instead, as they come; '' for all")
+	cmd.Flags().StringVar(&save, "save", "", "write the payloads to files in this `directory`")
+	cmd.MarkFlagsMutuallyExclusive("topic", "since")
+	cmd.MarkFlagsMutuallyExclusive("save", "since")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flags().Changed("topic") {
+			c, err := newClient(*addr)
+			if err != nil {
+				return err
+			}
+			return followMessages(cmd, c, topic, save, asJSON)
+		}
+		if save != "" {
+			return usageError("--save goes with --topic: it is messages that have payloads")
+		}
 		after, from, err := parseSince(since, time.Now())
 		if err != nil {
 			return err
@@ -99,7 +124,7 @@ func printEvent(out io.Writer, line json.RawMessage, from time.Time, asJSON bool
 	p := paintFor(out)
 	_, err := fmt.Fprintf(out, "%s  %5d  %-12s  %s\n",
 		p.in(dim, event.At.Local().Format("2006-01-02 15:04:05.000")), event.Seq,
-		p.in(kindColor(event.Kind), event.Kind), event.Text)
+		p.in(kindColor(event.Kind), event.Kind), shown(event.Text))
 	return err
 }
 

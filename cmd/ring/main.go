@@ -94,9 +94,11 @@ out.`,
 		}
 	}
 	add("run", newUpCommand(), newNodeCommand())
-	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBusCommand(),
+	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
+		newBulkCommand(), newGatherCommand(),
+		newBusCommand(),
 		newLeaveCommand())
-	add("offline", newRosterCommand(), newSimCommand(), newVersionCommand())
+	add("offline", newRosterCommand(), newOverlayCommand(), newSimCommand(), newVersionCommand())
 	root.SetHelpCommandGroupID("offline")
 	root.SetCompletionCommandGroupID("offline")
 	return root

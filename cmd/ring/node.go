@@ -89,6 +89,9 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		return joinError(err)
 	}
 
+	if err := answerBuiltIn(r, build); err != nil {
+		return exitf(exitFailed, "%w", err)
+	}
 	logger.Info("listening", "addr", r.Addr().String(), "page", pageOf(r.Addr(), s))
 
 	n := &instance{

@@ -154,7 +154,7 @@ func TestSecondSignal(t *testing.T) {
 func startNode(t *testing.T, env string, args ...string) (*exec.Cmd, <-chan string) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("SKIPPED: starts real processes")
+		t.Skip("SKIPPED by -short, which CI does not give: starts real processes")
 	}
 	binary, err := os.Executable()
 	if err != nil {

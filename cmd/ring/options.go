@@ -62,6 +62,10 @@ var options = []option{
 		func(d *draft, v string) error { d.Data = v; return nil },
 		func(s *settings) string { return s.Data },
 	}, {
+		"bulk_keep", "bytes", "most to keep of large payloads, such as 500MiB (default 2GiB)", false,
+		func(d *draft, v string) error { return setBytes(&d.BulkKeep, v) },
+		func(s *settings) string { return strconv.FormatInt(s.BulkKeep, 10) },
+	}, {
 		"preset", "lan|wan|quiet", "the pace of everything (default lan)", false, setPreset,
 		func(s *settings) string { return s.Preset },
 	}, {
@@ -110,6 +114,28 @@ func setInt(into *int, text string) error {
 		return fmt.Errorf("%q is no whole number", text)
 	}
 	*into = n
+	return nil
+}
+
+// setBytes takes a number of bytes, with or without a unit.
+func setBytes(into *int64, text string) error {
+	number, unit := strings.TrimRight(text, "KMGiB"), int64(1)
+	switch strings.TrimPrefix(text, number) {
+	case "", "B":
+	case "KiB":
+		unit = 1 << 10
+	case "MiB":
+		unit = 1 << 20
+	case "GiB":
+		unit = 1 << 30
+	default:
+		return fmt.Errorf("%q is no number of bytes: the units are KiB, MiB and GiB", text)
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 1 || n > 1<<62/unit {
+		return fmt.Errorf("%q is no number of bytes from 1 up, such as 500MiB", text)
+	}
+	*into = n * unit
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -40,14 +41,24 @@ func (p paint) in(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// isTerminal says whether a person may be looking at out.
-func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
+// isTerminal says whether a person may be looking at an output, or sitting at an input.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
+}
+
+// shown is what somebody else wrote as it may stand in a line on a terminal: quoted, unless
+// all of it can be printed as it is.
+func shown(text string) string {
+	odd := func(r rune) bool { return !strconv.IsPrint(r) }
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, odd) {
+		return text
+	}
+	return strconv.Quote(text)
 }
 
 // cell is a piece of a table: what it says, and its colour.

@@ -86,7 +86,10 @@ func TestRosterCheckRefuses(t *testing.T) {
 		})
 	}
 	for _, args := range [][]string{
-		{"check", "one", "two"}, {"print", "/absent/ring.toml"}, {"print"}, {"diff"},
+		{"check", "one", "two"},
+		{"print", "/absent/ring.toml"},
+		{"print"},
+		{"diff"},
 		{"diff", written(t, threeFile), written(t, threeFile), "--addr", "127.0.0.1:1"},
 		{"diff", written(t, threeFile), written(t, "ring = \"prod\"")},
 		{"diff", written(t, threeFile), "--addr", "nonsense"},
@@ -151,8 +154,11 @@ func TestRosterDiff(t *testing.T) {
 		{"moved", threeFile, strings.Replace(threeFile, "{1}:3000", "{1}:4000", 1), []string{
 			"address of dc2/0: a has dc2:3000, b has dc2:4000 (which may be)", "the same roster",
 		}, exitDone},
-		{"default degree said", "roster = [\"n{0..9}\"]", "roster = [\"n{0..9}\"]\ndegree = 6",
-			[]string{"the same roster"}, exitDone},
+		{
+			"default degree said", "roster = [\"n{0..9}\"]", "roster = [\"n{0..9}\"]\ndegree = 6",
+			[]string{"the same roster"},
+			exitDone,
+		},
 		{"degree", "roster = [\"n{0..9}\"]", "roster = [\"n{0..9}\"]\ndegree = 4", []string{
 			"degree: a has the default, b has 4",
 		}, exitFalse},

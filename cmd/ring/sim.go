@@ -65,6 +65,7 @@ trace, the shortest schedule found and the command that does it again.`,
 	fl.BoolVar(&f.trace, "trace", false, "print every event")
 	fl.BoolVar(&f.opt.Shrink, "shrink", true, "look for the shortest schedule that fails")
 	fl.BoolVar(&f.asJSON, "json", false, "print one JSON object a seed")
+	cmd.AddCommand(newSimBroadcastCommand())
 	return cmd
 }
 

@@ -32,10 +32,16 @@ func TestSimLeavesOutWhatIsNotMeasured(t *testing.T) {
 	}{
 		{"calm", "", []string{formed, lap, "at the end"}, []string{whole}},
 		{"a fault", "8s crash 2 for 3s", []string{formed, "known  ", whole, lap}, nil},
-		{"a fault before the ring is whole", "0s crash 2 for 3s", []string{whole, lap},
-			[]string{formed}},
-		{"nobody left", "8s crash 0\n8s crash 1\n8s crash 2", []string{formed},
-			[]string{whole, lap, "at the end"}},
+		{
+			"a fault before the ring is whole", "0s crash 2 for 3s",
+			[]string{whole, lap},
+			[]string{formed},
+		},
+		{
+			"nobody left", "8s crash 0\n8s crash 1\n8s crash 2",
+			[]string{formed},
+			[]string{whole, lap, "at the end"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -104,7 +104,8 @@ func (s *starter) greet(o upOptions) {
 // run starts all, waits for a signal, a failure or the end of whoever reads, and
 // ends all.
 func (s *starter) run(ctx context.Context, signals <-chan os.Signal, children []child,
-	o upOptions) error {
+	o upOptions,
+) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var group, reporter sync.WaitGroup

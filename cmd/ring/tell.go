@@ -118,7 +118,7 @@ func (t *teller) hear(e ring.Event) {
 		t.there[e.Subject] = false
 	}
 	if t.worth(e) {
-		tell(t.out, e.At, e.Text)
+		tell(t.out, e.At, shown(e.Text))
 	}
 }
 

@@ -20,8 +20,10 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 		self ring.Name
 		want []string
 	}{
-		{"a/0", []string{"here", "whole", "1 died", "2 left", "then two", "2 is back", "then three",
-			"1 is back", "then four"}},
+		{"a/0", []string{
+			"here", "whole", "1 died", "2 left", "then two", "2 is back", "then three",
+			"1 is back", "then four",
+		}},
 		{"a/3", []string{"here", "0 is silent"}},
 	} {
 		t.Run(string(c.self), func(t *testing.T) {
@@ -73,8 +75,11 @@ func TestTellerOfALateMeeting(t *testing.T) {
 		}})
 		at := time.Now()
 		for _, e := range []ring.Event{
-			{Kind: "joined"}, {Kind: "returned", Subject: "a/0"}, {Kind: "returned", Subject: "a/1"},
-			{Kind: "returned", Subject: "a/2"}, {Kind: "view_changed", Text: "whole"},
+			{Kind: "joined"},
+			{Kind: "returned", Subject: "a/0"},
+			{Kind: "returned", Subject: "a/1"},
+			{Kind: "returned", Subject: "a/2"},
+			{Kind: "view_changed", Text: "whole"},
 		} {
 			if e.Kind == "view_changed" {
 				at = at.Add(2 * forming)

@@ -116,8 +116,10 @@ func (o upOptions) children() ([]child, error) {
 	all := make([]child, o.nodes)
 	for i := range all {
 		c := child{name: fmt.Sprintf("local/%d", i), port: o.firstPort + i}
-		c.args = []string{"node", "--name", c.name, "--ring", "local",
-			"--roster", o.names(), "--addresses", o.addresses(), "--log-level", "error"}
+		c.args = []string{
+			"node", "--name", c.name, "--ring", "local",
+			"--roster", o.names(), "--addresses", o.addresses(), "--log-level", "error",
+		}
 		tell := "story"
 		if !o.quiet {
 			tell = "story,ticks"

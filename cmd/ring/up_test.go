@@ -44,17 +44,21 @@ type localRing struct {
 func startUp(t *testing.T, nodes int, flags ...string) *localRing {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("SKIPPED: starts real processes")
+		t.Skip("SKIPPED by -short, which CI does not give: starts real processes")
 	}
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &localRing{t: t, nodes: nodes, first: freePorts(t, nodes), temp: t.TempDir(), ended: make(chan error, 1),
-		more: make(chan struct{}, 1)}
+	l := &localRing{
+		t: t, nodes: nodes, first: freePorts(t, nodes), temp: t.TempDir(), ended: make(chan error, 1),
+		more: make(chan struct{}, 1),
+	}
 	l.cmd = exec.Command(binary)
-	l.cmd.Args = append([]string{"ring", "up", "--nodes", fmt.Sprint(nodes),
-		"--first-port", fmt.Sprint(l.first)}, flags...)
+	l.cmd.Args = append([]string{
+		"ring", "up", "--nodes", fmt.Sprint(nodes),
+		"--first-port", fmt.Sprint(l.first),
+	}, flags...)
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,10 +126,16 @@ func holdsAll(line string, words []string) bool {
 	return true
 }
 
-// status asks instance 0.
+// status is the first instance's, which may be the last to start.
 func (l *localRing) status() ring.Status {
 	l.t.Helper()
-	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/v1/status", l.first))
+	ask := func() (*http.Response, error) {
+		return http.Get(fmt.Sprintf("http://127.0.0.1:%d/v1/status", l.first))
+	}
+	resp, err := ask()
+	for late := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(late); resp, err = ask() {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil {
 		l.t.Fatal(err)
 	}

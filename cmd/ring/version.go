@@ -25,8 +25,10 @@ type build struct {
 
 // readBuild asks the binary itself; a release build may override the version.
 func readBuild() build {
-	b := build{V: 1, Version: "devel", Go: runtime.Version(),
-		Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{
+		V: 1, Version: "devel", Go: runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v := info.Main.Version; v != "" && v != "(devel)" {
 			b.Version = v

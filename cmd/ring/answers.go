@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"ringofservers.dev/ring"
+)
+
+// answerBuiltIn has r answer what every instance can say of itself.
+func answerBuiltIn(r *ring.Ring, build build) error {
+	for topic, answer := range map[string]func() string{
+		"ring/version": func() string { return strings.TrimSpace(build.Version + " " + build.Revision) },
+		"ring/clock":   func() string { return time.Now().UTC().Format(time.RFC3339Nano) },
+	} {
+		_, err := r.Answer(topic, func(context.Context, ring.Question) ([]byte, error) {
+			return []byte(answer()), nil
+		}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
