@@ -63,6 +63,15 @@ func (k *kept) more(begin time.Time, rounds int) bool {
 	return err == nil && time.Since(begin) < d
 }
 
+// long marks a test that takes half a minute.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PROCESSTEST_CHAOS") == "" {
+		t.Skip("SKIPPED: takes long; PROCESSTEST_CHAOS=1s runs it once, as CI does, and make chaos for minutes")
+	}
+	t.Parallel()
+}
+
 // dir is the data directory of instance i.
 func (k *kept) dir(i int) string { return filepath.Join(k.data, strconv.Itoa(i)) }
 
@@ -104,10 +113,15 @@ func (k *kept) kill(who ...int) {
 func (k *kept) anchored(want bool, who []int) {
 	k.t.Helper()
 	for _, i := range who {
-		await(k.t, fmt.Sprintf("%s says anchored=%v", k.Names[i], want), func() bool {
+		last := ""
+		err := fleet.Await(patience, fmt.Sprintf("%s says anchored=%v", k.Names[i], want), func() bool {
 			s, err := k.API.Status(k.Addrs[i])
+			last = fmt.Sprintf("%+v, %v", s, err)
 			return err == nil && s.Anchored == want
 		})
+		if err != nil {
+			k.t.Fatalf("%v; it says last: %s", err, last)
+		}
 	}
 }
 

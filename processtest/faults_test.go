@@ -332,7 +332,8 @@ func TestClockSetBackBetweenTwoLives(t *testing.T) {
 	clock := func(ahead string) {
 		p, err := r.Group.Start(fleet.Spec{Name: "clock " + ahead, Path: "unshare", Args: []string{
 			"--time", "--monotonic", ahead, "--boottime", ahead, "--fork", "--kill-child",
-			program, "node", "--name", r.Names[1], "--config", r.Config, "--data", data}})
+			program, "node", "--name", r.Names[1], "--config", r.Config, "--data", data,
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

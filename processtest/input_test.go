@@ -77,8 +77,10 @@ func TestTwoProcessesOfOneNameOneDirectory(t *testing.T) {
 	start(t, r, 2)
 	whole(t, r, r.All())
 	begin := time.Now()
-	second, err := r.Group.Start(fleet.Spec{Name: "second", Path: program, Args: []string{"node",
-		"--name", r.Names[0], "--config", r.Config, "--data", data, "--listen", free(t)}})
+	second, err := r.Group.Start(fleet.Spec{Name: "second", Path: program, Args: []string{
+		"node",
+		"--name", r.Names[0], "--config", r.Config, "--data", data, "--listen", free(t),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +93,10 @@ func TestTwoProcessesOfOneNameTwoAddresses(t *testing.T) {
 	t.Parallel()
 	r := started(t, newRing(t, 3))
 	begin := time.Now()
-	second, err := r.Group.Start(fleet.Spec{Name: "second", Path: program, Args: []string{"node",
-		"--name", r.Names[0], "--config", r.Config, "--listen", free(t)}})
+	second, err := r.Group.Start(fleet.Spec{Name: "second", Path: program, Args: []string{
+		"node",
+		"--name", r.Names[0], "--config", r.Config, "--listen", free(t),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -226,14 +226,22 @@ func ends(t *testing.T, p *fleet.Proc, code int, words ...string) {
 	says(t, p, words...)
 }
 
-// says checks that what a process printed so far holds each of those words.
+// says waits until what a process printed holds each of those words: a log follows what
+// it tells of by a moment. One that has ended says nothing more.
 func says(t *testing.T, p *fleet.Proc, words ...string) {
 	t.Helper()
-	out := strings.ToLower(p.Output())
-	for _, w := range words {
-		if !strings.Contains(out, strings.ToLower(w)) {
-			t.Errorf("%s does not say %q:\n%s", p.Spec.Name, w, p.Output())
+	missing := func() string {
+		out := strings.ToLower(p.Output())
+		for _, w := range words {
+			if !strings.Contains(out, strings.ToLower(w)) {
+				return w
+			}
 		}
+		return ""
+	}
+	_ = fleet.Await(patience, "it has said it", func() bool { return !p.Running() || missing() == "" })
+	if w := missing(); w != "" {
+		t.Errorf("%s does not say %q:\n%s", p.Spec.Name, w, p.Output())
 	}
 }
 

@@ -87,7 +87,7 @@ func (k *kept) snapshots() {
 }
 
 func TestS1PowerLossDropsWhatWasNotSynced(t *testing.T) {
-	t.Parallel()
+	long(t)
 	k := newKept(t, 5, false)
 	k.Binary = forgetfulProgram
 	k.up(k.All(), k.All())
@@ -104,7 +104,7 @@ func TestS1PowerLossDropsWhatWasNotSynced(t *testing.T) {
 }
 
 func TestP2PowerLossLetsFencesGrow(t *testing.T) {
-	t.Parallel()
+	long(t)
 	k := newKept(t, 5, false)
 	k.Binary = forgetfulLeaser
 	s := newResource(t, "127.0.0.1")

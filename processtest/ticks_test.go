@@ -216,7 +216,7 @@ func TestP3TicksOfThreeNameOneLapEach(t *testing.T) {
 }
 
 func TestP3TicksOfSevenNameOneLapEach(t *testing.T) {
-	t.Parallel()
+	long(t)
 	k := newKept(t, 7, true)
 	k.up(k.All(), k.All())
 	w := watch(k)
