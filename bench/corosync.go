@@ -42,8 +42,10 @@ func newCorosyncSystem(b *bench, net *fleet.Net, n int, token time.Duration) (
 	if err != nil {
 		return nil, err
 	}
-	c := &corosyncSystem{b: b, net: net, token: token, dir: dir,
-		procs: make([]*fleet.Proc, n), views: make([]int, n)}
+	c := &corosyncSystem{
+		b: b, net: net, token: token, dir: dir,
+		procs: make([]*fleet.Proc, n), views: make([]int, n),
+	}
 	c.said = make([][]said, n)
 	return c, os.WriteFile(c.conf(), []byte(c.confText()), 0o644)
 }

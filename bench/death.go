@@ -182,7 +182,8 @@ func (d *deaths) comesBack(b *bench, s system, n, victim int, sig syscall.Signal
 
 // last is the latest of what all but the victim said first.
 func last(n, victim int, from time.Time, patience time.Duration,
-	of func(j, victim int, from time.Time) (time.Time, bool)) (latest time.Time, err error) {
+	of func(j, victim int, from time.Time) (time.Time, bool),
+) (latest time.Time, err error) {
 	for j := range n {
 		if j == victim {
 			continue

@@ -21,8 +21,10 @@ func falseDeaths(b *bench) error {
 	if name := fmt.Sprintf("processor load, %d busy loops", burners); b.wants(name) {
 		burn := func(*fleet.Net) error {
 			for i := range burners {
-				_, err := b.group.Start(fleet.Spec{Name: fmt.Sprintf("burner %d", i),
-					Path: "sh", Args: []string{"-c", "while :; do :; done"}})
+				_, err := b.group.Start(fleet.Spec{
+					Name: fmt.Sprintf("burner %d", i),
+					Path: "sh", Args: []string{"-c", "while :; do :; done"},
+				})
 				if err != nil {
 					return err
 				}
@@ -47,7 +49,8 @@ func falseDeaths(b *bench) error {
 
 // noDeath is one such wait.
 func (b *bench) noDeath(t *table, name string, n int, span time.Duration, net *fleet.Net,
-	begin func(*fleet.Net) error) error {
+	begin func(*fleet.Net) error,
+) error {
 	defer b.clear()
 	r, err := newRingSystem(b, n, net)
 	if err != nil {

@@ -99,8 +99,10 @@ func bareLaps(b *bench, n int, span time.Duration) (float64, error) {
 		return 0, err
 	}
 	return lapsOf(b, n, span, func(i int) fleet.Spec {
-		s := fleet.Spec{Path: bin, Env: []string{"GOMAXPROCS=1"},
-			Args: []string{"-listen", addrs[i], "-next", addrs[(i+1)%n], "-for", span.String()}}
+		s := fleet.Spec{
+			Path: bin, Env: []string{"GOMAXPROCS=1"},
+			Args: []string{"-listen", addrs[i], "-next", addrs[(i+1)%n], "-for", span.String()},
+		}
 		if i == 0 {
 			s.Args = append(s.Args, "-first")
 		}
@@ -121,8 +123,10 @@ func nodeLaps(b *bench, n int, span time.Duration) (float64, error) {
 		return 0, err
 	}
 	return lapsOf(b, n, span, func(i int) fleet.Spec {
-		s := fleet.Spec{Path: "node",
-			Args: []string{script, fmt.Sprint(ports[i]), fmt.Sprint(ports[(i+1)%n])}}
+		s := fleet.Spec{
+			Path: "node",
+			Args: []string{script, fmt.Sprint(ports[i]), fmt.Sprint(ports[(i+1)%n])},
+		}
 		if i == 0 {
 			s.Args = append(s.Args, "1", fmt.Sprint(span.Seconds()))
 		}

@@ -34,7 +34,6 @@ type options struct {
 	Peers    bool
 	Only     string
 	Ring     string // a ring program to measure instead of ../cmd/ring
-	Before   string // a ring program of a commit to compare with
 	Verbose  bool
 }
 
@@ -59,8 +58,12 @@ var experiments = []struct {
 	{"death", "time to know a death, beside memberlist and corosync", death},
 	{"anchor", "ticks through deaths of voters, anchored laps, a shrinking fleet", anchor},
 	{"bus", "durable writes beside etcd-server", durable},
+	{"broadcast", "messages to all, beside memberlist, the base ring and nats-server", broadcast},
+	{"storm", "every instance sends to all at full speed, and one is ill meanwhile", storm},
+	{"bulk", "64 MiB to 11 instances beside a plain copy over as many hops", bulk},
 	{"partial", "bad links, cut-off, mute and stopping instances", partial},
 	{"false", "false deaths under processor load and under packet loss", falseDeaths},
+	{"gather", "a question to all beside a lap of the particle, with latency on each hop", gatherAll},
 	{"idle", "processor, memory and bytes of an idle ring", idle},
 	{"fleet", "200 instances on this machine, a tenth killed at once", bigFleet},
 }
@@ -85,7 +88,6 @@ func realMain(args []string) int {
 	f.BoolVar(&o.Peers, "peers", true, "measure memberlist too, where the experiment can")
 	f.StringVar(&o.Only, "only", "", "only the parts whose name contains this")
 	f.StringVar(&o.Ring, "ring", "", "measure this ring program instead of building ../cmd/ring")
-	f.StringVar(&o.Before, "before", "", "compare the laps of anchor with those of this ring program")
 	f.BoolVar(&o.Verbose, "v", false, "say what is being done")
 	if f.Parse(args[1:]) != nil {
 		return 2
@@ -106,7 +108,7 @@ func realMain(args []string) int {
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: go run . <experiment> [flags]; --help behind one for its flags")
 	for _, e := range experiments {
-		fmt.Fprintf(os.Stderr, "  %-8s %s\n", e.name, e.help)
+		fmt.Fprintf(os.Stderr, "  %-9s %s\n", e.name, e.help)
 	}
 }
 

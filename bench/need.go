@@ -10,7 +10,7 @@ import (
 // packages are the Debian packages that programs come from which experiments need.
 var packages = map[string]string{
 	"ip": "iproute2", "nft": "nftables", "corosync": "corosync", "etcd": "etcd-server",
-	"node": "nodejs",
+	"node": "nodejs", "nats-server": "nats-server",
 }
 
 // need returns when these programs are there. Root has the missing ones installed where

@@ -51,24 +51,32 @@ const (
 // faults are the partial failures of the run, hitting index 4 and its link to
 // 5, its neighbour on the base ring.
 var faults = []fault{
-	{name: "one direction 4 to 5 dropped", hit: partialHit, link: true,
-		begin: func(r *partialRun) error { return r.net.Drop(4, 5) }, judge: judgeLink},
-	{name: "pair 4 and 5 cut", hit: partialHit, link: true,
+	{
+		name: "one direction 4 to 5 dropped", hit: partialHit, link: true,
+		begin: func(r *partialRun) error { return r.net.Drop(4, 5) }, judge: judgeLink,
+	},
+	{
+		name: "pair 4 and 5 cut", hit: partialHit, link: true,
 		begin: func(r *partialRun) error {
 			if err := r.net.Drop(4, 5); err != nil {
 				return err
 			}
 			return r.net.Drop(5, 4)
-		}, judge: judgeLink},
-	{name: "4 black-holed", hit: partialHit,
+		}, judge: judgeLink,
+	},
+	{
+		name: "4 black-holed", hit: partialHit,
 		begin: func(r *partialRun) error {
 			if err := r.net.Deafen(4); err != nil {
 				return err
 			}
 			return r.net.Mute(4)
-		}, judge: judgeCutOff},
-	{name: "4 mute", hit: partialHit,
-		begin: func(r *partialRun) error { return r.net.Mute(4) }, judge: judgeCutOff},
+		}, judge: judgeCutOff,
+	},
+	{
+		name: "4 mute", hit: partialHit,
+		begin: func(r *partialRun) error { return r.net.Mute(4) }, judge: judgeCutOff,
+	},
 	{name: "4 stops 2 s, runs 1 s", hit: partialHit, while: stutter, judge: judgeStutter},
 }
 
