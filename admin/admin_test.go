@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds what a test waits for; everything here takes milliseconds.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // ringOfOne is a whole ring: one instance, in it and ticking.
 func ringOfOne(t *testing.T, registry *prometheus.Registry) *ring.Ring {

@@ -23,7 +23,7 @@ import (
 )
 
 // upPatience bounds each wait for something that takes a second or two.
-const upPatience = 30 * time.Second
+const upPatience = time.Minute
 
 // localRing is a running `ring up` of real processes.
 type localRing struct {
