@@ -101,7 +101,7 @@ func TestS1VotersOfTwoHundredAreReplaced(t *testing.T) {
 	}
 }
 
-// TestThousand is a fleet of a thousand, and under the race detector of a hundred.
+// TestThousand is a fleet of a thousand, and under the race detector of twenty.
 func TestThousand(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED by -short, which CI does not give: takes half a minute")

@@ -36,7 +36,7 @@ func TestSim(t *testing.T) {
 		{2, "all", 20},
 		{1, "all", 5},
 	} {
-		if seedShare > 1 && row.nodes > 40 {
+		if seedShare > 1 && row.nodes > 11 {
 			continue
 		}
 		for seed := range few(row.seeds) {

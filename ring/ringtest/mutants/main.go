@@ -17,7 +17,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,7 +38,8 @@ func main() {
 	}
 }
 
-// breakAll builds and runs each mutant.
+// breakAll builds and runs each mutant, as many at a time as there are processors: the
+// hunts are of one goroutine.
 func breakAll(only string, seeds uint64) error {
 	root, err := moduleRoot()
 	if err != nil {
@@ -50,23 +54,35 @@ func breakAll(only string, seeds uint64) error {
 	if err := build(root, whole); err != nil {
 		return err
 	}
-	failed := 0
-	for _, m := range table {
+	verdicts := make([]chan string, len(table)) // in the order of the table, whoever is done first
+	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var failed atomic.Int32
+	for i, m := range table {
+		verdicts[i] = make(chan string, 1)
 		if !strings.Contains(m.name, only) {
+			close(verdicts[i])
 			continue
 		}
-		begun := time.Now()
-		found, err := m.try(root, dir, whole, seeds)
-		verdict := "found"
-		if err != nil {
-			verdict, found = "FAILED", err.Error()
-			failed++
-		}
-		fmt.Printf("%-7s %-44s %-9s %5.1fs  %s\n", verdict, m.name, m.invariant,
-			time.Since(begun).Seconds(), found)
+		go func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			begun := time.Now()
+			verdict := "found"
+			found, err := m.try(root, filepath.Join(dir, strconv.Itoa(i)), whole, seeds)
+			if err != nil {
+				verdict, found = "FAILED", err.Error()
+				failed.Add(1)
+			}
+			verdicts[i] <- fmt.Sprintf("%-7s %-44s %-9s %5.1fs  %s\n", verdict, m.name, m.invariant,
+				time.Since(begun).Seconds(), found)
+			close(verdicts[i])
+		}()
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d mutants live or do not apply", failed)
+	for _, v := range verdicts {
+		fmt.Print(<-v)
+	}
+	if n := failed.Load(); n > 0 {
+		return fmt.Errorf("%d mutants live or do not apply", n)
 	}
 	return nil
 }
@@ -89,6 +105,10 @@ func (m mutant) try(root, dir, whole string, seeds uint64) (string, error) {
 	if n := bytes.Count(text, []byte(m.old)); n != 1 {
 		return "", fmt.Errorf("its old text stands %d times in %s, want once", n, m.file)
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) // a program each, and there are many
 	changed := filepath.Join(dir, "changed.go")
 	text = bytes.Replace(text, []byte(m.old), []byte(m.new), 1)
 	if err := os.WriteFile(changed, text, 0o600); err != nil {
