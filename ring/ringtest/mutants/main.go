@@ -2,7 +2,7 @@
 // in named ways, one at a time, and each must be found by the checker of its
 // invariant within a bounded number of seeds.
 //
-//	go run ./ring/ringtest/mutants [-run text] [-seeds 1000]
+//	go run ./ring/ringtest/mutants [-run text] [-seeds 1000] [-from 0]
 //
 // A mutant is the simulator's tests, compiled by means of -overlay, so nothing is
 // written into the tree; TestHunt there plays the seeds. It exits with 1 when a mutant lives, or no longer applies.
@@ -27,12 +27,13 @@ import (
 func main() {
 	only := flag.String("run", "", "only mutants whose name contains this")
 	seeds := flag.Uint64("seeds", 1000, "seeds to try at most")
+	from := flag.Int64("from", -1, "first seed to try; -1 for each mutant's own, near which it was found")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "mutants: takes no arguments; choose some with -run NAME")
 		os.Exit(2)
 	}
-	if err := breakAll(*only, *seeds); err != nil {
+	if err := breakAll(*only, *from, *seeds); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -40,7 +41,7 @@ func main() {
 
 // breakAll builds and runs each mutant, as many at a time as there are processors: the
 // hunts are of one goroutine.
-func breakAll(only string, seeds uint64) error {
+func breakAll(only string, from int64, seeds uint64) error {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
@@ -66,9 +67,12 @@ func breakAll(only string, seeds uint64) error {
 		go func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			begun := time.Now()
+			begun, first := time.Now(), begins[m.name]
+			if from >= 0 {
+				first = uint64(from)
+			}
 			verdict := "found"
-			found, err := m.try(root, filepath.Join(dir, strconv.Itoa(i)), whole, seeds)
+			found, err := m.try(root, filepath.Join(dir, strconv.Itoa(i)), whole, first, seeds)
 			if err != nil {
 				verdict, found = "FAILED", err.Error()
 				failed.Add(1)
@@ -96,7 +100,7 @@ func moduleRoot() (string, error) {
 }
 
 // try builds the simulator's tests with the mutation in them, and lets them hunt.
-func (m mutant) try(root, dir, whole string, seeds uint64) (string, error) {
+func (m mutant) try(root, dir, whole string, from, seeds uint64) (string, error) {
 	path := filepath.Join(root, "ring", "internal", filepath.FromSlash(m.file))
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -125,7 +129,7 @@ func (m mutant) try(root, dir, whole string, seeds uint64) (string, error) {
 	if err := build(root, program, "-overlay", config); err != nil {
 		return "", err
 	}
-	return m.search(program, whole, seeds)
+	return m.search(program, whole, from, from+seeds)
 }
 
 func build(root, program string, flags ...string) error {
@@ -161,9 +165,9 @@ var errLives = errors.New("it")
 
 // search hunts until a seed is found that breaks nothing of the kind without the
 // mutation: so it was the mutation which the checker saw.
-func (m mutant) search(program, whole string, seeds uint64) (string, error) {
-	for from := uint64(0); ; {
-		found, err := m.hunt(program, from, seeds-from)
+func (m mutant) search(program, whole string, from, end uint64) (string, error) {
+	for {
+		found, err := m.hunt(program, from, end-from)
 		if err != nil {
 			return "", err
 		}
@@ -177,8 +181,8 @@ func (m mutant) search(program, whole string, seeds uint64) (string, error) {
 			return found, nil
 		case err != nil:
 			return "", err
-		case seed+1 >= seeds:
-			return "", fmt.Errorf("%w lives after %d seeds", errLives, seeds)
+		case seed+1 >= end:
+			return "", fmt.Errorf("%w lives up to seed %d", errLives, seed)
 		}
 		from = seed + 1 // the core itself fails there
 	}

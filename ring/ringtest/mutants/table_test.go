@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,6 +18,15 @@ func TestEveryRowApplies(t *testing.T) {
 		}
 		if n := strings.Count(string(text), m.old); n != 1 {
 			t.Errorf("%s: its old text stands %d times in %s, want once", m.name, n, m.file)
+		}
+	}
+}
+
+// A beginning is some mutant's.
+func TestBeginningsAreOfMutants(t *testing.T) {
+	for name := range begins {
+		if !slices.ContainsFunc(table, func(m mutant) bool { return m.name == name }) {
+			t.Errorf("no mutant is called %q", name)
 		}
 	}
 }
