@@ -50,11 +50,11 @@ func (a *api) stream(w http.ResponseWriter, req *http.Request,
 		case <-ctx.Done():
 		}
 	}
-	out := newOutlet(w, req)
-	out.open()
 	stop := subscribe(offer)
 	defer stop()
 	defer cancel() // first: an offer that waits lets go, then stop can wait for it
+	out := newOutlet(w, req)
+	out.open() // now: who has seen it begin misses nothing of what he then causes
 
 	alive := time.NewTicker(quiet)
 	defer alive.Stop()

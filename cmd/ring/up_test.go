@@ -219,7 +219,14 @@ func TestUpSurvivesAKill(t *testing.T) {
 	_, line = l.await(line, "local/1", "the ring is 5 of 5 alive")
 	l.await(line, "local/2", fmt.Sprint(l.first+2))
 	back := l.status().Instances[2]
-	if back.Incarnation <= victim.Incarnation || back.PID == victim.PID {
+	for late := time.Now().Add(upPatience); back.Incarnation <= victim.Incarnation; {
+		if time.Now().After(late) {
+			t.Fatalf("local/2 came back as %+v, was %+v", back, victim)
+		}
+		time.Sleep(20 * time.Millisecond) // it was local/1 that has told; local/0 is asked
+		back = l.status().Instances[2]
+	}
+	if back.PID == victim.PID {
 		t.Errorf("local/2 came back as %+v, was %+v", back, victim)
 	}
 	if err := l.interrupt(); err != nil {
