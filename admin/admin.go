@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"ringofservers.dev/ring"
+	"ringofservers.dev/supervise"
 )
 
 // StreamsMax is how many streams one instance serves at a time; the next one
@@ -34,6 +35,9 @@ type Options struct {
 	// Leaving is closed by a program that begins to leave: then /readyz is
 	// 503, and the streams end, which the ring's port would otherwise wait for.
 	Leaving <-chan struct{}
+	// App says how the application beside this instance is, which is then in the
+	// status, and a check of /readyz. Nil: there is none.
+	App func() supervise.Status
 }
 
 // api answers for one instance. Its methods are safe for concurrent use.
@@ -81,7 +85,16 @@ func New(r *ring.Ring, options Options) http.Handler {
 }
 
 func (a *api) status(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, a.ring.Status())
+	writeJSON(w, http.StatusOK, a.statusNow())
+}
+
+func (a *api) statusNow() Status {
+	s := Status{Status: a.ring.Status()}
+	if a.options.App != nil {
+		app := a.options.App()
+		s.App = &app
+	}
+	return s
 }
 
 // rosterBody is the answer of /v1/roster; the order of names is the roster's.

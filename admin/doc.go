@@ -25,7 +25,7 @@
 //	GET  /livez /readyz /healthz       ?verbose
 //	GET  /version
 //
-// It stands on the public API of package ring alone, so that an application
+// It stands on the public API of package ring, so that an application
 // with its own HTTP server can mount it, or write another:
 //
 //	r, err := ring.Join(ctx, cfg)

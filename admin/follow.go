@@ -99,7 +99,7 @@ func (a *api) live(w http.ResponseWriter, req *http.Request) {
 	since, _ := resumed(req)
 	a.stream(w, req, func(offer func(item)) func() {
 		whole := func() {
-			offer(item{name: "status", body: a.ring.Status()})
+			offer(item{name: "status", body: a.statusNow()})
 			offer(item{name: "bus", body: a.ring.Bus().Status()})
 		}
 		whole()

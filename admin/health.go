@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"ringofservers.dev/supervise"
 )
 
 // check is one line of a probe: what was asked, and why not if it failed.
@@ -19,7 +21,8 @@ func (a *api) livez(w http.ResponseWriter, req *http.Request) {
 	answer(w, req, "livez", a.running())
 }
 
-// readyz is 200 while this instance is in the ring and means to stay.
+// readyz is 200 while this instance is in the ring and means to stay, and the
+// application beside it, if there is one, is healthy.
 func (a *api) readyz(w http.ResponseWriter, req *http.Request) {
 	view := a.ring.View()
 	joined, leaving := check{name: "joined"}, check{name: "leaving"}
@@ -32,7 +35,15 @@ func (a *api) readyz(w http.ResponseWriter, req *http.Request) {
 	if a.leaves() {
 		leaving.why = "this instance is leaving the ring"
 	}
-	answer(w, req, "readyz", a.running(), joined, leaving)
+	checks := []check{a.running(), joined, leaving}
+	if a.options.App != nil {
+		app := check{name: "app"}
+		if s := a.options.App(); s.State != supervise.Healthy {
+			app.why = strings.TrimSuffix("the application is "+string(s.State)+": "+s.Why, ": ")
+		}
+		checks = append(checks, app)
+	}
+	answer(w, req, "readyz", checks...)
 }
 
 func (a *api) leaves() bool {

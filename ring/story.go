@@ -42,6 +42,9 @@ func (r *Ring) event(seq uint64, t node.Report) Event {
 
 // words tells an event to a person. "I" is the instance that tells it.
 func (r *Ring) words(e Event, t node.Report) string {
+	if t.Said {
+		return t.Text
+	}
 	who, mine := string(e.Subject), e.Subject == r.cfg.Name
 	switch t.Kind {
 	case core.Waiting:
@@ -265,7 +268,7 @@ func (e Epoch) String() string {
 // log writes one report, and opens Joined's door. It has a goroutine of its
 // own: a log that blocks holds up nobody.
 func (r *Ring) log(seq uint64, t node.Report) {
-	if t.Kind == core.Joined {
+	if t.Kind == core.Joined && !t.Said {
 		select {
 		case <-r.joined:
 		default:

@@ -108,6 +108,12 @@ function drawNotices() {
     notices.push(["bad", "This instance is cut off: it sees no quorum, or a quorum has cut it. What it cannot reach " +
       "is shown as unreachable, not as dead."]);
   }
+  const app = status.app;
+  if (app) {
+    const kind = { failed: "bad", unhealthy: "bad" }[app.state] || "";
+    notices.push([kind, `The application beside this instance is ${app.state}` +
+      (app.restarts ? ` (restarts: ${app.restarts})` : "") + (app.why ? `: ${app.why}` : ".")]);
+  }
   if (status.insecure) {
     notices.push(["", "The links of this ring are not encrypted (--insecure)."]);
   }
@@ -296,6 +302,7 @@ const tone = {
   suspected: "odd", accused: "odd", bad_link: "odd", detour_on: "odd", damped: "odd",
   starved: "odd", link_lost: "odd", dropped: "odd",
   ticks_skipped: "odd", history_changed: "odd",
+  app_failed: "grave", app_unhealthy: "grave", app_waiting: "odd", app_healthy: "good",
 };
 
 function addEvent(e) {

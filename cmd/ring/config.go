@@ -30,6 +30,7 @@ type settings struct {
 	CPUs      int
 	LogLevel  slog.Level
 	LogFormat string
+	App       appSettings
 }
 
 // ringConfig is what the library has to know of them.
@@ -116,6 +117,8 @@ func resolve(layers []layer) (settings, error) {
 			d.rank[o.key] = i + 1
 			if o.key == "roster" {
 				d.patterns, d.groups = nil, l.groups
+			} else if o.many() {
+				texts = []string{strings.Join(texts, "\x00")}
 			}
 			for _, text := range texts {
 				if err := o.set(&d, text); err != nil {
@@ -279,13 +282,13 @@ func settle(layers []layer) (settings, error) {
 }
 
 // envLayer reads RING_… of every setting; an empty one counts as absent. Of
-// RING_ROSTER the patterns stand between spaces.
+// RING_ROSTER the patterns stand between spaces, and so do the words of a command.
 func envLayer(getenv func(string) string) layer {
 	l := layer{origin: envName, values: make(map[string][]string)}
 	for _, o := range options {
 		switch text := getenv(envName(o.key)); {
 		case text == "":
-		case o.key == "roster":
+		case o.many():
 			l.values[o.key] = strings.Fields(text)
 		default:
 			l.values[o.key] = []string{text}
@@ -307,6 +310,10 @@ func flagLayer(flags *pflag.FlagSet) layer {
 	return l
 }
 
-func envName(key string) string { return "RING_" + strings.ToUpper(key) }
+// envName and flagName are what the key of an option is called elsewhere; in the file
+// app.command is the key command of the table [app].
+func envName(key string) string {
+	return "RING_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
 
-func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
+func flagName(key string) string { return strings.NewReplacer("_", "-", ".", "-").Replace(key) }

@@ -63,6 +63,24 @@ cpus = 2
 log_level = "debug"
 log_format = "json"
 
+[app]
+command = ["./shop", "--port", "8080"]
+health_http = "http://127.0.0.1:8080/healthz"
+health_tcp = "127.0.0.1:8080"
+health_command = ["./well"]
+health_interval = "2s"
+health_timeout = "1s"
+health_failures = 4
+start_grace = "5s"
+stop_signal = "QUIT"
+stop_timeout = "20s"
+restart = "on-failure"
+restart_limit = 7
+restart_period = "5m"
+backoff_min = "1s"
+backoff_max = "1m"
+exit = "leave"
+
 [[instance]]
 name = "spare/{0..1}"
 address = "10.0.0.9:{3000+index}"

@@ -61,6 +61,8 @@ func parseFile(path string, text []byte) layer {
 		switch i := slices.IndexFunc(options, func(o option) bool { return o.key == key }); {
 		case key == "instance":
 			l.groups = p.groups(tree[key])
+		case isTable(key):
+			p.table(&l, key, tree[key])
 		case i < 0:
 			p.unknown(key, key)
 		default:
@@ -72,6 +74,30 @@ func parseFile(path string, text []byte) layer {
 	}
 	l.fault = p.faults()
 	return l
+}
+
+// isTable says whether options stand in a table of that name.
+func isTable(name string) bool {
+	return slices.ContainsFunc(options, func(o option) bool { return strings.HasPrefix(o.key, name+".") })
+}
+
+// table reads a table of options.
+func (p *parse) table(l *layer, name string, value any) {
+	table, ok := value.(map[string]any)
+	if !ok {
+		p.fault(p.place(name).value, "%s: want a table, here is %s: write [%s]", name,
+			tomlKind(value), name)
+		return
+	}
+	for _, key := range p.inOrder(table, name+".") {
+		path := name + "." + key
+		i := slices.IndexFunc(options, func(o option) bool { return o.key == path })
+		if i < 0 {
+			p.unknown(path, path)
+			continue
+		}
+		l.values[path] = p.values(options[i], table[key])
+	}
 }
 
 // instanceKeys are what instances and their addresses are read from.
@@ -242,7 +268,7 @@ const (
 // tomlKind is the kind of value that a file has for o.
 func (o option) tomlKind() string {
 	switch {
-	case o.key == "roster":
+	case o.many():
 		return kindList
 	case o.kind == "int":
 		return kindNumber

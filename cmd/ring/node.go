@@ -30,7 +30,7 @@ const leaveTime = 15 * time.Second
 func newNodeCommand() *cobra.Command {
 	var tell string
 	cmd := &cobra.Command{
-		Use:   "node",
+		Use:   "node [flags] [-- command [argument…]]",
 		Short: "Run one instance of a ring, on the host of the server it stands beside",
 		Long: `Node is one instance. The order in which instances start does not matter: each
 waits for its neighbours and says for whom. It logs to standard error, answers
@@ -44,20 +44,36 @@ a flag beats the environment, which beats the file. Only the file has tables
 [[instance]], each with a name and an address, or a pattern of each: they come after
 the roster, for instances whose addresses no template fits.
 
+Behind -- stands the application that the instance is to run beside itself, or it is
+app.command in the table [app] of the file. It is started at once, looked after
+(--app-health-…), and started again when it ends or is unhealthy, later each time, and
+not any more after more than --app-restart-limit times: then it is failed, which ring
+status and events show, and the instance stays (--app-exit). It has this process's
+outputs, and in its environment RING_INSTANCE, the name, and RING_ADDR, for the commands
+of ring. It runs in a process group of its own, which ends with it. On SIGTERM the
+instance is first unready (/readyz), then the application is asked to end and its group
+killed after --app-stop-timeout, then the instance leaves the ring.
+
 An instance uses two cores at most, so that the server beside it has the others;
 GOMAXPROCS or --cpus changes that.`,
 		Example: `  ring node --name dc1/prod/0 --config /etc/ring/ring.toml
-  ring node --name a/1 --ring demo --roster 'a/{0..2}' --addresses '127.0.0.1:{4000..4002}'`,
-		Args: cobra.NoArgs,
+  ring node --name a/1 --ring demo --roster 'a/{0..2}' --addresses '127.0.0.1:{4000..4002}'
+  ring node --config ring.toml --app-health-http http://127.0.0.1:8080/healthz -- ./shop --port 8080
+  ring gather ring/app                          # how all applications are`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			_, err := behindDash(args, cmd.ArgsLenAtDash())
+			return err
+		},
 	}
 	load := addSettingsFlags(cmd)
 	cmd.Flags().StringVar(&tell, "tell", "", "lines for the starter of a local ring")
 	_ = cmd.Flags().MarkHidden("tell") // it exists: it was made one line above
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		told, err := parseTells(tell)
 		if err != nil {
 			return err
 		}
+		load := withApp(load, args)
 		s, err := load()
 		if err != nil {
 			return err
@@ -92,17 +108,21 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	if err := answerBuiltIn(r, build); err != nil {
 		return exitf(exitFailed, "%w", err)
 	}
+	app, err := startApp(s, r, logger, registry)
+	if err != nil {
+		return errors.Join(appError(err), r.Close())
+	}
 	logger.Info("listening", "addr", r.Addr().String(), "page", pageOf(r.Addr(), s))
 
 	n := &instance{
-		ring: r, logger: logger, level: level, settings: s, load: load,
+		ring: r, app: app, logger: logger, level: level, settings: s, load: load,
 		supervisor: newSupervisor(logger), leaving: make(chan struct{}),
 		reload: newReloadMetrics(registry),
 	}
 	asked := make(chan struct{}, 1)
 	r.Handle(admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
-		Leaving: n.leaving,
+		Leaving: n.leaving, App: app.status(),
 		Leave: func() {
 			select {
 			case asked <- struct{}{}:
@@ -116,6 +136,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	var attending sync.WaitGroup
 	attending.Go(func() { n.supervisor.attend(ctx, r) })
 	err = n.until(signals, asked)
+	app.drain(signals) // where the ring has ended by itself; else it has ended
 	cancel()
 	attending.Wait()
 	return err
@@ -160,6 +181,7 @@ func joinError(err error) error {
 // instance is a running node and what its signals change.
 type instance struct {
 	ring       *ring.Ring
+	app        *application // nil for none
 	logger     *slog.Logger
 	level      *slog.LevelVar
 	settings   settings // as they are in force
@@ -198,6 +220,8 @@ func (n *instance) until(signals <-chan os.Signal, asked <-chan struct{}) error 
 			return n.leave(s.String(), signals)
 		case <-asked:
 			return n.leave("told over HTTP", signals)
+		case <-n.app.ended():
+			return errors.Join(n.leave("the application has ended", signals), n.app.failed())
 		case <-n.ring.Done():
 			if n.ring.Err() == nil {
 				return nil
@@ -207,11 +231,16 @@ func (n *instance) until(signals <-chan os.Signal, asked <-chan struct{}) error 
 	}
 }
 
-// leave says goodbye; a second signal ends it at once.
+// leave ends the application and says goodbye; a second signal ends both at once. While
+// the application drains the instance is in the ring, but not ready any more: nobody
+// takes its place before it is gone.
 func (n *instance) leave(why string, signals <-chan os.Signal) error {
 	n.logger.Info("leaving", "why", why)
 	n.supervisor.say("STOPPING=1\nSTATUS=leaving the ring")
 	close(n.leaving)
+	if hurried := n.app.drain(signals); hurried != nil {
+		return errors.Join(exitf(exitFailed, "ended at once by a second signal (%s)", hurried), n.ring.Close())
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
 	left := make(chan error, 1)

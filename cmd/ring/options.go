@@ -29,7 +29,10 @@ var presets = map[string]func() ring.Timing{
 }
 
 // options are all settings, in the order a person thinks of them.
-var options = []option{
+var options = slices.Concat(nodeOptions, appOptions)
+
+// nodeOptions are those of the instance itself.
+var nodeOptions = []option{
 	{
 		"ring", "string", "name of the ring (default ring)", false,
 		func(d *draft, v string) error { d.Ring = v; return nil },
@@ -201,6 +204,22 @@ func setLogFormat(d *draft, text string) error {
 	return nil
 }
 
+// kindWords is the kind of an option that is a list of words: a command. A layer that
+// has it says all of it; set is called once, with the words between zero bytes.
+const kindWords = "word"
+
+// many says whether an option is a list.
+func (o option) many() bool { return o.key == "roster" || o.kind == kindWords }
+
+func setWords(into *[]string, text string) error {
+	if *into = nil; text != "" {
+		*into = strings.Split(text, "\x00")
+	}
+	return nil
+}
+
+func showWords(words []string) string { return strings.Join(words, " ") }
+
 // optionFlag is the flag of an option. What it is given is checked with everything
 // else: pflag would end at the first fault.
 type optionFlag struct {
@@ -210,7 +229,7 @@ type optionFlag struct {
 
 // Set is called by pflag once for each time the flag is given.
 func (f *optionFlag) Set(text string) error {
-	if f.option.key != "roster" {
+	if !f.option.many() {
 		f.texts = nil
 	}
 	f.texts = append(f.texts, text)

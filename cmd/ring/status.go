@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/ring"
+	"ringofservers.dev/supervise"
 )
 
 // watchPace is how often --watch asks.
@@ -29,7 +31,9 @@ func newStatusCommand() *cobra.Command {
 		Long: `Status asks one instance what it knows of the ring. It says first whether the
 fleet is anchored: whether a quorum of the voters stamps the laps of the particle,
 so that they count as ticks. Then every instance with its state, the epoch, lap
-times without the declared rests, and links that are bad while both ends live.
+times without the declared rests, and links that are bad while both ends live. How the
+application beside the one that is asked is, if it has one, stands before its table;
+ring gather ring/app asks for those of all.
 
 With --quiet it prints nothing: exit code 0 means that all are alive and this
 instance is in the ring, 3 that it is otherwise, 4 that it cannot be reached.`,
@@ -72,13 +76,13 @@ func showStatus(cmd *cobra.Command, c *client, flags statusFlags) error {
 	if err != nil {
 		return err
 	}
-	var status ring.Status
+	var status admin.Status
 	if err := json.Unmarshal(text, &status); err != nil {
 		return exitf(exitFailed, "%s does not answer as an instance does: %w", c.base, err)
 	}
 	switch {
 	case flags.quiet:
-		if alive(status) < len(status.Instances) || status.CutOff {
+		if alive(status.Status) < len(status.Instances) || status.CutOff {
 			return exitf(exitFalse, "") // the code says it all
 		}
 		return nil
@@ -127,7 +131,8 @@ func anchorText(s ring.Status) string {
 	return text
 }
 
-func printStatus(out io.Writer, s ring.Status) error {
+func printStatus(out io.Writer, all admin.Status) error {
+	s := all.Status
 	p := paintFor(out)
 	count := p.in(green, aliveText(s))
 	if alive(s) < len(s.Instances) {
@@ -149,6 +154,9 @@ func printStatus(out io.Writer, s ring.Status) error {
 		fmt.Fprintf(out, ", slowest stop %s", s.SlowestStop)
 	}
 	fmt.Fprintln(out)
+	if all.App != nil {
+		fmt.Fprintln(out, appText(p, *all.App))
+	}
 	if s.CutOff {
 		fmt.Fprintln(out, p.in(red, "cut off: this instance sees no quorum, or a quorum has cut it"))
 	}
@@ -160,6 +168,31 @@ func printStatus(out io.Writer, s ring.Status) error {
 	}
 	fmt.Fprintln(out)
 	return printTable(out, p, statusRows(s))
+}
+
+// appText tells how the application beside an instance is.
+func appText(p paint, a supervise.Status) string {
+	color := yellow
+	switch a.State {
+	case supervise.Healthy:
+		color = green
+	case supervise.Failed, supervise.Unhealthy:
+		color = red
+	case supervise.Stopped:
+		color = dim
+	}
+	text := fmt.Sprintf("application %s for %s", p.in(color, string(a.State)),
+		time.Since(a.Since).Round(time.Second))
+	if a.PID > 0 {
+		text += fmt.Sprintf(", pid %d", a.PID)
+	}
+	if a.Restarts > 0 {
+		text += fmt.Sprintf(", restarts %d", a.Restarts)
+	}
+	if a.Why != "" {
+		text += ": " + shown(a.Why)
+	}
+	return text
 }
 
 func statusRows(s ring.Status) [][]cell {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/ring"
 )
 
@@ -44,7 +45,7 @@ func TestStatusSaysFirstWhetherLapsCount(t *testing.T) {
 	s := ring.Status{Ring: "r", Tick: 1234, Leader: "a/1", Anchored: true, Epoch: ring.Epoch{Number: 7}}
 	lines := func() []string {
 		var out strings.Builder
-		if err := printStatus(&out, s); err != nil {
+		if err := printStatus(&out, admin.Status{Status: s}); err != nil {
 			t.Fatal(err)
 		}
 		return strings.Split(out.String(), "\n")

@@ -21,10 +21,11 @@ type Tick struct {
 	core.Tick
 }
 
-// Report is what the core told, and when.
+// Report is what the core told, or the program that it is embedded in, and when.
 type Report struct {
 	At time.Time
 	core.Report
+	Said bool // by that program: Text is all of it
 }
 
 // View returns the current view; it is built at most once for each change, when
@@ -160,6 +161,15 @@ func (n *Node) Reports(seq uint64) (reports []Report, first uint64) {
 // OnTick calls each for every pass from now on, see feed.follow.
 func (n *Node) OnTick(each func(Tick)) (stop func(), ended <-chan struct{}) {
 	return n.ticks.follow(n.ticks.newest(), func(_ uint64, t Tick) { each(t) })
+}
+
+// Say adds a line of the program's own to the reports. Subject is an index, or -1.
+func (n *Node) Say(kind core.ReportKind, subject int, text string) {
+	n.reports.push(Report{
+		At: time.Now(), Said: true,
+		Report: core.Report{Kind: kind, Subject: subject, Leader: -1, Text: text},
+	})
+	n.reports.wake()
 }
 
 // OnReport calls each for what is kept after seq and for all to come.
