@@ -58,6 +58,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"cmd/ring", module + "/ring/internal/...", "faces use what any third party could"},
 	{"ring/...", module + "/admin", "the core does not know its faces"},
 	{"supervise", module + "/...", "applications do not know each other, and this one needs no ring"},
+	{"respawn", module + "/ring/internal/...", "applications use what any third party could"},
+	{"respawn", module + "/supervise", "applications do not know each other"},
 	{"internal/fleet", module + "/...", "what tests the program from outside shares nothing with it"},
 	{"cmd/ring", module + "/internal/fleet", "the program does not know its tests"},
 	{"...", "text/template", "turns the linker's dead-code elimination off for the whole binary"},

@@ -31,6 +31,7 @@ type settings struct {
 	LogLevel  slog.Level
 	LogFormat string
 	App       appSettings
+	Respawn   respawnSettings
 }
 
 // ringConfig is what the library has to know of them.

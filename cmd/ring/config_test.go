@@ -81,6 +81,14 @@ backoff_min = "1s"
 backoff_max = "1m"
 exit = "leave"
 
+[respawn]
+command = ["/etc/ring/respawn", "now"]
+grace = "7s"
+timeout = "9s"
+return = "2m"
+backoff = "3s"
+limit = 4
+
 [[instance]]
 name = "spare/{0..1}"
 address = "10.0.0.9:{3000+index}"

@@ -93,7 +93,7 @@ out.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", newUpCommand(), newNodeCommand(), newGuardCommand())
+	add("run", newUpCommand(), newNodeCommand(), newGuardCommand(), newAskCommand())
 	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
 		newBulkCommand(), newGatherCommand(),
 		newBusCommand(),

@@ -54,12 +54,19 @@ of ring. It runs in a process group of its own, which ends with it. On SIGTERM t
 instance is first unready (/readyz), then the application is asked to end and its group
 killed after --app-stop-timeout, then the instance leaves the ring.
 
+Of instances that die, the nearest one before each that lives runs --respawn-command,
+with a quorum or without, once for each death, after --respawn-grace: it asks a
+supervisor (systemd, kubectl, docker) for the one in its environment, RING_DEAD with
+RING_DEAD_INDEX, RING_DEAD_ADDRESS and RING_DEAD_INCARNATION; who asks is RING_INSTANCE.
+What it prints is logged. An exit code other than 0 is a failure, and tried again.
+
 An instance uses two cores at most, so that the server beside it has the others;
 GOMAXPROCS or --cpus changes that.`,
 		Example: `  ring node --name dc1/prod/0 --config /etc/ring/ring.toml
   ring node --name a/1 --ring demo --roster 'a/{0..2}' --addresses '127.0.0.1:{4000..4002}'
   ring node --config ring.toml --app-health-http http://127.0.0.1:8080/healthz -- ./shop --port 8080
-  ring gather ring/app                          # how all applications are`,
+  ring gather ring/app                          # how all applications are
+  ring node --config ring.toml --respawn-command /etc/ring/respawn   # see the README for recipes`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			_, err := behindDash(args, cmd.ArgsLenAtDash())
 			return err
@@ -135,6 +142,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var attending sync.WaitGroup
 	attending.Go(func() { n.supervisor.attend(ctx, r) })
+	attending.Go(func() { n.respawn(ctx) })
 	err = n.until(signals, asked)
 	app.drain(signals) // where the ring has ended by itself; else it has ended
 	cancel()

@@ -29,7 +29,7 @@ var presets = map[string]func() ring.Timing{
 }
 
 // options are all settings, in the order a person thinks of them.
-var options = slices.Concat(nodeOptions, appOptions)
+var options = slices.Concat(nodeOptions, appOptions, respawnOptions)
 
 // nodeOptions are those of the instance itself.
 var nodeOptions = []option{

@@ -34,6 +34,7 @@ type starter struct {
 	screen  *screen
 	spawn   chan func() // carried out by the one thread that children depend on
 	started time.Time
+	asks    *asks // nil: instances are started again without being asked for
 
 	mu      sync.Mutex
 	running map[*exec.Cmd]struct{} // guarded by mu
@@ -70,22 +71,35 @@ func runUp(ctx context.Context, out io.Writer, o upOptions) (err error) {
 			}
 		}()
 	}
-	children, err := o.children()
+	s, children, err := newStarter(out, o)
 	if err != nil {
 		return err
 	}
-	binary, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program's own file: %w", err)
-	}
-	s := &starter{
-		binary: binary, screen: newScreen(out, children), spawn: make(chan func()),
-		started: time.Now(), running: make(map[*exec.Cmd]struct{}),
-	}
+	defer func() { err = errors.Join(err, s.asks.close()) }()
 	s.greet(o)
 	err = s.run(ctx, signals, children, o)
 	s.screen.close()
 	return err
+}
+
+func newStarter(out io.Writer, o upOptions) (s *starter, children []child, err error) {
+	if o.binary, err = os.Executable(); err != nil {
+		return nil, nil, fmt.Errorf("find this program's own file: %w", err)
+	}
+	if children, err = o.children(); err != nil {
+		return nil, nil, err
+	}
+	s = &starter{
+		binary: o.binary, spawn: make(chan func()), started: time.Now(),
+		running: make(map[*exec.Cmd]struct{}),
+	}
+	if o.respawn {
+		if s.asks, err = listenForAsks(children); err != nil {
+			return nil, nil, err
+		}
+	}
+	s.screen = newScreen(out, children)
+	return s, children, nil
 }
 
 func (s *starter) greet(o upOptions) {
@@ -206,9 +220,7 @@ func (s *starter) supervise(ctx context.Context, stop context.CancelFunc, c chil
 		if time.Since(began) >= steady {
 			pause = restartAfter
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if !s.awaitTurn(ctx, c, pause) {
 			return
 		}
 		pause = min(2*pause, restartMax)
@@ -238,6 +250,9 @@ func (s *starter) once(ctx context.Context, c child) (told bool, err error) {
 	cmd := exec.Command(s.binary, c.args...)
 	cmd.Args[0] = "ring" // what ps shows, wherever `go run` has put the binary
 	cmd.Env = childEnv(os.Environ())
+	if s.asks != nil {
+		cmd.Env = append(cmd.Env, starterEnv+"="+s.asks.url)
+	}
 	cmd.SysProcAttr = childAttributes()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

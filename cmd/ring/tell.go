@@ -141,6 +141,8 @@ func (t *teller) worth(e ring.Event) bool {
 	switch e.Kind {
 	case "next_changed", "resent":
 		return true
+	case "respawn_started", "respawn_failed", "respawn_given_up", "respawned":
+		return true
 	case "waiting", "link_lost", "suspected":
 		return t.besideMe(e.Subject)
 	case "accused", "cleared":

@@ -20,6 +20,8 @@ type upOptions struct {
 	maxSpeed  bool
 	quiet     bool
 	data      string
+	respawn   bool
+	binary    string // this program's own file, which its instances run to ask for others
 }
 
 // upMax bounds --nodes: what one machine may be asked for by a typing error.
@@ -37,10 +39,11 @@ state of the ring. All stands in the order in which it happened. Where laps are
 faster than ten a second for long, not every tick is shown. The ring's page is at
 the first address.
 
-Kill any of them (kill -9): its neighbour notices, the ring closes around it, it
-is started again, and the ring opens for it. What you read is what the
-instances found out; this starter does not tell them, or you, what it knows as
-their parent. Ctrl-C ends all; a second Ctrl-C ends them at once.
+Kill any of them (kill -9): its neighbour notices, the ring closes around it, the
+nearest one before it that lives asks this starter for it, it is started again, and the
+ring opens for it. What you read is what the instances found out; this starter does not
+tell them, or you, what it knows as their parent. It acts by itself only where no other
+instance is left, or nobody has asked for 15 s; with --respawn=false always, at once. Ctrl-C ends all; a second Ctrl-C ends them at once.
 
 While fewer than most of those who vote live, laps go by uncounted, and the lines
 say so. What an instance must remember it finds again when it is started again;
@@ -66,6 +69,7 @@ without --data it is all removed in the end.`,
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only the story: no ticks, no state")
 	f.StringVar(&o.data, "data", "",
 		"keep each instance's data in a subdirectory of this one (default: one that goes in the end)")
+	f.BoolVar(&o.respawn, "respawn", true, "instances ask for the dead among them (see ring node --help)")
 	cmd.MarkFlagsMutuallyExclusive("hold", "max-speed")
 	return cmd
 }
@@ -135,9 +139,23 @@ func (o upOptions) children() ([]child, error) {
 			return nil, fmt.Errorf("make the instances' data directories: %w", err)
 		}
 		c.args = append(c.args, "--data", dir)
+		c.args = append(c.args, o.respawnFlags()...)
 		all[i] = c
 	}
 	return all, nil
+}
+
+// respawnFlags have an instance ask for dead ones by askCommand, a good deal sooner than on
+// real hosts: whom they ask is on this machine, and has no supervisor above.
+func (o upOptions) respawnFlags() []string {
+	if !o.respawn {
+		return nil
+	}
+	return []string{
+		"--respawn-command", o.binary, "--respawn-command", askCommand, "--respawn-grace", "500ms",
+		"--respawn-timeout", "5s", "--respawn-return", "10s", "--respawn-backoff", "500ms",
+		"--respawn-limit", "20",
+	}
 }
 
 // childEnv is the environment of a child: this process's own without what

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/respawn"
+)
+
+// respawnSettings are those of how dead instances are asked for: the table [respawn].
+type respawnSettings struct {
+	Command []string
+	Rules   respawn.Rules
+}
+
+// respawnOptions are the settings of that.
+var respawnOptions = []option{
+	{
+		"respawn.command", kindWords, "run for each dead instance by its nearest live predecessor, to ask " +
+			"a supervisor for it; once for each word", false,
+		func(d *draft, v string) error { return setWords(&d.Respawn.Command, v) },
+		func(s *settings) string { return showWords(s.Respawn.Command) },
+	},
+	durationOption("respawn.grace", "from a death to the command, for the host's own supervisor (default 10s)",
+		func(s *settings) *time.Duration { return &s.Respawn.Rules.Grace }),
+	durationOption("respawn.timeout", "for one run of the command (default 30s)",
+		func(s *settings) *time.Duration { return &s.Respawn.Rules.Timeout }),
+	durationOption("respawn.return", "for the instance to be back after that (default 1m)",
+		func(s *settings) *time.Duration { return &s.Respawn.Rules.Return }),
+	durationOption("respawn.backoff", "after a run that failed; it doubles, up to 16 times this (default 5s)",
+		func(s *settings) *time.Duration { return &s.Respawn.Rules.Backoff }),
+	countOption("respawn.limit", "runs for one death at most (default 5)",
+		func(s *settings) *int { return &s.Respawn.Rules.Limit }),
+}
+
+// respawn asks for dead instances until ctx ends or this one leaves.
+func (n *instance) respawn(ctx context.Context) {
+	if len(n.settings.Respawn.Command) == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-n.leaving:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := respawn.Run(ctx, n.ring, respawn.Config{
+		Command: n.settings.Respawn.Command, Rules: n.settings.Respawn.Rules, Logger: n.logger,
+	})
+	if err != nil {
+		n.logger.Error("nobody is respawned from here", "err", err)
+	}
+}
+
+// askCommand is the hidden subcommand by which an instance of `ring up` asks its starter
+// for a dead one; starterEnv says where that is.
+const (
+	askCommand = "ask-starter"
+	starterEnv = "RING_STARTER"
+)
+
+func newAskCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: askCommand, Short: "Ask ring up to start an instance again", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askStarter(cmd.Context(), os.Getenv(starterEnv), os.Getenv("RING_DEAD"))
+		},
+	}
+}
+
+// askStarter posts a name to a starter's URL.
+func askStarter(ctx context.Context, url, name string) error {
+	if url == "" || name == "" {
+		return usageError("this command is run by the instances of ring up, and by nobody else")
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+name, http.NoBody)
+	if err != nil {
+		return exitf(exitUsage, "ask the starter: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return exitf(exitUnreachable, "ask the starter: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		return exitf(exitFailed, "the starter answers %s: %s", resp.Status, text)
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package respawn
+
+import (
+	"slices"
+	"time"
+)
+
+// Rules are how patient a planner is. Zero values are the defaults.
+type Rules struct {
+	Grace   time.Duration // from a death to the first attempt, 10 s
+	Timeout time.Duration // for one run of the command, 30 s
+	Return  time.Duration // for the instance to be back after a run that succeeded, 1 minute
+	Backoff time.Duration // after the first attempt in vain; it doubles, up to 16 times this; 5 s
+	Limit   int           // attempts for one incarnation, 5
+}
+
+func (r Rules) withDefaults() Rules {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&r.Grace, 10*time.Second)
+	def(&r.Timeout, 30*time.Second)
+	def(&r.Return, time.Minute)
+	def(&r.Backoff, 5*time.Second)
+	if r.Limit <= 0 {
+		r.Limit = 5
+	}
+	return r
+}
+
+// backoff is the pause after so many attempts in vain.
+func (r Rules) backoff(attempts int) time.Duration {
+	return r.Backoff << min(max(attempts-1, 0), 4)
+}
+
+// row is one instance of a view, by its index.
+type row struct {
+	alive       bool
+	gone        bool // dead or out of reach, and not because its return is damped
+	incarnation uint32
+}
+
+// noteKind says what became of an attempt.
+type noteKind string
+
+const (
+	noteStarted   noteKind = "started"
+	noteSucceeded noteKind = "succeeded"
+	noteFailed    noteKind = "failed"
+	noteGivenUp   noteKind = "given_up"
+)
+
+// note is what a runner tells all.
+type note struct {
+	Subject     int      `json:"subject"` // index
+	Incarnation uint32   `json:"incarnation"`
+	Attempt     int      `json:"attempt"`
+	Kind        noteKind `json:"kind"`
+}
+
+// death is one incarnation of an instance that is gone, and what was done about it.
+type death struct {
+	since       time.Time // seen here as gone, and as this instance's to respawn, without a break
+	incarnation uint32
+	attempts    int // begun, by anybody
+	last        noteKind
+	at          time.Time // of last, here
+	mine        bool      // the last attempt was made here
+	told        bool      // that it is given up
+}
+
+// actKind says what a planner wants done.
+type actKind uint8
+
+const (
+	actRun      actKind = iota + 1 // tell note, then run the command; ended follows
+	actTell                        // note
+	actReturned                    // an instance that was respawned here is back; nothing to do but to say so
+)
+
+// act is one thing to be done.
+type act struct {
+	kind actKind
+	note note
+}
+
+// planner decides who is respawned when. It is told the time and what happens; it has no
+// clock and does nothing itself.
+type planner struct {
+	rules  Rules
+	self   int
+	rows   []row
+	joined bool
+	deaths map[int]*death // whom it misses, by index
+	busy   int            // the subject of the command that runs, or -1
+}
+
+func newPlanner(rules Rules, self int) *planner {
+	return &planner{rules: rules.withDefaults(), self: self, deaths: map[int]*death{}, busy: -1}
+}
+
+// see takes a view. It returns what there is to say of those who are back.
+func (p *planner) see(now time.Time, joined bool, rows []row) (acts []act) {
+	p.rows, p.joined = rows, joined
+	for i, r := range rows {
+		d := p.deaths[i]
+		if d != nil && r.incarnation > d.incarnation {
+			if d.mine {
+				acts = append(acts, act{actReturned, note{i, r.incarnation, d.attempts, ""}})
+			}
+			delete(p.deaths, i)
+			d = nil
+		}
+		if r.gone && d == nil {
+			p.deaths[i] = &death{incarnation: r.incarnation}
+		}
+	}
+	p.count(now)
+	return acts
+}
+
+// count begins the grace of those who are this instance's to respawn from now on. Who
+// takes over from a runner that died gives its last note time to come.
+func (p *planner) count(now time.Time) {
+	mine := map[int]bool{}
+	for i := range p.mine() {
+		mine[i] = true
+	}
+	for i, d := range p.deaths { // order does not matter: each is on its own
+		switch {
+		case !mine[i]:
+			d.since = time.Time{} // what is known of the attempts stays, should it go again
+		case d.since.IsZero():
+			d.since = now
+		}
+	}
+}
+
+// hear takes a note, of this instance or another. One of an incarnation that is known to
+// be over says nothing any more; one of an instance that is not missed yet is kept.
+func (p *planner) hear(now time.Time, n note) {
+	d := p.deaths[n.Subject]
+	switch {
+	case n.Subject < 0 || n.Incarnation == 0 || len(p.rows) > 0 && n.Subject >= len(p.rows):
+		return
+	case n.Subject < len(p.rows) && p.rows[n.Subject].incarnation > n.Incarnation:
+		return
+	case d == nil || d.incarnation < n.Incarnation:
+		d = &death{incarnation: n.Incarnation} // the view will follow
+		p.deaths[n.Subject] = d
+		p.count(now)
+	case d.incarnation > n.Incarnation:
+		return
+	}
+	if n.Attempt < d.attempts || n.Attempt == d.attempts && rank(n.Kind) <= rank(d.last) {
+		return // old, or known
+	}
+	d.attempts, d.last, d.at, d.mine = n.Attempt, n.Kind, now, false
+	d.told = n.Kind == noteGivenUp
+}
+
+// rank orders what is said of one attempt.
+func rank(k noteKind) int {
+	return slices.Index([]noteKind{noteStarted, noteFailed, noteSucceeded, noteGivenUp}, k)
+}
+
+// ended takes the end of the command that actRun has asked for.
+func (p *planner) ended(now time.Time, n note, ok bool) (acts []act) {
+	p.busy = -1
+	n.Kind = noteFailed
+	if ok {
+		n.Kind = noteSucceeded
+	}
+	if d := p.deaths[n.Subject]; d != nil && d.incarnation == n.Incarnation && d.attempts == n.Attempt {
+		d.last, d.at, d.mine = n.Kind, now, true
+	}
+	return []act{{actTell, n}}
+}
+
+// step says what is due. One command runs at a time, for the nearest of those that are
+// due first, and so on round the ring.
+func (p *planner) step(now time.Time) []act {
+	var acts []act
+	for i := range p.mine() {
+		d := p.deaths[i]
+		if d == nil || d.told || d.since.IsZero() || now.Before(p.due(d)) {
+			continue
+		}
+		n := note{i, d.incarnation, d.attempts, noteGivenUp}
+		if d.attempts >= p.rules.Limit {
+			d.told, d.last, d.at = true, noteGivenUp, now
+			acts = append(acts, act{actTell, n})
+			continue
+		}
+		if p.busy >= 0 {
+			continue
+		}
+		d.attempts++
+		d.last, d.at, d.mine = noteStarted, now, true
+		n.Attempt, n.Kind = d.attempts, noteStarted
+		p.busy = i
+		acts = append(acts, act{actRun, n})
+	}
+	return acts
+}
+
+// deadline is when step has something to do, zero for never.
+func (p *planner) deadline() time.Time {
+	var first time.Time
+	for i := range p.mine() {
+		d := p.deaths[i]
+		if d == nil || d.told || d.since.IsZero() || p.busy >= 0 && d.attempts < p.rules.Limit {
+			continue
+		}
+		if at := p.due(d); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// mine are the indexes behind this one, up to the next that lives: whose nearest live
+// predecessor it is, and who are gone.
+func (p *planner) mine() func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		if !p.joined {
+			return
+		}
+		for k := 1; k < len(p.rows); k++ {
+			i := (p.self + k) % len(p.rows)
+			if p.rows[i].alive {
+				return
+			}
+			if p.rows[i].gone && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// due is when the next attempt for d may begin, or be given up.
+func (p *planner) due(d *death) time.Time {
+	at := d.since.Add(p.rules.Grace)
+	again := at
+	switch d.last {
+	case noteStarted:
+		// Made here it is still under way. Of another's, who may have died over it, nobody
+		// can know: the command may have succeeded.
+		again = d.at.Add(p.rules.Timeout + p.rules.Return)
+	case noteSucceeded:
+		again = d.at.Add(p.rules.Return)
+	case noteFailed:
+		again = d.at.Add(p.rules.backoff(d.attempts))
+	}
+	if again.After(at) {
+		return again
+	}
+	return at
+}

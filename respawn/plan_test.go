@@ -1,0 +1,196 @@
+package respawn
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// table steps one planner by hand: instance 0 of n.
+type table struct {
+	t    *testing.T
+	p    *planner
+	now  time.Time
+	rows []row
+}
+
+func newTable(t *testing.T, n int, rules Rules) *table {
+	s := &table{t: t, p: newPlanner(rules, 0), now: time.Unix(1000, 0), rows: make([]row, n)}
+	for i := range s.rows {
+		s.rows[i] = row{alive: true, incarnation: 1}
+	}
+	s.look()
+	return s
+}
+
+func (s *table) look() []act {
+	return append(s.p.see(s.now, true, append([]row(nil), s.rows...)), s.p.step(s.now)...)
+}
+
+func (s *table) die(who ...int) []act {
+	for _, i := range who {
+		s.rows[i].alive, s.rows[i].gone = false, true
+	}
+	return s.look()
+}
+
+func (s *table) back(i int) []act {
+	s.rows[i] = row{alive: true, incarnation: s.rows[i].incarnation + 1}
+	return s.look()
+}
+
+// quiet lets so much time pass, in which nothing must happen.
+func (s *table) quiet(d time.Duration) {
+	s.t.Helper()
+	if acts := s.p.step(s.now.Add(d - 1)); len(acts) > 0 {
+		s.t.Fatalf("within %v: %+v", d, acts)
+	}
+	s.now = s.now.Add(d)
+}
+
+func (s *table) want(acts []act, want ...act) {
+	s.t.Helper()
+	if len(acts) != len(want) {
+		s.t.Fatalf("acts %+v, want %+v", acts, want)
+	}
+	for i := range want {
+		if acts[i] != want[i] {
+			s.t.Fatalf("acts %+v, want %+v", acts, want)
+		}
+	}
+}
+
+func run(subject int, incarnation uint32, attempt int) act {
+	return act{actRun, note{subject, incarnation, attempt, noteStarted}}
+}
+
+var rules = Rules{
+	Grace: 10 * time.Second, Timeout: 30 * time.Second, Return: time.Minute,
+	Backoff: 5 * time.Second, Limit: 3,
+}
+
+func TestOnceAfterTheGrace(t *testing.T) {
+	s := newTable(t, 3, rules)
+	s.want(s.die(1))
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
+	s.quiet(time.Second)
+	s.want(s.p.ended(s.now, note{1, 1, 1, noteStarted}, true), act{actTell, note{1, 1, 1, noteSucceeded}})
+	s.quiet(rules.Return - 1)
+	s.want(s.back(1), act{actReturned, note{1, 2, 1, ""}})
+	s.quiet(time.Hour)
+	if !s.p.deadline().IsZero() {
+		t.Errorf("something is due at %v", s.p.deadline())
+	}
+}
+
+// Who comes back within the grace, was told to leave, or is nobody's to respawn here.
+func TestNotRespawned(t *testing.T) {
+	s := newTable(t, 4, rules)
+	s.die(1)
+	s.quiet(rules.Grace - 1)
+	s.want(s.back(1))
+	s.quiet(time.Hour)
+
+	s.rows[1] = row{incarnation: 2} // left, or damped
+	s.want(s.look())
+	s.quiet(time.Hour)
+	s.die(3) // behind 2, who lives
+	s.quiet(time.Hour)
+	s.die(2) // now it is this one's, and so is 3
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(2, 1, 1))
+	s.want(append(s.p.ended(s.now, note{2, 1, 1, noteStarted}, true), s.p.step(s.now)...),
+		act{actTell, note{2, 1, 1, noteSucceeded}}, run(3, 1, 1))
+
+	s = newTable(t, 2, rules)
+	s.rows[1] = row{gone: false, incarnation: 0} // never was there
+	s.look()
+	s.quiet(time.Hour)
+	s = newTable(t, 2, rules)
+	s.p.see(s.now, false, []row{{alive: true, incarnation: 1}, {gone: true, incarnation: 1}})
+	s.quiet(time.Hour) // not in the ring itself
+}
+
+func TestFailuresAreRepeatedAndGivenUp(t *testing.T) {
+	s := newTable(t, 2, rules)
+	s.die(1)
+	s.quiet(rules.Grace)
+	for attempt := 1; attempt <= rules.Limit; attempt++ {
+		s.want(s.p.step(s.now), run(1, 1, attempt))
+		s.want(s.p.ended(s.now, note{1, 1, attempt, noteStarted}, false),
+			act{actTell, note{1, 1, attempt, noteFailed}})
+		s.quiet(rules.Backoff << (attempt - 1))
+	}
+	s.want(s.p.step(s.now), act{actTell, note{1, 1, rules.Limit, noteGivenUp}})
+	s.quiet(time.Hour)
+	s.back(1)
+	s.die(1) // another incarnation is another matter
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 2, 1))
+}
+
+// A command that succeeded, and nobody came.
+func TestNotBackInTime(t *testing.T) {
+	s := newTable(t, 2, rules)
+	s.die(1)
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
+	s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
+	s.quiet(rules.Return)
+	s.want(s.p.step(s.now), run(1, 1, 2))
+}
+
+// The runner dies: who takes over goes by what it has told.
+func TestTakeOver(t *testing.T) {
+	begin := func() *table {
+		s := newTable(t, 4, rules)
+		s.die(2)
+		s.quiet(time.Hour)
+		return s
+	}
+	for _, c := range []struct {
+		kind noteKind
+		wait time.Duration
+	}{
+		{noteStarted, rules.Timeout + rules.Return},
+		{noteSucceeded, rules.Return},
+		{noteFailed, rules.Grace}, // longer than the backoff
+	} {
+		s := begin()
+		s.p.hear(s.now, note{2, 1, 1, c.kind})
+		s.die(1)
+		s.quiet(rules.Grace)
+		if c.wait > rules.Grace {
+			s.want(s.p.step(s.now), run(1, 1, 1))
+			s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
+			s.p.hear(s.now, note{1, 1, 3, noteGivenUp}) // for the sake of this test
+			s.quiet(c.wait - rules.Grace)
+		} else {
+			s.p.hear(s.now, note{1, 1, 3, noteGivenUp})
+		}
+		s.want(s.p.step(s.now), run(2, 1, 2))
+	}
+	s := begin()
+	s.p.hear(s.now, note{2, 1, 3, noteGivenUp})
+	s.p.hear(s.now, note{2, 1, 2, noteFailed}) // late
+	s.p.hear(s.now, note{1, 1, 3, noteGivenUp})
+	s.die(1)
+	s.quiet(time.Hour)
+	s.p.hear(s.now, note{-1, 1, 3, noteFailed}) // nonsense harms nobody
+	s.p.hear(s.now, note{77, 1, 3, noteFailed})
+	s.want(s.p.step(s.now))
+}
+
+func BenchmarkStep(b *testing.B) {
+	p := newPlanner(rules, 0)
+	rows := make([]row, 1000)
+	for i := range rows {
+		rows[i] = row{alive: i%2 == 0, gone: i%2 == 1, incarnation: uint32(1 + rand.IntN(5))}
+	}
+	now := time.Unix(1000, 0)
+	for b.Loop() {
+		p.see(now, true, rows)
+		p.step(now)
+	}
+}
