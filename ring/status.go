@@ -71,7 +71,7 @@ type LapMillis struct {
 	P99 float64 `json:"p99"`
 }
 
-// Status is everything `ring status --json` prints.
+// Status is what `ring status --json` prints of the ring.
 type Status struct {
 	V             int        `json:"v"` // version of this object, 1
 	Ring          string     `json:"ring"`

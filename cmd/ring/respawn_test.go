@@ -53,7 +53,7 @@ func TestH3UpSurvivesMostKilledAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, line = l.await(line, "local/0", "asking for local/1 to be started again")
+	l.await(line, "local/0", "asking for local/1 to be started again")
 	l.await(0, "local/3", "asking for local/4 to be started again")
 	l.await(0, "local/8", "asking for local/9 to be started again")
 	now := l.again("whole and anchored", func(s ring.Status) bool {
