@@ -24,6 +24,7 @@
 //	r.OnView(func(v ring.View) { fmt.Println(v.Self, "holds the hand of", v.Next) })
 //	r.OnEvent(0, func(e ring.Event) { fmt.Println(e.Text) })
 //	lease, err := r.Lease(ctx, "nightly report") // this instance alone, until Done
+//	err = r.Exclusive(ctx, "cleanup", cleanUp)   // the same round a function
 //	entry, err := r.Bus().Get(ctx, "mode")       // what the fleet agrees on
 //	r.Subscribe("news/", func(m ring.Message) { fmt.Println(m.From, m.Topic) })
 //	_, err = r.Broadcast(ctx, "news/eu", text)   // to all that live, within a few hops

@@ -14,6 +14,7 @@ var (
 
 	ErrNoQuorum  = errors.New("ring: no quorum: most of those who vote are out of reach")
 	ErrUncertain = errors.New("ring: it may or may not have been done; read again to know")
+	ErrLeaseLost = errors.New("ring: the lease is over, and somebody else may have it")
 	ErrNotFound  = errors.New("ring: not found")
 	ErrRefused   = errors.New("ring: refused")
 )

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ringofservers.dev/fence"
 	"ringofservers.dev/ring"
 )
 
@@ -170,6 +171,35 @@ func ExampleRing_Lease() {
 	// first: true
 	// released: <nil> first: false second: true
 	// fence grows: true
+}
+
+// All want to do it, one does at a time. The resource takes no older fence than it has
+// seen, so that it is safe even from one that was stopped and does not know it is late.
+func ExampleRing_Exclusive() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	for _, r := range rings {
+		defer r.Close()
+		counting(ctx, r)
+	}
+	gate, written := fence.New(nil), 0
+	done := make(chan error, len(rings))
+	for _, r := range rings {
+		go func() {
+			done <- r.Exclusive(ctx, "nightly report", func(ctx context.Context, n uint64) error {
+				return gate.Do(n, func() error { written++; return nil })
+			})
+		}()
+	}
+	for range rings {
+		if err := next(ctx, done); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(written, "reports, one after the other")
+	// Output:
+	// 3 reports, one after the other
 }
 
 // What one instance has written, all see; and of two who decide on the same

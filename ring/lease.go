@@ -2,7 +2,6 @@ package ring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -192,6 +191,18 @@ func (l *Lease) Valid() bool {
 	return l.holder.Valid(bootTime())
 }
 
+// Left is for how long the holder may still act, unless the lease is renewed
+// meanwhile; 0 when it is over. It reads the clock that Valid does.
+func (l *Lease) Left() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := bootTime()
+	if !l.holder.Valid(now) {
+		return 0
+	}
+	return l.holder.Until().Sub(now)
+}
+
 // Done is closed when the lease is over: released, or no longer renewed. It may
 // come some time late on a host that was stopped; Valid does not.
 func (l *Lease) Done() <-chan struct{} { return l.done }
@@ -214,16 +225,14 @@ func (l *Lease) Release(ctx context.Context) error {
 	return nil
 }
 
-// errLeaseOver is the cause of a context that ended with its lease.
-var errLeaseOver = errors.New("ring: the lease is over")
-
-// Context returns a context that ends with the lease, or with parent.
+// Context returns a context that ends with the lease, or with parent. If it was the
+// lease, released or lost, the cause is ErrLeaseLost.
 func (l *Lease) Context(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	go func() {
 		select {
 		case <-l.done:
-			cancel(errLeaseOver)
+			cancel(ErrLeaseLost)
 		case <-ctx.Done():
 		}
 	}()
