@@ -45,6 +45,7 @@ type api struct {
 	ring    *ring.Ring
 	options Options
 	streams chan struct{} // holds one token for each open stream
+	leases  *sessions
 	asked   chan struct{} // closed by the first POST /v1/leave
 	ask     func()        // closes asked
 }
@@ -58,7 +59,7 @@ func New(r *ring.Ring, options Options) http.Handler {
 	asked := make(chan struct{})
 	a := &api{
 		ring: r, options: options, streams: make(chan struct{}, StreamsMax),
-		asked: asked, ask: sync.OnceFunc(func() { close(asked) }),
+		leases: newSessions(), asked: asked, ask: sync.OnceFunc(func() { close(asked) }),
 	}
 
 	mux := http.NewServeMux()
@@ -80,6 +81,7 @@ func New(r *ring.Ring, options Options) http.Handler {
 			promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	}
 	a.mountBus(mux)
+	a.mountLeases(mux)
 	mountPage(mux)
 	return harden(mux)
 }

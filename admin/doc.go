@@ -20,6 +20,9 @@
 //	GET  /v1/bus/backup      from this host only
 //	POST /v1/bus/restore     from this host only
 //	POST /v1/bus/recover     from this host only       ?force=true
+//	POST /v1/leases/NAME     take a lease, from this host only     ?ttl=5s
+//	POST /v1/leases/NAME/ID  keep it
+//	DELETE /v1/leases/NAME/ID
 //	POST /v1/leave      leave the ring; from this host only
 //	GET  /metrics       Prometheus and OpenMetrics
 //	GET  /livez /readyz /healthz       ?verbose
@@ -42,6 +45,11 @@
 // without a quorum, 409 where a condition does not hold, 404 where there is no such
 // key or nothing to back up, 422 where it is refused, and 504 where it is not known
 // what came of it.
+//
+// A lease is held by the instance for a program of its host, at most [LeasesMax] at a
+// time. The answer has its fence, an ID, and how long the program may act
+// (remaining_ms, counted from before it asked); before that is over it asks again to
+// keep it. One that is silent for ?ttl= has it no more: the instance lets it go.
 //
 // /livez asks nothing of peers: it fails only where this process is of no use
 // any more. /readyz is 200 while the instance is in the ring, whether or not there

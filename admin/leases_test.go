@@ -1,0 +1,103 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring"
+)
+
+// do sends a request without a body, and decodes the answer.
+func do(t *testing.T, method, url string) (code int, l leaseObject) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, l
+}
+
+// P2: a lease over HTTP is exclusive, can be kept and given back, and its next holder
+// has a higher fence.
+func TestP2LeaseOverHTTP(t *testing.T) {
+	r := ringOfOne(t, nil)
+	url := serve(t, r, Options{}) + "/v1/leases/a%2Fjob"
+	code, first := do(t, "POST", url+"?timeout=1m")
+	if code != http.StatusOK || first.Name != "a/job" || first.Fence == 0 || first.ID == "" {
+		t.Fatalf("take: %d, %+v", code, first)
+	}
+	if left := time.Duration(first.RemainingMS * 1e6); left > ring.LeaseTTL {
+		t.Errorf("%v is left of %v", left, ring.LeaseTTL)
+	}
+	if code, _ := do(t, "POST", url+"?timeout=100ms"); code != http.StatusGatewayTimeout {
+		t.Errorf("a second holder is answered %d", code)
+	}
+	if code, kept := do(t, "POST", url+"/"+first.ID); code != http.StatusOK || kept.Fence != first.Fence {
+		t.Errorf("keep: %d, %+v", code, kept)
+	}
+	for what, at := range map[string]string{"ID": url + "/x", "name": url[:len(url)-1] + "/" + first.ID} {
+		if code, _ := do(t, "DELETE", at); code != http.StatusNotFound {
+			t.Errorf("release with a wrong %s: %d", what, code)
+		}
+	}
+	if code, _ := do(t, "DELETE", url+"/"+first.ID); code != http.StatusOK {
+		t.Errorf("release: %d", code)
+	}
+	for _, method := range []string{"POST", "DELETE"} {
+		if code, _ := do(t, method, url+"/"+first.ID); code != http.StatusNotFound {
+			t.Errorf("%s of one that is over: %d", method, code)
+		}
+	}
+	if code, next := do(t, "POST", url+"?timeout=1m"); code != http.StatusOK || next.Fence <= first.Fence {
+		t.Errorf("the next: %d, %+v, behind fence %d", code, next, first.Fence)
+	}
+}
+
+// Who takes a lease and is not heard of again does not keep it from others for ever.
+func TestLeaseOfASilentClientIsLetGo(t *testing.T) {
+	r := ringOfOne(t, nil)
+	url := serve(t, r, Options{}) + "/v1/leases/job?timeout=1m&ttl=1s"
+	_, first := do(t, "POST", url)
+	code, next := do(t, "POST", url)
+	if code != http.StatusOK || next.Fence <= first.Fence {
+		t.Errorf("behind one that is silent: %d, %+v", code, next)
+	}
+}
+
+func TestLeasesAreBounded(t *testing.T) {
+	r := ringOfOne(t, nil)
+	url := serve(t, r, Options{}) + "/v1/leases/"
+	for _, bad := range []string{"x?ttl=5", "x?ttl=1ms", "x?ttl=2h"} {
+		if code, _ := do(t, "POST", url+bad); code != http.StatusBadRequest &&
+			code != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d", bad, code)
+		}
+	}
+	var last leaseObject
+	for i := range LeasesMax {
+		code := 0
+		if code, last = do(t, "POST", fmt.Sprintf("%s%d?timeout=1m&ttl=1h", url, i)); code != http.StatusOK {
+			t.Fatalf("lease %d: %d", i, code)
+		}
+	}
+	if code, _ := do(t, "POST", url+"more?ttl=1h"); code != http.StatusServiceUnavailable {
+		t.Errorf("one more is answered %d", code)
+	}
+	if code, _ := do(t, "DELETE", url+last.Name+"/"+last.ID); code != http.StatusOK {
+		t.Errorf("release: %d", code)
+	}
+	if code, _ := do(t, "POST", url+"more?ttl=1h"); code != http.StatusOK {
+		t.Errorf("one more, where there is room: %d", code)
+	}
+}
