@@ -93,7 +93,8 @@ out.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", newUpCommand(), newNodeCommand(), newGuardCommand(), newAskCommand())
+	add("run", newUpCommand(), newNodeCommand(), newRunCommand(), newGuardCommand(), newAskCommand())
+	root.AddCommand(newRunGuardCommand())
 	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
 		newBulkCommand(), newGatherCommand(),
 		newBusCommand(),

@@ -9,6 +9,8 @@
 // this process has seen its lease valid. It works between that look and the
 // write, as programs do: a stop may fall in between, and the write is then for
 // the resource to refuse.
+//
+// As "leaser write DIR" it is no instance but what `ring run` runs.
 package main
 
 import (
@@ -45,6 +47,9 @@ func main() {
 }
 
 func run(args []string) error {
+	if len(args) == 2 && args[0] == "write" {
+		return write(args[1])
+	}
 	config, err := settings(args)
 	if err != nil {
 		return err

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring"
+	runner "ringofservers.dev/run"
+)
+
+// jobShown is a job as status shows it.
+type jobShown struct {
+	Name string `json:"name"`
+	runner.Record
+	State string     `json:"state"` // of the newest run: none, running, done, failed, lost
+	Next  *time.Time `json:"next"`  // null where it is a tick, or suspended
+	// NextTick is the next slot of one that is run by ticks, else 0.
+	NextTick int64 `json:"next_tick,omitempty"`
+}
+
+func newRunStatusCommand() *cobra.Command {
+	return busCommand(&cobra.Command{
+		Use:   "status [NAME]",
+		Short: "Show what is run by a schedule, when it ran last, where, and how that ended",
+		Long: `Status shows each job of the fleet: its schedule, the slot that was claimed last, by
+whom, what became of it (running, done, failed, or lost where its process is gone and has
+not said), how many slots were missed in all, and when the next comes. --json has the last
+ten runs of each. Exit code 3 says that there is no job of that name.`,
+		Example: `  ring run status
+  ring run status reindex --json | jq '.jobs[0].runs[] | {slot, by, exit}'`,
+		Args: cobra.MaximumNArgs(1),
+	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
+		jobs, err := c.jobs(cmd.Context(), f)
+		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			var one []jobShown
+			for _, j := range jobs {
+				if j.Name == args[0] {
+					one = append(one, j)
+				}
+			}
+			if jobs = one; len(jobs) == 0 {
+				return exitf(exitFalse, "nothing of the name %s was run yet", shown(args[0]))
+			}
+		}
+		if f.json {
+			return printJSON(cmd.OutOrStdout(), map[string]any{"v": 1, "jobs": jobs})
+		}
+		return printJobs(cmd, jobs)
+	})
+}
+
+// jobs reads the records of all jobs, and who still holds a lease.
+func (c *client) jobs(ctx context.Context, f *busFlags) ([]jobShown, error) {
+	query := f.query()
+	query.Set("prefix", runner.Key(""))
+	text, err := c.ask(ctx, http.MethodGet, "/v1/bus/keys?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Entries []ring.Entry `json:"entries"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, c.strange(err)
+	}
+	var bus ring.BusStatus
+	if err := c.get(ctx, "/v1/bus", &bus); err != nil {
+		return nil, err
+	}
+	held := map[uint64]bool{}
+	for _, l := range bus.Leases {
+		held[l.Fence] = true
+	}
+	jobs := []jobShown{}
+	for _, e := range answer.Entries {
+		rec, err := runner.ParseRecord(e.Value)
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", shown(e.Key), err)
+		}
+		jobs = append(jobs, showJob(strings.TrimPrefix(e.Key, runner.Key("")), rec, held, time.Now()))
+	}
+	return jobs, nil
+}
+
+// showJob says what the newest run came to, and when the next is due.
+func showJob(name string, rec runner.Record, held map[uint64]bool, now time.Time) jobShown {
+	j := jobShown{Name: name, Record: rec, State: "none"}
+	if len(rec.Runs) > 0 {
+		switch last := rec.Runs[0]; {
+		case last.Ended != nil && last.Exit == 0 && last.Error == "":
+			j.State = "done"
+		case last.Ended != nil:
+			j.State = "failed"
+		case held[last.Fence]:
+			j.State = "running"
+		default:
+			j.State = "lost"
+		}
+	}
+	at := now.UnixMilli()
+	if rec.Ticks {
+		at = rec.Slot
+	}
+	next, ok := rec.Next(at)
+	switch {
+	case rec.Suspended || !ok:
+	case rec.Ticks:
+		j.NextTick = next
+	default:
+		j.Next = new(time.UnixMilli(next).UTC())
+	}
+	return j
+}
+
+func printJobs(cmd *cobra.Command, jobs []jobShown) error {
+	out := cmd.OutOrStdout()
+	rows := [][]cell{{
+		{"NAME", bold, false},
+		{"SCHEDULE", bold, false},
+		{"LAST", bold, false},
+		{"BY", bold, false},
+		{"STATE", bold, false},
+		{"TOOK", bold, true},
+		{"MISSED", bold, true},
+		{"NEXT", bold, false},
+	}}
+	colors := map[string]string{"done": green, "failed": red, "lost": red, "running": yellow}
+	for _, j := range jobs {
+		last, by, took, state := "–", "–", "–", j.State
+		if len(j.Runs) > 0 {
+			one := j.Runs[0]
+			last, by = runner.SlotText(one.Slot, j.Ticks), one.By
+			if one.Ended != nil {
+				took = one.Ended.Sub(one.Started).Round(time.Millisecond).String()
+			}
+			if one.Exit != 0 {
+				state += " (exit " + strconv.Itoa(one.Exit) + ")"
+			}
+		}
+		next := "–"
+		switch {
+		case j.Suspended:
+			next = "suspended"
+		case j.Next != nil:
+			next = runner.SlotText(j.Next.UnixMilli(), false)
+		case j.NextTick != 0:
+			next = strconv.FormatInt(j.NextTick, 10)
+		}
+		rows = append(rows, []cell{
+			{shown(j.Name), "", false},
+			{shown(j.Schedule), "", false},
+			{last, "", false},
+			{shown(by), "", false},
+			{state, colors[j.State], false},
+			{took, "", true},
+			{strconv.FormatUint(j.Missed, 10), "", true},
+			{next, dim, false},
+		})
+	}
+	return printTable(out, paintFor(out), rows)
+}
+
+// newRunHoldCommand suspends a job in the whole fleet, or resumes it.
+func newRunHoldCommand(verb string, suspend bool) *cobra.Command {
+	c := &cobra.Command{
+		Use:   verb + " NAME",
+		Short: "Let no more slots of a job be run, in the whole fleet",
+		Long: `Suspend keeps new slots of a job from being run, wherever its runners are; what runs
+goes on. The slots count as missed. Exit code 3 says that there is no job of that name.`,
+		Example: "  ring run suspend reindex",
+		Args:    cobra.ExactArgs(1),
+	}
+	if !suspend {
+		c.Short = "Run the slots of a suspended job again"
+		c.Long = `Resume undoes suspend. The newest slot that was missed meanwhile is run at once, unless
+the starting deadline is over. Exit code 3 says that there is no job of that name.`
+		c.Example = "  ring run resume reindex"
+	}
+	return busCommand(c, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+		defer cancel()
+		b := &beside{client: c}
+		for {
+			value, revision, err := b.Get(ctx, runner.Key(args[0]))
+			switch {
+			case err != nil:
+				return err
+			case revision == 0:
+				return exitf(exitFalse, "nothing of the name %s was run yet", shown(args[0]))
+			}
+			rec, err := runner.ParseRecord(value)
+			if err != nil {
+				return err
+			}
+			rec.Suspended = suspend
+			if err = b.Swap(ctx, runner.Key(args[0]), rec.Encode(), revision); errors.Is(err, runner.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if f.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"v": 1, "name": args[0], "suspended": suspend})
+			}
+			return nil
+		}
+	})
+}

@@ -1,0 +1,284 @@
+//go:build linux
+
+package processtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ringofservers.dev/internal/fleet"
+)
+
+// runner starts `ring run` beside instance i.
+func (k *kept) runner(i int, args ...string) *fleet.Proc {
+	k.t.Helper()
+	p, err := k.Group.Start(fleet.Spec{
+		Name: "run " + k.Names[i], Path: program, Dir: k.data,
+		Args: append([]string{"run", "--addr", k.Addrs[i]}, args...),
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() {
+		if k.t.Failed() {
+			k.t.Logf("--- %s\n%s", p.Spec.Name, p.Output())
+		}
+	})
+	return p
+}
+
+// lines are those of a file in dir, none if there is none yet.
+func lines(t *testing.T, dir, name string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))
+}
+
+// another waits until the last line of a file is another.
+func another(t *testing.T, dir, name, than string) (line string) {
+	t.Helper()
+	await(t, fmt.Sprintf("another line in %s than %q", name, than), func() bool {
+		all := lines(t, dir, name)
+		if len(all) > 0 {
+			line = all[len(all)-1]
+		}
+		return line != than && line != ""
+	})
+	return line
+}
+
+// pid is the process that said it had that fence.
+func pid(t *testing.T, dir, fence string) int {
+	t.Helper()
+	n, err := strconv.Atoi(another(t, dir, fence, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// P2: a holder whose whole tree of processes is stopped past its lease, and of which only
+// the command wakes, writes nothing: the resource refuses it by the fence.
+func TestP2RunHolderStoppedPastItsLeaseIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, 3, false)
+	k.up(k.All(), k.All())
+	dir := t.TempDir()
+	args := []string{"--name", "write", "--lease", "2s", "--", leaser, "write", dir}
+	first := k.runner(0, args...)
+	fence := another(t, dir, "written", "")
+	command := pid(t, dir, fence)
+	guard := parent(t, command)
+	k.runner(1, args...)
+
+	stop := []int{first.PID(), guard, command}
+	for _, p := range stop {
+		send(t, p, syscall.SIGSTOP)
+	}
+	next := another(t, dir, "written", fence)
+	send(t, command, syscall.SIGCONT)
+	if got := another(t, dir, "refused", ""); got != fence {
+		t.Errorf("%s was refused, want %s", got, fence)
+	}
+	for _, p := range stop[:2] {
+		send(t, p, syscall.SIGCONT)
+	}
+	await(t, "the first has ended", func() bool { return !first.Running() })
+	written := lines(t, dir, "written")
+	if i := slices.Index(written, next); i < 0 || slices.Contains(written[i:], fence) {
+		t.Errorf("%s has written behind %s", fence, next)
+	}
+}
+
+// P2: whatever becomes of `ring run`, its guard ends the command, though that does not
+// want to, and only then the next begins.
+func TestP2RunGuardEndsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, 1, false)
+	k.up(k.All(), k.All())
+	dir := t.TempDir()
+	script := `trap "" TERM; echo $$ > ` + dir + `/$RING_FENCE; echo $RING_FENCE >> ` + dir +
+		`/began; while :; do sleep 0.05; done`
+	args := []string{"--name", "stubborn", "--lease", "2s", "--", "sh", "-c", script}
+	last := ""
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
+		p := k.runner(0, args...)
+		last = another(t, dir, "began", last)
+		command := pid(t, dir, last)
+		send(t, p.PID(), sig)
+		k.runner(0, args...)
+		last = another(t, dir, "began", last)
+		if err := syscall.Kill(command, 0); err == nil {
+			t.Errorf("after %v the next has begun while the first ran on", sig)
+		}
+		now := pid(t, dir, last)
+		send(t, parent(t, now), syscall.SIGKILL) // the guard itself; what it guards goes with it
+		await(t, "the command has ended with its guard", func() bool {
+			return syscall.Kill(now, 0) != nil
+		})
+	}
+}
+
+func send(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// parent is who has started a process.
+func parent(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	n, err := strconv.Atoi(strings.Fields(rest)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// slots are what `ring run` beside each instance has run, each second, as the command
+// writes it down: an observer outside of the fleet.
+type slots struct {
+	*kept
+	dir     string
+	runners []*fleet.Proc
+	faults  int // after each of which a slot that was claimed may not be run
+}
+
+const slotJob = "each-second"
+
+func newSlots(t *testing.T) *slots {
+	k := newKept(t, 3, false)
+	k.up(k.All(), k.All())
+	s := &slots{kept: k, dir: t.TempDir(), runners: make([]*fleet.Proc, 3)}
+	for i := range s.runners {
+		s.run(i)
+	}
+	return s
+}
+
+func (s *slots) run(i int) {
+	s.t.Helper()
+	script := `echo "$RING_SLOT,$RING_FENCE,$RING_INSTANCE" >> ` + s.dir + "/runs"
+	s.runners[i] = s.runner(i, "--name", slotJob, "--every", "1s", "--overlap", "forbid", "--lease", "2s",
+		"--", "sh", "-c", script)
+}
+
+// passed waits until some more are run, from now on.
+func (s *slots) passed() {
+	s.t.Helper()
+	from := len(lines(s.t, s.dir, "runs"))
+	await(s.t, "more is run", func() bool { return len(lines(s.t, s.dir, "runs")) >= from+2 })
+}
+
+// last is the instance that has run the last.
+func (s *slots) last() int {
+	s.t.Helper()
+	all := lines(s.t, s.dir, "runs")
+	return slices.Index(s.Names, strings.Split(all[len(all)-1], ",")[2])
+}
+
+// round does each kind of harm once.
+func (s *slots) round() {
+	s.t.Helper()
+	i := s.last()
+	s.runners[i].Kill()
+	s.passed()
+	s.run(i)
+
+	i = s.rand.IntN(3) // a runner stands still for longer than its lease
+	send(s.t, s.runners[i].PID(), syscall.SIGSTOP)
+	time.Sleep(2500 * time.Millisecond)
+	s.passed()
+	send(s.t, s.runners[i].PID(), syscall.SIGCONT)
+
+	// The leader stops while something is granted, as something is in each second.
+	lead := s.leader(s.All())
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+	time.Sleep(time.Duration(s.rand.IntN(60)) * time.Millisecond)
+	s.stopped(func([]int) { s.passed() }, lead)
+	s.passed()
+	s.faults += 3
+}
+
+// check compares what was run with what the fleet says of it.
+func (s *slots) check() {
+	s.t.Helper()
+	for _, p := range s.runners {
+		_ = p.Signal(syscall.SIGTERM)
+		if err := p.Wait(patience); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	var rec struct {
+		Slot, Missed int64
+	}
+	var entry struct{ Value []byte }
+	a := s.do(0, "GET", fleet.KeyPath("run/"+slotJob), nil)
+	err := json.Unmarshal(a.Body, &entry)
+	if err == nil {
+		err = json.Unmarshal(entry.Value, &rec)
+	}
+	if err != nil {
+		s.t.Fatalf("%+v: %v", a, err)
+	}
+	var first, runs, fence int64
+	seen := map[string]bool{}
+	for _, line := range lines(s.t, s.dir, "runs") {
+		word := strings.Split(line, ",")
+		if seen[word[0]] {
+			s.t.Errorf("%s was run twice", word[0])
+		}
+		seen[word[0]] = true
+		at, err := time.Parse(time.RFC3339, word[0])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		n, err := strconv.ParseInt(word[1], 10, 64)
+		if err != nil || n <= fence {
+			s.t.Errorf("fence %s came behind %d", word[1], fence)
+		}
+		if fence, runs = n, runs+1; first == 0 {
+			first = at.UnixMilli()
+		}
+	}
+	gone := (rec.Slot-first)/1000 + 1 - runs
+	// What is stopped while it ends has claimed one more, and the first may be missed.
+	if most := rec.Missed + int64(s.faults) + 1; gone > most {
+		s.t.Errorf("%d slots were not run; %d are known as missed, after %d faults", gone, rec.Missed, s.faults)
+	}
+	s.t.Logf("%d runs, %d slots without one, %d of them missed, %d faults", runs, gone, rec.Missed, s.faults)
+}
+
+// P2: each second on one of three, while runners are killed and stopped and the leader
+// of the bus is stopped in the middle of a grant: never twice, and what was missed is known.
+func TestP2RunNeverTwice(t *testing.T) {
+	t.Parallel()
+	s := newSlots(t)
+	s.passed()
+	for begin, n := time.Now(), 0; s.more(begin, n); n++ {
+		s.round()
+		if n > 0 { // a whole instance, too
+			s.killed(func([]int) { s.passed() }, s.last())
+			s.passed()
+			s.faults++
+		}
+	}
+	s.check()
+}

@@ -1,0 +1,30 @@
+// Package run has the instances of a ring run something at its times, each time on one
+// of them.
+//
+//	        :00        :30        :00        every instance reckons the same slots
+//	a  ──────┼──── ✓ ───┼──────────┼────     each time one of them claims the slot, by
+//	b  ──────┼──────────┼──── ✓ ───┼────     compare and set on the bus, and only then
+//	c  ── ✓ ─┼──────────┼──────────┼────     starts; whose turn it is goes round
+//
+// A [Job] says what is run and when; a [Runner] beside each instance of the fleet keeps
+// to it. What it asks of the ring is a [Fleet]: [Over] makes one of a ring.Ring, and the
+// ring command has another, over HTTP.
+//
+// # What is promised
+//
+// A slot is claimed at most once, whatever the clocks and whoever is killed, stopped or
+// cut off: so nothing is run twice for it. It is missed where nobody could claim it
+// before the next one came (no quorum, no runner alive, suspended, or the one before it
+// still ran and may not overlap), or only behind the starting deadline; the next claim
+// says how many were. One that was claimed by a process which then died is not run
+// again, and its [Run] has no end. Who claims it is whoever comes first: the living in
+// the order of the ring, from behind the one who ran last, each a tenth of a second
+// behind the one before.
+//
+// What runs has a lease, and must end before that could be given away: [Exec] is told
+// for how long it may go on. What a stopped host still does is for the resource to
+// refuse by the fence; see package fence.
+//
+// Clocks say when a slot has come, and nothing else: an instance whose clock is ahead
+// claims slots early by as much, and one that is set back repeats none.
+package run
