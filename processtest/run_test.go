@@ -282,3 +282,58 @@ func TestP2RunNeverTwice(t *testing.T) {
 	}
 	s.check()
 }
+
+// What the settings file declares is run by the instances themselves, in turn, and ends
+// with them.
+func TestP2RunTablesAreRunInTurn(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, 3, false)
+	dir := t.TempDir()
+	file, err := os.OpenFile(k.Config, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(file, `
+[[run]]
+name = "in-turn"
+every = "1s"
+overlap = "forbid"
+command = ["sh", "-c", "echo $RING_SLOT >> %s/slots; echo $RING_INSTANCE >> %[1]s/who"]
+[[run]]
+name = "endless"
+every_tick = 1
+overlap = "forbid"
+command = ["sh", "-c", "echo $$ >> %[1]s/pid; exec sleep 600"]
+`, dir)
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.up(k.All(), k.All())
+	await(t, "each has had its turn", func() bool {
+		who := lines(t, dir, "who")
+		return !slices.ContainsFunc(k.Names, func(name string) bool { return !slices.Contains(who, name) })
+	})
+	endless, err := strconv.Atoi(another(t, dir, "pid", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range k.All() {
+		signal(t, k.Ring, i, syscall.SIGTERM)
+	}
+	for _, i := range k.All() {
+		ends(t, k.Proc(i), 0, "leaving", "left")
+	}
+	if err := syscall.Kill(endless, 0); err == nil {
+		t.Error("a command has outlived its instance")
+	}
+	seen := map[string]bool{}
+	for _, slot := range lines(t, dir, "slots") {
+		if seen[slot] {
+			t.Errorf("%s was run twice", slot)
+		}
+		seen[slot] = true
+	}
+}

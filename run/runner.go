@@ -15,6 +15,7 @@ const (
 	headMax    = time.Second            // after that all may
 	claimTime  = 2 * time.Second        // to wait for a lease, until looking again
 	askTime    = 5 * time.Second        // for anything else that is asked of the fleet
+	endTime    = 2 * time.Second        // the same, where all is to end
 	retryAfter = 500 * time.Millisecond // when that failed
 	lookEvery  = 30 * time.Second       // at a clock that may have been set meanwhile
 	tickEvery  = 200 * time.Millisecond // at the ticks, and at what should change soon
@@ -364,7 +365,7 @@ func (l *loop) work(ctx context.Context, run Run, lease Lease) {
 
 // finish writes how a run ended, also where ctx is why.
 func (l *loop) finish(ctx context.Context, run Run) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	ctx, cancel := lastWord(ctx)
 	defer cancel()
 	for {
 		value, revision, err := l.Fleet.Get(ctx, Key(l.plan.Name))
@@ -395,7 +396,17 @@ func (l *loop) finish(ctx context.Context, run Run) error {
 
 // release gives a lease back; if that cannot be done, it runs out by itself.
 func (l *loop) release(ctx context.Context, lease Lease) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	ctx, cancel := lastWord(ctx)
 	defer cancel()
 	_ = lease.Release(ctx)
+}
+
+// lastWord is the time for what has to be said behind a run, less where all is to end:
+// the whole fleet may be on its way, and nobody there to hear it.
+func lastWord(ctx context.Context) (context.Context, context.CancelFunc) {
+	wait := askTime
+	if ctx.Err() != nil {
+		wait = endTime
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), wait)
 }

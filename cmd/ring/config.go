@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type settings struct {
 	LogFormat string
 	App       appSettings
 	Respawn   respawnSettings
+	Runs      []jobSetting
 }
 
 // ringConfig is what the library has to know of them.
@@ -57,6 +59,9 @@ func (s settings) check() error {
 		errs = append(errs, errors.New("addresses are missing: give --addresses or "+
 			`addresses = "…" in the file, such as 127.0.0.1:{3000+index}`))
 	}
+	if len(s.Runs) > 0 {
+		errs = append(errs, canRun())
+	}
 	return errors.Join(errs...)
 }
 
@@ -72,6 +77,9 @@ func difference(old, new settings) (changed, fixed []string) {
 			fixed = append(fixed, o.key)
 		}
 	}
+	if !reflect.DeepEqual(old.Runs, new.Runs) {
+		fixed = append(fixed, "run")
+	}
 	return changed, fixed
 }
 
@@ -79,6 +87,7 @@ func difference(old, new settings) (changed, fixed []string) {
 type layer struct {
 	origin func(key string) string // how to name the place of a key to a person
 	values map[string][]string     // those of a file are sound
+	runs   []jobSetting            // [[run]] tables of a file
 	groups []group                 // [[instance]] tables of a file
 	fault  error                   // what is wrong with a file
 	torn   bool                    // so that its instances are not all known
@@ -109,6 +118,9 @@ func resolve(layers []layer) (settings, error) {
 		errs, torn = append(errs, l.fault), torn || l.torn
 		if len(l.groups) > 0 {
 			d.groups = l.groups
+		}
+		if len(l.runs) > 0 {
+			d.Runs = l.runs
 		}
 		for _, o := range options {
 			texts, said := l.values[o.key]

@@ -63,6 +63,8 @@ func parseFile(path string, text []byte) layer {
 			l.groups = p.groups(tree[key])
 		case isTable(key):
 			p.table(&l, key, tree[key])
+		case key == "run":
+			l.runs = p.jobs(tree[key])
 		case i < 0:
 			p.unknown(key, key)
 		default:

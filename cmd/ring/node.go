@@ -42,7 +42,9 @@ is named.
 Every setting is a key of the file, a flag, and an environment variable RING_…;
 a flag beats the environment, which beats the file. Only the file has tables
 [[instance]], each with a name and an address, or a pattern of each: they come after
-the roster, for instances whose addresses no template fits.
+the roster, for instances whose addresses no template fits. And only it has tables
+[[run]], each a command that is run on one instance at a time, by a schedule: name, command
+(a list), one of every, cron and every_tick, and the flags of ` + "`ring run`" + ` for the rest.
 
 Behind -- stands the application that the instance is to run beside itself, or it is
 app.command in the table [app] of the file. It is started at once, looked after
@@ -138,6 +140,8 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		},
 	}))
 	defer n.tell(cmd, told)()
+	n.runs = startRuns(r, s.Runs, logger)
+	defer n.runs.end()
 
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var attending sync.WaitGroup
@@ -196,6 +200,7 @@ type instance struct {
 	load       func() (settings, error)
 	supervisor supervisor
 	leaving    chan struct{} // closed once it leaves
+	runs       *runs
 	reload     reloadMetrics
 }
 
@@ -249,10 +254,13 @@ func (n *instance) leave(why string, signals <-chan os.Signal) error {
 	if hurried := n.app.drain(signals); hurried != nil {
 		return errors.Join(exitf(exitFailed, "ended at once by a second signal (%s)", hurried), n.ring.Close())
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
-	defer cancel()
 	left := make(chan error, 1)
-	go func() { left <- n.ring.Leave(ctx) }()
+	go func() {
+		n.runs.end() // while the leases can still be given back
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+		defer cancel()
+		left <- n.ring.Leave(ctx)
+	}()
 	hurried, err := awaitLeft(left, signals)
 	switch {
 	case hurried != nil:

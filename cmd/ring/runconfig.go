@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"ringofservers.dev/ring"
+	runner "ringofservers.dev/run"
+)
+
+// jobSetting is a [[run]] table: what the instance runs in its turn.
+type jobSetting struct {
+	Job     runner.Job
+	Command []string
+	Grace   time.Duration
+}
+
+// jobKeys are the keys of a [[run]] table: of what kind, and what they set.
+var jobKeys = map[string]struct {
+	kind string
+	set  func(*jobSetting, []string) error
+}{
+	"name":              {kindText, jobText(func(j *jobSetting) *string { return &j.Job.Name })},
+	"cron":              {kindText, jobText(func(j *jobSetting) *string { return &j.Job.Cron })},
+	"every":             {kindText, jobTime(func(j *jobSetting) *time.Duration { return &j.Job.Every })},
+	"jitter":            {kindText, jobTime(func(j *jobSetting) *time.Duration { return &j.Job.Jitter })},
+	"lease":             {kindText, jobTime(func(j *jobSetting) *time.Duration { return &j.Job.Lease })},
+	"grace":             {kindText, jobTime(func(j *jobSetting) *time.Duration { return &j.Grace })},
+	"starting_deadline": {kindText, jobTime(func(j *jobSetting) *time.Duration { return &j.Job.StartingDeadline })},
+	"overlap": {kindText, func(j *jobSetting, v []string) error {
+		j.Job.Overlap = runner.Overlap(v[0])
+		return nil
+	}},
+	"time_zone": {kindText, func(j *jobSetting, v []string) (err error) {
+		j.Job.Zone, err = time.LoadLocation(v[0])
+		return err
+	}},
+	"every_tick": {kindNumber, func(j *jobSetting, v []string) error {
+		n := 0
+		if err := setInt(&n, v[0]); err != nil {
+			return err
+		}
+		if n < 1 {
+			return fmt.Errorf("%d is no number of ticks: give 1 or more", n)
+		}
+		j.Job.EveryTick = uint64(n)
+		return nil
+	}},
+	"command": {kindList, func(j *jobSetting, v []string) error {
+		j.Command = v
+		return nil
+	}},
+}
+
+func jobText(field func(*jobSetting) *string) func(*jobSetting, []string) error {
+	return func(j *jobSetting, v []string) error {
+		*field(j) = v[0]
+		return nil
+	}
+}
+
+func jobTime(field func(*jobSetting) *time.Duration) func(*jobSetting, []string) error {
+	return func(j *jobSetting, v []string) error {
+		d, err := time.ParseDuration(v[0])
+		if err != nil || d < 0 {
+			return fmt.Errorf("%q is no duration: write it as 30s or 5m", v[0])
+		}
+		*field(j) = d
+		return nil
+	}
+}
+
+// jobs reads the [[run]] tables.
+func (p *parse) jobs(value any) []jobSetting {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	jobs, names := make([]jobSetting, len(list)), map[string]bool{}
+	for i, v := range list {
+		table, isTable := v.(map[string]any)
+		if !ok || !isTable {
+			p.fault(p.place("run").value, "run: want tables, here is %s: write [[run]]", tomlKind(value))
+			return nil
+		}
+		jobs[i] = p.job(table, fmt.Sprintf("run.%d.", i), names)
+	}
+	return jobs
+}
+
+// job reads one of them; names are those of the tables before.
+func (p *parse) job(table map[string]any, path string, names map[string]bool) jobSetting {
+	j := jobSetting{Grace: graceDefault}
+	before := len(p.errs) + p.more
+	for _, key := range p.inOrder(table, path) {
+		known, ok := jobKeys[key]
+		if !ok {
+			p.unknown(path+key, "run."+key)
+			continue
+		}
+		said := p.texts(path+key, "run."+key, known.kind, table[key])
+		if said == nil {
+			continue
+		}
+		if err := known.set(&j, said); err != nil {
+			p.fault(p.place(path+key).value, "run.%s: %v", key, err)
+		}
+	}
+	if len(p.errs)+p.more > before {
+		return j // more would follow from those
+	}
+	at := p.place(path + "name").key
+	if err := j.Job.Check(); err != nil {
+		p.fault(at, "run: %v", err)
+	}
+	if len(j.Command) == 0 || j.Command[0] == "" {
+		p.fault(at, `run: command is missing: write command = ["./reindex", "--all"]`)
+	}
+	if names[j.Job.Name] {
+		p.fault(at, "run: %s is there twice", j.Job.Name)
+	}
+	names[j.Job.Name] = true
+	return j
+}
+
+// runs are the jobs of an instance at work.
+type runs struct {
+	cancel context.CancelFunc
+	all    sync.WaitGroup
+}
+
+// startRuns keeps to jobs beside r until they are ended.
+func startRuns(r *ring.Ring, jobs []jobSetting, log *slog.Logger) *runs {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &runs{cancel: cancel}
+	for _, j := range jobs {
+		lease := j.Job.Lease
+		if lease == 0 {
+			lease = runner.DefaultLease
+		}
+		w := work{j.Command, lease, j.Grace, os.Stdout, os.Stderr}
+		one := &runner.Runner{Fleet: runner.Over(r), Job: j.Job, Exec: w.exec, Logger: log}
+		s.all.Go(func() {
+			if err := one.Run(ctx); err != nil {
+				log.Error("not run", "run", j.Job.Name, "err", err)
+			}
+		})
+	}
+	return s
+}
+
+// end ends what runs, and returns when it has, each within its grace.
+func (s *runs) end() {
+	s.cancel()
+	s.all.Wait()
+}
