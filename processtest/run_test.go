@@ -337,3 +337,47 @@ command = ["sh", "-c", "echo $$ >> %[1]s/pid; exec sleep 600"]
 		seen[slot] = true
 	}
 }
+
+// A rollout goes through the instances in their order, stops at the first failure and
+// says everywhere whose it was, goes on with --retry, and passes over the dead if told to.
+func TestRunRollingThroughFailureAndDeath(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, 3, false)
+	k.up(k.All(), k.All())
+	dir := t.TempDir()
+	roll := func(name string, who []int, flags ...string) (procs []*fleet.Proc) {
+		script := `[ $RING_INSTANCE = dc1/prod/1 ] && [ -e ` + dir + `/broken ] && exit 9
+			echo $RING_INSTANCE >> ` + dir + `/$RING_RUN`
+		for _, i := range slices.Backward(who) {
+			args := append([]string{"--rolling", "--name", name, "--lease", "2s"}, flags...)
+			procs = append(procs, k.runner(i, append(args, "--", "sh", "-c", script)...))
+		}
+		return procs
+	}
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	procs := roll("first", k.All())
+	ends(t, procs[2], 0, "done") // instance 0, which was started last
+	ends(t, procs[1], 1, "dc1/prod/1 failed, exit code 9")
+	ends(t, procs[0], 1, "dc1/prod/1 failed, exit code 9")
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range roll("first", k.All(), "--retry") {
+		ends(t, p, 0, "done")
+	}
+	if got := lines(t, dir, "first"); !slices.Equal(got, k.Names) {
+		t.Errorf("done at %v, want %v", got, k.Names)
+	}
+
+	k.kill(0)
+	k.down([]int{1, 2}, []int{0})
+	for _, p := range roll("second", []int{1, 2}, "--skip-dead") {
+		ends(t, p, 0, "done")
+	}
+	if got := lines(t, dir, "second"); !slices.Equal(got, k.Names[1:]) {
+		t.Errorf("without the dead, done at %v, want %v", got, k.Names[1:])
+	}
+}

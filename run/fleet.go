@@ -12,8 +12,9 @@ import (
 type Fleet interface {
 	// Self is the name of the instance that this runner stands beside.
 	Self() string
-	// Living are the instances in the ring, in its order, as this one knows them.
-	Living() []string
+	// Instances are all of the roster, in the order of the ring, as this one knows them;
+	// none where it does not answer.
+	Instances() []Instance
 	// Tick is the newest tick counted here.
 	Tick() uint64
 	// Peek is a key as this instance has it, which may be behind. Without one the
@@ -26,6 +27,22 @@ type Fleet interface {
 	Swap(ctx context.Context, key string, value []byte, revision uint64) error
 	// Lease waits for a lease until ctx ends.
 	Lease(ctx context.Context, name string, ttl time.Duration) (Lease, error)
+}
+
+// Instance is one of the roster, and whether it is in the ring.
+type Instance struct {
+	Name   string
+	Living bool
+}
+
+// Living are the names of those in the ring.
+func Living(all []Instance) (names []string) {
+	for _, i := range all {
+		if i.Living {
+			names = append(names, i.Name)
+		}
+	}
+	return names
 }
 
 // Lease is one that is held; ring.Lease is one.
@@ -46,13 +63,15 @@ type over struct{ ring *ring.Ring }
 
 func (o *over) Self() string { return string(o.ring.View().Self) }
 
-func (o *over) Living() (names []string) {
-	for _, i := range o.ring.View().Instances {
-		if i.State == ring.Alive || i.State == ring.Suspect {
-			names = append(names, string(i.Name))
-		}
+func (o *over) Instances() []Instance { return InstancesOf(o.ring.View().Instances) }
+
+// InstancesOf are those of a view or a status of the ring.
+func InstancesOf(view []ring.Instance) []Instance {
+	all := make([]Instance, len(view))
+	for k, i := range view {
+		all[k] = Instance{string(i.Name), i.State == ring.Alive || i.State == ring.Suspect}
 	}
-	return names
+	return all
 }
 
 func (o *over) Tick() uint64 { return o.ring.Status().Tick }

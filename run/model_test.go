@@ -72,9 +72,15 @@ type station struct {
 	cut    bool
 }
 
-func (s *station) Self() string     { return s.name }
-func (s *station) Living() []string { return s.all }
-func (s *station) Tick() uint64     { return uint64(1000 + time.Since(s.w.began)/time.Second) }
+func (s *station) Self() string { return s.name }
+
+func (s *station) Instances() (all []Instance) {
+	for _, name := range s.all {
+		all = append(all, Instance{name, true})
+	}
+	return all
+}
+func (s *station) Tick() uint64 { return uint64(1000 + time.Since(s.w.began)/time.Second) }
 
 func (s *station) now() time.Time { return time.Now().Add(s.skew) }
 

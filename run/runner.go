@@ -172,7 +172,7 @@ func (l *loop) turnOf(rec Record) time.Duration {
 	if len(rec.Runs) == 0 {
 		return 0
 	}
-	living := l.Fleet.Living()
+	living := Living(l.Fleet.Instances())
 	self, last := slices.Index(living, l.Fleet.Self()), slices.Index(living, rec.Runs[0].By)
 	if self < 0 {
 		return headMax

@@ -48,12 +48,14 @@ type runFlags struct {
 	zone    string
 	grace   time.Duration
 	json    bool
+
+	rolling, parallel, skipDead, retry bool
 }
 
 func newRunCommand() *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
-		Use:   "run --name NAME [--every D | --cron EXPR | --every-tick N] -- COMMAND…",
+		Use:   "run --name NAME [--every D | --cron EXPR | --every-tick N | --rolling] -- COMMAND…",
 		Short: "Run a command on one instance of the fleet at a time",
 		Long: `Run is started beside each instance that may run the command, with the same flags;
 the command itself never travels. With --every, --cron or --every-tick it stays, and
@@ -77,12 +79,20 @@ seen. In its environment:
   RING_INSTANCE  the instance it is beside RING_TICK   the newest tick when it began
   RING_SLOT      the time (UTC) or tick for which it is run
 
+With --rolling every instance runs it once, each in its turn in the order of the ring,
+one at a time (with --parallel in each data centre), so start it beside all of them. At
+the first failure it stops: exit code 1 says here and everywhere who has failed. Started
+again, those that are done end at once; with --retry what has failed is run again. Who is
+not in the ring is waited for, or with --skip-dead passed over. Each rollout has a name
+of its own.
+
 Without a schedule exit code 1 says that the command failed, and 5 that there is no
 quorum.`,
 		Example: `  ring run --name reindex --every 30s -- ./reindex
   ring run --name report --cron '0 4 * * 1-5' --time-zone Europe/Berlin -- ./report --mail
   ring run --name compact --every-tick 100 --overlap forbid -- sh -c 'compact --fence $RING_FENCE'
   ring run --name migrate -- ./migrate          # alone in the fleet, now
+  ring run --rolling --name deploy-42 -- ./deploy 42
   ring run status`,
 	}
 	f.add(cmd)
@@ -114,6 +124,10 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.job.Lease, "lease", runner.DefaultLease,
 		"after what time others may go on if this instance is lost, 2s to 1h")
 	flags.DurationVar(&f.grace, "grace", graceDefault, "between SIGTERM and SIGKILL")
+	flags.BoolVar(&f.rolling, "rolling", false, "once on every instance, one after the other")
+	flags.BoolVar(&f.parallel, "parallel", false, "with --rolling: one at a time in each data centre")
+	flags.BoolVar(&f.skipDead, "skip-dead", false, "with --rolling: pass over who is not in the ring")
+	flags.BoolVar(&f.retry, "retry", false, "with --rolling: run again what has failed")
 	flags.BoolVar(&f.json, "json", false, "log one JSON object per line")
 }
 
@@ -147,6 +161,12 @@ func (f *runFlags) check(cmd *cobra.Command) error {
 			err = errors.Join(err, errors.New("--lease: give 2s to 1h"))
 		}
 	}
+	switch {
+	case f.rolling && f.timed():
+		err = errors.Join(err, errors.New("--rolling goes with no --every, --cron or --every-tick"))
+	case !f.rolling && (f.parallel || f.skipDead || f.retry):
+		err = errors.Join(err, errors.New("--parallel, --skip-dead and --retry need --rolling"))
+	}
 	if f.grace < 0 {
 		err = errors.Join(err, errors.New("--grace is less than zero"))
 	}
@@ -169,7 +189,7 @@ func (f *runFlags) run(cmd *cobra.Command, command []string) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	w := work{command, f.job.Lease, f.grace, cmd.OutOrStdout(), cmd.ErrOrStderr()}
-	if !f.timed() {
+	if !f.timed() && !f.rolling {
 		return f.once(ctx, w)
 	}
 	fleet, err := awaitBeside(ctx, *f.addr, log)
@@ -179,6 +199,9 @@ func (f *runFlags) run(cmd *cobra.Command, command []string) error {
 		}
 		return err
 	}
+	if f.rolling {
+		return f.roll(ctx, fleet, w, log)
+	}
 	if f.job.Ticks() {
 		fleet.ticks = true
 		go fleet.follow(ctx) // ends with ctx, as this process does
@@ -186,6 +209,18 @@ func (f *runFlags) run(cmd *cobra.Command, command []string) error {
 	r := &runner.Runner{Fleet: fleet, Job: f.job, Exec: w.exec, Logger: log}
 	if err := r.Run(ctx); err != nil {
 		return exitf(exitUsage, "%w", err)
+	}
+	return nil
+}
+
+// roll waits for the turn of this instance and does its part of a rollout.
+func (f *runFlags) roll(ctx context.Context, fleet *beside, w work, log *slog.Logger) error {
+	err := runner.Rollout{
+		Fleet: fleet, Name: f.job.Name, Parallel: f.parallel, SkipDead: f.skipDead, Retry: f.retry,
+		Lease: f.job.Lease, Exec: w.exec, Logger: log,
+	}.Run(ctx)
+	if err != nil {
+		return exitf(exitFailed, "%s", strings.TrimPrefix(err.Error(), "run: "))
 	}
 	return nil
 }

@@ -89,17 +89,12 @@ func (b *beside) follow(ctx context.Context) {
 
 func (b *beside) Self() string { return b.self }
 
-func (b *beside) Living() (names []string) {
+func (b *beside) Instances() []runner.Instance {
 	var s ring.Status
 	if b.client.get(context.Background(), "/v1/status", &s) != nil {
 		return nil
 	}
-	for _, i := range s.Instances {
-		if i.State == ring.Alive || i.State == ring.Suspect {
-			names = append(names, string(i.Name))
-		}
-	}
-	return names
+	return runner.InstancesOf(s.Instances)
 }
 
 func (b *beside) Tick() uint64 {

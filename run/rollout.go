@@ -1,0 +1,353 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	rollPrefix = "roll/"
+	rollLook   = 500 * time.Millisecond // at how far the others are
+)
+
+// RolloutKey is the key of the bus that has the state of a rollout.
+func RolloutKey(name string) string { return rollPrefix + name }
+
+// FailedError is that a rollout has stopped.
+type FailedError struct {
+	Instance string // where it failed
+	Exit     int
+	Why      string // more than the exit code, or ""
+}
+
+func (e *FailedError) Error() string {
+	text := fmt.Sprintf("run: the rollout has stopped: %s failed, exit code %d", e.Instance, e.Exit)
+	if e.Why != "" {
+		text += " (" + e.Why + ")"
+	}
+	return text
+}
+
+// Rollout is something that every instance does in its turn, in the order of the ring,
+// one at a time. One of it runs beside each instance, with the same settings.
+type Rollout struct {
+	Fleet    Fleet
+	Name     string        // as of a Job; a new rollout has a new name
+	Parallel bool          // one at a time in each data centre: the first elements of names
+	SkipDead bool          // who is not in the ring is passed over; else it is waited for
+	Retry    bool          // failures that are there already are done again, not final
+	Lease    time.Duration // as of a Job
+	Exec     Exec
+	Logger   *slog.Logger
+}
+
+// rollState is the value of a rollout's key. States has a letter for each instance, by its
+// index in the roster, so that the largest fleet fits into one value.
+type rollState struct {
+	V      int        `json:"v"`
+	States string     `json:"states"`
+	Open   []rollOpen `json:"open"` // of those who run or have failed
+}
+
+// The letters of rollState.States.
+const (
+	rollWaits  = '.'
+	rollRuns   = 'r'
+	rollDone   = 'd'
+	rollFailed = 'f'
+)
+
+type rollOpen struct {
+	Instance string    `json:"instance"`
+	Fence    uint64    `json:"fence"`
+	Started  time.Time `json:"started"`
+	Exit     int       `json:"exit"`
+	Error    string    `json:"error,omitempty"`
+}
+
+// rolling is a rollout at work.
+type rolling struct {
+	Rollout
+	log     *slog.Logger
+	self    int
+	old     map[uint64]bool // fences of failures that are done again
+	said    string
+	started bool // the old ones are known
+}
+
+// Run waits for this instance's turn, does the work, and returns nil when it is done, or
+// was done before. It returns a *FailedError where it has failed here or elsewhere, and
+// the context's error. While it is cut off from the fleet it waits.
+func (r Rollout) Run(ctx context.Context) error {
+	if err := CheckName(r.Name); err != nil {
+		return err
+	}
+	w := &rolling{Rollout: r, log: r.Logger, old: map[uint64]bool{}}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	w.log = w.log.With("rollout", r.Name)
+	for {
+		over, err := w.turn(ctx)
+		var failed *FailedError
+		switch {
+		case over, errors.As(err, &failed), errors.Is(err, errVersion):
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			w.say("waiting: " + err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(rollLook):
+		}
+	}
+}
+
+// say logs what has changed since it was said last.
+func (w *rolling) say(text string) {
+	if text != w.said {
+		w.said = text
+		w.log.Info(text)
+	}
+}
+
+// turn looks how far the rollout is, and does this instance's part if it is its turn.
+func (w *rolling) turn(ctx context.Context) (over bool, err error) {
+	ask, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	value, _, err := w.Fleet.Peek(ask, RolloutKey(w.Name))
+	if err != nil {
+		return false, err
+	}
+	all := w.Fleet.Instances()
+	w.self = slices.IndexFunc(all, func(i Instance) bool { return i.Name == w.Fleet.Self() })
+	if w.self < 0 {
+		return false, errors.New("this instance does not answer")
+	}
+	if !w.started { // what was before is to be known for sure
+		if value, _, err = w.Fleet.Get(ask, RolloutKey(w.Name)); err != nil {
+			return false, err
+		}
+	}
+	s, err := parseRoll(value, len(all))
+	if err != nil {
+		return false, err
+	}
+	w.began(s)
+	if over, err := w.ended(s); over || err != nil {
+		return over, err
+	}
+	if first := w.before(s, all); first != "" {
+		w.say(fmt.Sprintf("%d of %d done, waiting for %s", strings.Count(s.States, string(rollDone)),
+			len(all), first))
+		return false, nil
+	}
+	return w.attempt(ctx, all)
+}
+
+// began notes which failures were there before.
+func (w *rolling) began(s rollState) {
+	if !w.started && w.Retry {
+		for _, o := range s.Open {
+			w.old[o.Fence] = true
+		}
+	}
+	w.started = true
+}
+
+// parseRoll reads the state of a rollout of n instances, also where there is none yet.
+func parseRoll(value []byte, n int) (s rollState, err error) {
+	s.V = 1
+	if len(value) > 0 {
+		if err := json.Unmarshal(value, &s); err != nil {
+			return s, fmt.Errorf("run: not a rollout: %w", err)
+		}
+		if s.V != 1 {
+			return s, fmt.Errorf("%w: %d", errVersion, s.V)
+		}
+	}
+	s.States += strings.Repeat(string(rollWaits), max(0, n-len(s.States)))
+	return s, nil
+}
+
+// ended is whether nothing is left to do here: it is done, or it has failed somewhere.
+func (w *rolling) ended(s rollState) (bool, error) {
+	if s.States[w.self] == rollDone {
+		w.say("done")
+		return true, nil
+	}
+	for _, o := range s.Open {
+		if o.Exit != 0 && !w.old[o.Fence] {
+			return true, &FailedError{o.Instance, o.Exit, o.Error}
+		}
+	}
+	return false, nil
+}
+
+// before is who must be done first, "" for nobody.
+func (w *rolling) before(s rollState, all []Instance) string {
+	for i, one := range all {
+		switch {
+		case i == w.self || s.States[i] == rollDone:
+		case w.Parallel && centre(one.Name) != centre(all[w.self].Name):
+		case !one.Living && w.SkipDead:
+		case i > w.self && s.States[i] != rollRuns:
+		case !one.Living:
+			return one.Name + ", which is not in the ring"
+		default:
+			return one.Name
+		}
+	}
+	return ""
+}
+
+// centre is the data centre of an instance, as its name has it.
+func centre(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	return first
+}
+
+// attempt takes the lease, looks again, and does the work.
+func (w *rolling) attempt(ctx context.Context, all []Instance) (over bool, err error) {
+	name := RolloutKey(w.Name)
+	if w.Parallel {
+		name += " " + centre(all[w.self].Name)
+	}
+	wait, cancel := context.WithTimeout(ctx, claimTime)
+	lease, err := w.Fleet.Lease(wait, name, w.Lease)
+	late := wait.Err() != nil
+	cancel()
+	if err != nil {
+		if late {
+			return false, nil
+		}
+		return false, err
+	}
+	defer func() {
+		release, cancel := lastWord(ctx)
+		defer cancel()
+		_ = lease.Release(release)
+	}()
+	open := rollOpen{Instance: all[w.self].Name, Fence: lease.Fence(), Started: time.Now().UTC()}
+	claimed := false
+	err = w.change(ctx, all, func(s *rollState) (bool, error) {
+		if over, err = w.ended(*s); over || err != nil || w.before(*s, all) != "" {
+			return false, err
+		}
+		claimed = true
+		s.put(w.self, rollRuns, &open)
+		return true, nil
+	})
+	if err != nil || over || !claimed {
+		return over, err
+	}
+	return true, w.work(ctx, all, open, lease)
+}
+
+// put sets the state of one instance, and what there is to say of it.
+func (s *rollState) put(i int, letter byte, open *rollOpen) {
+	letters := []byte(s.States)
+	letters[i] = letter
+	s.States = string(letters)
+	if open == nil {
+		return
+	}
+	s.Open = slices.DeleteFunc(s.Open, func(o rollOpen) bool { return o.Instance == open.Instance })
+	if letter != rollDone {
+		s.Open = append(s.Open, *open)
+	}
+}
+
+// work does this instance's part and writes how it ended.
+func (w *rolling) work(ctx context.Context, all []Instance, open rollOpen, lease Lease) error {
+	w.say("running")
+	exit, err := -1, ErrLost
+	if lease.Left() > 0 {
+		exit, err = w.Exec(ctx, Start{
+			Job: w.Name, Fence: open.Fence, Tick: w.Fleet.Tick(), Self: open.Instance,
+		}, lease)
+	}
+	open.Exit = exit
+	letter := byte(rollDone)
+	if err != nil {
+		text := err.Error()
+		open.Error, letter = text[:min(len(text), errorMax)], rollFailed
+		if open.Exit == 0 {
+			open.Exit = -1
+		}
+	} else if exit != 0 {
+		letter = rollFailed
+	}
+	last, cancel := lastWord(ctx)
+	defer cancel()
+	told := w.change(last, all, func(s *rollState) (bool, error) {
+		s.put(w.self, letter, &open)
+		return true, nil
+	})
+	switch {
+	case letter == rollFailed:
+		return errors.Join(&FailedError{open.Instance, open.Exit, open.Error}, told)
+	case told != nil:
+		return fmt.Errorf("run: it is done here, and the fleet could not be told: %w", told)
+	}
+	w.say("done")
+	return nil
+}
+
+// change writes what do makes of the state, unless do returns false, and again where
+// somebody else was faster. What may have been written is written again.
+func (w *rolling) change(ctx context.Context, all []Instance, do func(*rollState) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	for {
+		again, err := w.changeOnce(ctx, all, do)
+		if !again {
+			return err
+		}
+		if err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(rollLook):
+		}
+	}
+}
+
+// changeOnce says whether to try again, and with an error only after a while.
+func (w *rolling) changeOnce(ctx context.Context, all []Instance, do func(*rollState) (bool, error)) (
+	again bool, err error,
+) {
+	value, revision, err := w.Fleet.Get(ctx, RolloutKey(w.Name))
+	if err != nil {
+		return true, err
+	}
+	s, err := parseRoll(value, len(all))
+	if err != nil {
+		return false, err
+	}
+	if write, err := do(&s); err != nil || !write {
+		return false, err
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return false, err
+	}
+	switch err = w.Fleet.Swap(ctx, RolloutKey(w.Name), text, revision); {
+	case errors.Is(err, ErrConflict):
+		return true, nil
+	case err != nil:
+		return true, err
+	}
+	return false, nil
+}
