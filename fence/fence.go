@@ -13,7 +13,7 @@
 // compares it. The check and the write must be one step there:
 //
 //   - In SQL, in the statement itself: see the README.
-//   - For files of one host, [File].
+//   - For files of one host, File (not on Windows).
 //   - For whatever else is written by one process, [New] with a [Store] of its own.
 package fence
 

@@ -322,8 +322,6 @@ command = ["sh", "-c", "echo $$ >> %[1]s/pid; exec sleep 600"]
 	}
 	for _, i := range k.All() {
 		signal(t, k.Ring, i, syscall.SIGTERM)
-	}
-	for _, i := range k.All() {
 		ends(t, k.Proc(i), 0, "leaving", "left")
 	}
 	if err := syscall.Kill(endless, 0); err == nil {

@@ -25,6 +25,8 @@
 // for how long it may go on. What a stopped host still does is for the resource to
 // refuse by the fence; see package fence.
 //
+// A [Rollout] is done by every instance once, in the order of the ring.
+//
 // Clocks say when a slot has come, and nothing else: an instance whose clock is ahead
 // claims slots early by as much, and one that is set back repeats none.
 package run

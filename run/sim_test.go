@@ -32,105 +32,113 @@ func simJob(seed uint64) Job {
 	return j
 }
 
-// simulate is a time of a fleet of five under faults, in virtual time.
+// sim is a fleet of five under faults, in virtual time.
+type sim struct {
+	t        *testing.T
+	w        *world
+	job      Job
+	chance   *rand.Rand
+	ctx      context.Context
+	all      sync.WaitGroup
+	lives    uint64
+	stations []*station
+}
+
+// simulate goes on for that long.
 func simulate(t *testing.T, w *world, job Job, long time.Duration) {
 	t.Helper()
 	w.alone = job.Overlap != Allow
-	names := []string{"a", "b", "c", "d", "e"}
-	chance := rand.New(rand.NewPCG(w.seed, 0))
 	ctx, cancel := context.WithCancel(t.Context())
-	var all sync.WaitGroup
-	lives := uint64(0)
-	start := func(name string, skew time.Duration) *station {
-		lives++
-		s := &station{
-			w: w, name: name, all: names, skew: skew, gone: make(chan struct{}),
-			chaos: rand.New(rand.NewPCG(w.seed, lives)),
-		}
-		work := rand.New(rand.NewPCG(w.seed, 1<<32|lives))
-		var mu sync.Mutex
-		took := func() time.Duration {
-			mu.Lock()
-			defer mu.Unlock()
-			longest := 12 // so that a slot is missed for no work but its own
-			if job.Overlap != Forbid {
-				longest = 45
-			}
-			return time.Duration(1+work.IntN(longest)) * time.Second
-		}
-		r := &Runner{Fleet: s, Job: job, Exec: s.exec(took), Now: s.now}
-		life, end := context.WithCancel(ctx)
-		all.Go(func() {
-			if err := r.Run(life); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
-		all.Go(func() {
-			select {
-			case <-s.gone:
-			case <-ctx.Done():
-			}
-			end()
-		})
-		return s
-	}
-	stations := make([]*station, len(names))
-	for i, name := range names {
-		stations[i] = start(name, time.Duration(chance.IntN(400)-200)*time.Millisecond)
+	s := &sim{t: t, w: w, job: job, chance: rand.New(rand.NewPCG(w.seed, 0)), ctx: ctx}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		skew := time.Duration(s.chance.IntN(400)-200) * time.Millisecond
+		s.stations = append(s.stations, s.start(name, skew))
 	}
 	for time.Since(w.began) < long {
-		time.Sleep(time.Duration(5+chance.IntN(90)) * time.Second)
-		i := chance.IntN(len(names))
-		s, d := stations[i], time.Duration(1+chance.IntN(40))*time.Second
-		w.mu.Lock()
+		time.Sleep(time.Duration(5+s.chance.IntN(90)) * time.Second)
 		from := time.Now()
-		w.mu.Unlock()
-		what := []string{"kill", "stop", "cut", "election", "outage"}[chance.IntN(5)]
-		switch what {
-		case "kill":
-			close(s.gone)
-			time.Sleep(d)
-			stations[i] = start(s.name, s.skew)
-		case "stop":
-			s.mu.Lock()
-			s.paused = time.Now().Add(d)
-			s.mu.Unlock()
-			time.Sleep(d)
-		case "cut":
-			s.mu.Lock()
-			s.cut = true
-			s.mu.Unlock()
-			time.Sleep(d)
-			s.mu.Lock()
-			s.cut = false
-			s.mu.Unlock()
-		case "outage":
-			for _, s := range stations {
-				s.mu.Lock()
-				s.paused = time.Now().Add(2 * d)
-				s.mu.Unlock()
-			}
-			time.Sleep(2 * d)
-		case "election":
-			d /= 10
-			w.mu.Lock()
-			w.electing = time.Now().Add(d)
-			w.mu.Unlock()
-			time.Sleep(d)
-		}
+		what := s.harm(s.chance.IntN(len(s.stations)), time.Duration(1+s.chance.IntN(40))*time.Second)
 		w.mu.Lock()
 		w.faults = append(w.faults, fault{what, from, time.Now().Add(simAfter)})
 		w.mu.Unlock()
 	}
 	time.Sleep(2 * simEvery)
 	cancel()
-	all.Wait()
-	for _, s := range stations {
-		if !s.dead() {
-			close(s.gone)
-		}
+	s.all.Wait()
+	for _, one := range s.stations {
+		close(one.gone)
 	}
 	time.Sleep(time.Minute) // what waits inside of the model ends
+}
+
+// start begins a life of a process beside an instance.
+func (s *sim) start(name string, skew time.Duration) *station {
+	s.lives++
+	one := &station{
+		w: s.w, name: name, all: []string{"a", "b", "c", "d", "e"}, skew: skew,
+		gone: make(chan struct{}), chaos: rand.New(rand.NewPCG(s.w.seed, s.lives)),
+	}
+	work := rand.New(rand.NewPCG(s.w.seed, 1<<32|s.lives))
+	var mu sync.Mutex
+	took := func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		longest := 12 // so that a slot is missed for no work but its own
+		if s.job.Overlap != Forbid {
+			longest = 45
+		}
+		return time.Duration(1+work.IntN(longest)) * time.Second
+	}
+	r := &Runner{Fleet: one, Job: s.job, Exec: one.exec(took), Now: one.now}
+	life, end := context.WithCancel(s.ctx)
+	s.all.Go(func() {
+		if err := r.Run(life); err != nil {
+			s.t.Errorf("%s: %v", name, err)
+		}
+	})
+	s.all.Go(func() {
+		select {
+		case <-one.gone:
+		case <-s.ctx.Done():
+		}
+		end()
+	})
+	return one
+}
+
+// harm does something to an instance, or to all, for that long or so.
+func (s *sim) harm(i int, d time.Duration) (what string) {
+	one := s.stations[i]
+	set := func(do func()) {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		do()
+	}
+	what = []string{"kill", "stop", "cut", "election", "outage"}[s.chance.IntN(5)]
+	switch what {
+	case "kill":
+		close(one.gone)
+		time.Sleep(d)
+		s.stations[i] = s.start(one.name, one.skew)
+	case "stop":
+		set(func() { one.paused = time.Now().Add(d) })
+		time.Sleep(d)
+	case "cut":
+		set(func() { one.cut = true })
+		time.Sleep(d)
+		set(func() { one.cut = false })
+	case "outage":
+		for _, one = range s.stations {
+			set(func() { one.paused = time.Now().Add(2 * d) })
+		}
+		time.Sleep(2 * d)
+	case "election":
+		s.w.mu.Lock()
+		s.w.electing = time.Now().Add(d / 10)
+		s.w.mu.Unlock()
+		time.Sleep(d / 10)
+	}
+	return what
 }
 
 // count compares what was run with what should have been: each slot never twice, and

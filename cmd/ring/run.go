@@ -60,7 +60,7 @@ func newRunCommand() *cobra.Command {
 		Long: `Run is started beside each instance that may run the command, with the same flags;
 the command itself never travels. With --every, --cron or --every-tick it stays, and
 each time exactly one of them runs the command: one after the other in the order of
-the ring, as long as they live. Without, it waits until nobody else in the fleet runs
+the ring, as long as they live. (It waits for an instance that does not answer.) Without, it waits until nobody else in the fleet runs
 that name, runs the command once, and ends with it.
 
 A slot (a time that has come) is claimed on the bus before the command starts, so it is

@@ -1,0 +1,54 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// P2: however long a request waits or its answer is under way, the client believes no
+// longer than the instance does: it counts from before it asked.
+func TestP2LentLeaseCountsFromBeforeItAsked(t *testing.T) {
+	const way, left = 300 * time.Millisecond, 10 * time.Second
+	answers := make(chan time.Duration, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.Count(req.URL.Path, "/") == 3 {
+			time.Sleep(2 * way) // it waits for somebody else
+		} else {
+			time.Sleep(way)
+			select {
+			case answers <- bootTime():
+			default:
+			}
+		}
+		fmt.Fprintf(w, `{"v":1,"id":"x","fence":3,"remaining_ms":%d}`, left.Milliseconds())
+	}))
+	defer server.Close()
+	c, err := newPatientClient(strings.TrimPrefix(server.URL, "http://"), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l, err := (&beside{client: c}).Lease(ctx, "job", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := <-answers // by the boot clock
+	ends := bootTime() + l.Left()
+	if most := said + left - way; ends > most+time.Millisecond {
+		t.Errorf("it ends %v after the instance has answered, want %v at most", ends-said, left-way)
+	}
+	if l.Fence() != 3 {
+		t.Errorf("the fence is %d", l.Fence())
+	}
+	if err := l.Release(ctx); err != nil || l.Left() != 0 {
+		t.Errorf("released: %v, %v left", err, l.Left())
+	}
+}
