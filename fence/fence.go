@@ -48,7 +48,8 @@ func New(s Store) *Gate {
 }
 
 // Do calls write unless a higher fence was seen before, alone: others wait until it has
-// returned. The fence is kept first, so that a crash in between lets nobody older in. It
+// returned, however long that takes; a process that is stopped within write holds up the
+// others of its file until it goes on or is ended. The fence is kept first, so that a crash in between lets nobody older in. It
 // returns ErrOld, what write does, or why the store could not keep the fence, in which
 // case write was not called.
 func (g *Gate) Do(fence uint64, write func() error) error {

@@ -17,11 +17,15 @@ import (
 	"ringofservers.dev/internal/fleet"
 )
 
+// promptly keeps the race detector from sleeping for a second when a process ends: each
+// command has a guard, and would take as long.
+const promptly = "GORACE=atexit_sleep_ms=0"
+
 // runner starts `ring run` beside instance i.
 func (k *kept) runner(i int, args ...string) *fleet.Proc {
 	k.t.Helper()
 	p, err := k.Group.Start(fleet.Spec{
-		Name: "run " + k.Names[i], Path: program, Dir: k.data,
+		Name: "run " + k.Names[i], Path: program, Dir: k.data, Env: []string{promptly},
 		Args: append([]string{"run", "--addr", k.Addrs[i]}, args...),
 	})
 	if err != nil {
@@ -82,11 +86,19 @@ func TestP2RunHolderStoppedPastItsLeaseIsRefused(t *testing.T) {
 	guard := parent(t, command)
 	k.runner(1, args...)
 
+	hold := filepath.Join(dir, "hold-"+fence)
+	if err := os.WriteFile(hold, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	another(t, dir, "held", "") // else it might be stopped in the gate, and nobody could write
 	stop := []int{first.PID(), guard, command}
 	for _, p := range stop {
 		send(t, p, syscall.SIGSTOP)
 	}
 	next := another(t, dir, "written", fence)
+	if err := os.Remove(hold); err != nil {
+		t.Fatal(err)
+	}
 	send(t, command, syscall.SIGCONT)
 	if got := another(t, dir, "refused", ""); got != fence {
 		t.Errorf("%s was refused, want %s", got, fence)
@@ -288,6 +300,7 @@ func TestP2RunNeverTwice(t *testing.T) {
 func TestP2RunTablesAreRunInTurn(t *testing.T) {
 	t.Parallel()
 	k := newKept(t, 3, false)
+	k.Env = append(k.Env, promptly)
 	dir := t.TempDir()
 	file, err := os.OpenFile(k.Config, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {

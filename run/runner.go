@@ -401,12 +401,19 @@ func (l *loop) release(ctx context.Context, lease Lease) {
 	_ = lease.Release(ctx)
 }
 
-// lastWord is the time for what has to be said behind a run, less where all is to end:
+// lastWord is the time for what has to be said behind a run, less from when all is to end:
 // the whole fleet may be on its way, and nobody there to hear it.
 func lastWord(ctx context.Context) (context.Context, context.CancelFunc) {
-	wait := askTime
-	if ctx.Err() != nil {
-		wait = endTime
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-last.Done():
+		case <-time.After(endTime):
+			cancel()
+		}
+	})
+	return last, func() {
+		stop()
+		cancel()
 	}
-	return context.WithTimeout(context.WithoutCancel(ctx), wait)
 }

@@ -36,7 +36,7 @@ const (
 	ttl   = 1500 * time.Millisecond
 	work  = 5 * time.Millisecond // between the look at the lease and the write
 	turns = 200                  // writes until it lets others have it
-	wait  = 3 * time.Second      // for any one request
+	limit = 3 * time.Second      // for any one request
 )
 
 func main() {
@@ -62,7 +62,7 @@ func run(args []string) error {
 	r.Handle(admin.New(r, admin.Options{}))
 	w := &writer{
 		url: os.Getenv("LEASER_RESOURCE"), name: config.Name,
-		client: http.Client{Timeout: wait},
+		client: http.Client{Timeout: limit},
 	}
 	for r.Err() == nil {
 		if err := w.turn(r); err != nil {
@@ -123,7 +123,7 @@ type writer struct {
 
 // turn holds the lease once.
 func (w *writer) turn(r *ring.Ring) error {
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	l, err := r.LeaseFor(ctx, lease, ttl)
 	if err != nil {

@@ -27,13 +27,31 @@ func write(dir string) error {
 		return err
 	}
 	gate := fence.New(fence.File(filepath.Join(dir, "fence")))
-	for {
+	for hold := filepath.Join(dir, "hold-"+os.Getenv("RING_FENCE")); ; {
+		if err := wait(hold, filepath.Join(dir, "held"), line); err != nil {
+			return err
+		}
 		err := gate.Do(n, func() error { return appendTo(filepath.Join(dir, "written"), line) })
 		if errors.Is(err, fence.ErrOld) {
 			return appendTo(filepath.Join(dir, "refused"), line)
 		}
 		if err != nil {
 			return err
+		}
+		time.Sleep(work)
+	}
+}
+
+// wait says that it waits, and waits, while there is a file hold.
+func wait(hold, held, line string) error {
+	for said := false; ; said = true {
+		if _, err := os.Stat(hold); os.IsNotExist(err) {
+			return nil
+		}
+		if !said {
+			if err := appendTo(held, line); err != nil {
+				return err
+			}
 		}
 		time.Sleep(work)
 	}
