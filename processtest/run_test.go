@@ -79,7 +79,7 @@ func TestP2RunHolderStoppedPastItsLeaseIsRefused(t *testing.T) {
 	k := newKept(t, 3, false)
 	k.up(k.All(), k.All())
 	dir := t.TempDir()
-	args := []string{"--name", "write", "--lease", "2s", "--", leaser, "write", dir}
+	args := []string{"--name", "write", "--lease", "4s", "--", leaser, "write", dir}
 	first := k.runner(0, args...)
 	fence := another(t, dir, "written", "")
 	command := pid(t, dir, fence)
@@ -122,7 +122,7 @@ func TestP2RunGuardEndsWhatIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	script := `trap "" TERM; echo $$ > ` + dir + `/$RING_FENCE; echo $RING_FENCE >> ` + dir +
 		`/began; while :; do sleep 0.05; done`
-	args := []string{"--name", "stubborn", "--lease", "2s", "--", "sh", "-c", script}
+	args := []string{"--name", "stubborn", "--lease", "4s", "--", "sh", "-c", script}
 	last := ""
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
 		p := k.runner(0, args...)
@@ -170,7 +170,8 @@ type slots struct {
 	*kept
 	dir     string
 	runners []*fleet.Proc
-	faults  int // after each of which a slot that was claimed may not be run
+	all     []*fleet.Proc // earlier ones too
+	faults  int           // after each of which a slot or two that were claimed may not be run
 }
 
 const slotJob = "each-second"
@@ -190,6 +191,7 @@ func (s *slots) run(i int) {
 	script := `echo "$RING_SLOT,$RING_FENCE,$RING_INSTANCE" >> ` + s.dir + "/runs"
 	s.runners[i] = s.runner(i, "--name", slotJob, "--every", "1s", "--overlap", "forbid", "--lease", "2s",
 		"--", "sh", "-c", script)
+	s.all = append(s.all, s.runners[i])
 }
 
 // passed waits until some more are run, from now on.
@@ -271,8 +273,12 @@ func (s *slots) check() {
 		}
 	}
 	gone := (rec.Slot-first)/1000 + 1 - runs
-	// What is stopped while it ends has claimed one more, and the first may be missed.
-	if most := rec.Missed + int64(s.faults) + 1; gone > most {
+	failed := 0 // what has lost its lease, on a busy machine, before it could begin
+	for _, p := range s.all {
+		failed += strings.Count(p.Output(), "msg=failed")
+	}
+	// What is stopped while it ends has claimed one more.
+	if most := rec.Missed + int64(2*s.faults+failed+1); gone > most {
 		s.t.Errorf("%d slots were not run; %d are known as missed, after %d faults", gone, rec.Missed, s.faults)
 	}
 	s.t.Logf("%d runs, %d slots without one, %d of them missed, %d faults", runs, gone, rec.Missed, s.faults)

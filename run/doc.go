@@ -17,9 +17,11 @@
 // before the next one came (no quorum, no runner alive, suspended, or the one before it
 // still ran and may not overlap), or only behind the starting deadline; the next claim
 // says how many were. One that was claimed by a process which then died is not run
-// again, and its [Run] has no end. Who claims it is whoever comes first: the living in
-// the order of the ring, from behind the one who ran last, each a tenth of a second
-// behind the one before.
+// again, and its [Run] has no end. Only what takes claims away can have a slot run again:
+// `ring bus restore` of an older backup, or `ring bus recover` from an instance that had
+// not heard of them. Who claims a slot is whoever comes first: the living in the order of
+// the ring, from behind the one who ran last, each a tenth of a second behind the one
+// before.
 //
 // What runs has a lease, and must end before that could be given away: [Exec] is told
 // for how long it may go on. What a stopped host still does is for the resource to
