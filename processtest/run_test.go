@@ -142,6 +142,23 @@ func TestP2RunGuardEndsWhatIsLeft(t *testing.T) {
 	}
 }
 
+// What a command has left in the background ends with it, in a session of its own too.
+func TestRunEndsWhatHasLeft(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, 1, false)
+	k.up(k.All(), k.All())
+	dir := t.TempDir()
+	script := `cd ` + dir + `; sleep 600 & echo $! > near
+		setsid sh -c 'echo $$ > far; exec sleep 600' &
+		while [ ! -s far ]; do sleep 0.01; done`
+	ends(t, k.runner(0, "--name", "leaky", "--", "sh", "-c", script), 0)
+	for _, name := range []string{"near", "far"} {
+		if left := pid(t, dir, name); syscall.Kill(left, 0) == nil {
+			t.Errorf("process %d (%s) has outlived its command", left, name)
+		}
+	}
+}
+
 func send(t *testing.T, pid int, sig syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(pid, sig); err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"ringofservers.dev/guard"
 )
 
 // ErrUnsupported is returned by Start where the system has no process groups.
@@ -24,9 +26,8 @@ type Config struct {
 	Command []string // and its arguments
 	Env     []string // whole, as of exec.Cmd; nil: this process's own
 	Dir     string   // "": this process's own
-	// Guard is a command that calls Guard with the arguments behind these and exits
-	// with what it returns: this program itself, as a hidden subcommand. Its first
-	// element is a path, and GuardName what ps shows for it.
+	// Guard is a command that calls guard.Run with the arguments behind these and exits
+	// with what that returns, and GuardName what ps shows for it; see guard.Config.
 	Guard     []string
 	GuardName string
 	Stdout    *os.File // of the application, given to it as it is; nil: discarded
@@ -56,7 +57,7 @@ type App struct {
 
 	change func(Status) // called by the loop alone, as what follows is the loop's
 
-	proc     *process
+	proc     *guard.Process  // nil where not even a guard could be started
 	checking context.Context // of the checks of this run
 	checkOff context.CancelFunc
 
@@ -70,7 +71,7 @@ type App struct {
 // status, in order, by one goroutine, and must not wait for the App.
 func Start(cfg Config, change func(Status)) (*App, error) {
 	switch {
-	case !supported:
+	case !guard.Supported:
 		return nil, ErrUnsupported
 	case len(cfg.Command) == 0 || cfg.Command[0] == "":
 		return nil, fmt.Errorf("%w: there is no command", ErrConfig)
@@ -160,9 +161,15 @@ func (a *App) do(k *keeper, fx effect) {
 	case fxCheck:
 		a.check(k.run)
 	case fxSignal:
-		a.proc.signal(a.cfg.Signal)
+		a.signal(a.cfg.Signal)
 	case fxKill:
-		a.proc.kill()
+		a.signal(syscall.SIGKILL)
+	}
+}
+
+func (a *App) signal(s syscall.Signal) {
+	if a.proc != nil {
+		a.proc.Signal(s)
 	}
 }
 
@@ -170,22 +177,32 @@ func (a *App) do(k *keeper, fx effect) {
 func (a *App) start(run uint64) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.checking, a.checkOff = ctx, cancel
-	proc, err := startProcess(a.cfg)
+	config := guard.Config{
+		Command: a.cfg.Command, Guard: a.cfg.Guard, Name: a.cfg.GuardName, Env: a.cfg.Env, Dir: a.cfg.Dir,
+	}
+	if a.cfg.Stdout != nil {
+		config.Stdout = a.cfg.Stdout
+	}
+	if a.cfg.Stderr != nil {
+		config.Stderr = a.cfg.Stderr
+	}
+	proc, err := guard.Start(config)
 	a.proc = proc
 	go func() {
-		if err == nil {
-			if pid := proc.started(); pid != 0 {
-				a.setPID(pid)
-				a.send(event{kind: evStarted, run: run})
-			}
-			err = proc.wait()
-			a.setPID(0)
-		}
-		why := "it ended by itself, with exit code 0"
 		if err != nil {
-			why = err.Error()
+			a.send(event{kind: evEnded, run: run, why: err.Error()})
+			return
 		}
-		a.send(event{kind: evEnded, run: run, ok: err == nil, why: why})
+		if pid := proc.PID(); pid != 0 {
+			a.setPID(pid)
+			a.send(event{kind: evStarted, run: run})
+		}
+		exit := proc.Wait()
+		a.setPID(0)
+		if exit.Code == 0 {
+			exit.Text = "it ended by itself, with exit code 0"
+		}
+		a.send(event{kind: evEnded, run: run, ok: exit.Code == 0, why: exit.Text})
 	}()
 }
 

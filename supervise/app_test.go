@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -18,28 +17,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ringofservers.dev/guard"
 )
 
 // patience bounds each wait for what takes milliseconds.
 const patience = time.Minute
 
-// guardWord makes this binary the guard, and holderWord a program that supervises the
-// rest of its arguments until it is killed.
-const guardWord, holderWord = "as-guard", "as-holder"
+// guardWord makes this binary the guard.
+const guardWord = "as-guard"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case guardWord:
-			os.Exit(Guard(os.Args[2:]))
-		case holderWord:
-			a, err := Start(Config{Command: os.Args[2:], Guard: []string{os.Args[0], guardWord}}, nil)
-			if err != nil {
-				panic(err)
-			}
-			<-a.Done()
-			os.Exit(0)
-		}
+	if len(os.Args) > 1 && os.Args[1] == guardWord {
+		os.Exit(guard.Run(os.Args[2:]))
 	}
 	os.Exit(m.Run())
 }
@@ -146,20 +136,6 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// Whatever an application prints comes out whole, also what it had printed when killed.
-func TestOutput(t *testing.T) {
-	const lines = 20000
-	s := run(t, fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); done; kill -9 $$", lines), nil)
-	s.ends(Failed, "")
-	text, err := os.ReadFile(s.out.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Count(string(text), "\n"); got != lines {
-		t.Errorf("%d lines came out, want %d", got, lines)
-	}
-}
-
 // A stop is asked for first. Who does not listen is killed, and so is who was stopped.
 func TestDrain(t *testing.T) {
 	s := run(t, `trap 'echo drained; exit 0' TERM; echo $$ > $D/pid; while :; do sleep 0.01; done`, nil)
@@ -204,63 +180,6 @@ func TestImpatientStop(t *testing.T) {
 	gone(t, pid)
 }
 
-// leaky starts a child in its group and, where that is to be had, one in a session of
-// its own with a child of its own.
-const leaky = `sleep 1000 & echo $! > $D/child
-if command -v setsid >/dev/null; then
-	setsid sh -c 'sleep 1000 & echo $! > $D/grandchild; echo $$ > $D/daemon; sleep 1000' &
-	while [ ! -s $D/daemon ]; do sleep 0.01; done
-fi
-echo $$ > $D/pid
-`
-
-// leaked are the processes of leaky that are to be gone.
-func (s *supervised) leaked() []int {
-	pids := []int{s.pid("pid"), s.pid("child")}
-	if _, err := exec.LookPath("setsid"); err == nil && runtime.GOOS == "linux" {
-		pids = append(pids, s.pid("daemon"), s.pid("grandchild"))
-	}
-	return pids
-}
-
-// What an application leaves behind goes with it, however it ends.
-func TestLeakedChildren(t *testing.T) {
-	s := run(t, leaky+"exit 0", nil)
-	s.ends(Stopped, "")
-	gone(t, s.leaked()...)
-
-	s = run(t, leaky+"exec sleep 1000", nil)
-	pids := s.leaked()
-	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	s.ends(Failed, "killed")
-	gone(t, pids...)
-
-	s = run(t, leaky+"exec sleep 1000", nil)
-	pids = s.leaked()
-	if err := s.Stop(t.Context()); err != nil {
-		t.Errorf("Stop: %v", err)
-	}
-	gone(t, pids...)
-}
-
-// Who supervises is killed with SIGKILL: nothing of the application outlives it.
-func TestKilledHolder(t *testing.T) {
-	dir := t.TempDir()
-	holder := exec.Command(os.Args[0], holderWord, "sh", "-c", leaky+"exec sleep 1000")
-	holder.Env = append(os.Environ(), "D="+dir)
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pids := (&supervised{t: t, dir: dir}).leaked()
-	if err := holder.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = holder.Wait() // killed, as asked
-	gone(t, pids...)
-}
-
 // A guard that is killed takes the application along, and both are started again.
 func TestKilledGuard(t *testing.T) {
 	if runtime.GOOS != "linux" {
@@ -273,11 +192,11 @@ func TestKilledGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guard, err := strconv.Atoi(strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[1])
+	parent, err := strconv.Atoi(strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(guard, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(parent, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	gone(t, pid, child)

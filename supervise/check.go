@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"runtime"
 	"time"
+
+	"ringofservers.dev/guard"
 )
 
 // Check looks at an application once. It is healthy if that returns nil, which it must
@@ -67,10 +69,10 @@ func Command(words, env []string) Check {
 		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 		cmd.Env = env
 		cmd.WaitDelay = time.Second
-		inOwnGroup(cmd)
+		guard.InGroup(cmd)
 		err := cmd.Run()
 		if cmd.Process != nil {
-			killGroup(cmd.Process.Pid)
+			guard.KillGroup(cmd.Process.Pid)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", words[0], err)

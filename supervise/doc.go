@@ -10,13 +10,10 @@
 // after an exit or too many failed checks, each time later, and gives up where that
 // happens too often in a short time. [App.Stop] drains it.
 //
-// Between this process and the application stands a guard, this program's own binary
-// as [Guard]: who is killed cannot tidy up, so somebody else must. It kills the
-// application's group, and on Linux also those who left the group, when the
-// application ends or this process does. Nothing is read or copied of what the
-// application prints: it has this process's own outputs.
+// Between this process and the application stands a guard: see package guard, which says
+// what ends with what. It kills the application's group, and on Linux also those who left
+// the group, when the application ends or this process does. Nothing is read or copied of
+// what the application prints: it has this process's own outputs.
 //
-// What is not done: where this process and its guard are both killed with SIGKILL, the
-// application goes with them on Linux, but not its children; elsewhere neither does.
 // Only Unix has process groups: on other systems Start fails with ErrUnsupported.
 package supervise

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -12,28 +11,10 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spf13/cobra"
 
 	"ringofservers.dev/ring"
 	"ringofservers.dev/supervise"
 )
-
-// guardCommand is the hidden subcommand that stands between an instance and its
-// application.
-const guardCommand = "guard-app"
-
-func newGuardCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: guardCommand + " command [argument…]", Short: "Guard the application of ring node",
-		Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if code := supervise.Guard(args); code != 0 {
-				return exitf(code, "")
-			}
-			return nil
-		},
-	}
-}
 
 // application is what runs beside an instance; a nil one is none.
 type application struct {
@@ -48,13 +29,13 @@ func startApp(s settings, r *ring.Ring, logger *slog.Logger, registry *prometheu
 	if len(s.App.Command) == 0 {
 		return nil, answerApp(r, nil)
 	}
-	binary, err := os.Executable()
+	guarded, err := guardWords()
 	if err != nil {
-		return nil, fmt.Errorf("find this program's own file: %w", err)
+		return nil, err
 	}
 	env := appEnv(os.Environ(), s.Name, r.Addr())
 	config := supervise.Config{
-		Command: s.App.Command, Env: env, Guard: []string{binary, guardCommand}, GuardName: "ring",
+		Command: s.App.Command, Env: env, Guard: guarded, GuardName: "ring",
 		Stdout: os.Stdout, Stderr: os.Stderr, Policy: s.App.Policy, Checks: s.App.checks(env),
 		Timeout: s.App.HealthTimeout, Signal: s.App.signal(), Logger: logger,
 	}

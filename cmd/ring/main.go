@@ -94,7 +94,6 @@ out.`,
 		}
 	}
 	add("run", newUpCommand(), newNodeCommand(), newRunCommand(), newGuardCommand(), newAskCommand())
-	root.AddCommand(newRunGuardCommand())
 	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
 		newBulkCommand(), newGatherCommand(),
 		newBusCommand(),

@@ -71,7 +71,7 @@ that is not given is UTC.
 
 The command is in a process group of its own. It gets SIGTERM, and then SIGKILL, before
 its lease could be given to somebody else, whatever becomes of this process; what it
-leaves in the background is ended with it. A machine that is stopped as a whole cannot
+leaves in the background is killed with it, in a session of its own too. A machine that is stopped as a whole cannot
 do that, so what the command writes to should refuse a RING_FENCE lower than it has
 seen. In its environment:
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ringofservers.dev/guard"
 	"ringofservers.dev/ring"
 	runner "ringofservers.dev/run"
 )
@@ -239,7 +240,7 @@ func (l *lentLease) keep(ctx context.Context, pace time.Duration) {
 
 // ask keeps the lease once. The time it is told counts from before it has asked.
 func (l *lentLease) ask(ctx context.Context) error {
-	asked := bootTime()
+	asked := guard.BootTime()
 	text, err := l.client.ask(ctx, http.MethodPost, l.path, nil)
 	if err != nil {
 		return err
@@ -264,7 +265,7 @@ func (l *lentLease) Fence() uint64 { return l.Given }
 func (l *lentLease) Left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(0, l.until-bootTime())
+	return max(0, l.until-guard.BootTime())
 }
 
 func (l *lentLease) Release(ctx context.Context) error {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ringofservers.dev/guard"
 )
 
 // P2: however long a request waits or its answer is under way, the client believes no
@@ -23,7 +25,7 @@ func TestP2LentLeaseCountsFromBeforeItAsked(t *testing.T) {
 		} else {
 			time.Sleep(way)
 			select {
-			case answers <- bootTime():
+			case answers <- guard.BootTime():
 			default:
 			}
 		}
@@ -41,7 +43,7 @@ func TestP2LentLeaseCountsFromBeforeItAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := <-answers // by the boot clock
-	ends := bootTime() + l.Left()
+	ends := guard.BootTime() + l.Left()
 	if most := said + left - way; ends > most+time.Millisecond {
 		t.Errorf("it ends %v after the instance has answered, want %v at most", ends-said, left-way)
 	}
