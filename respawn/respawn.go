@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"ringofservers.dev/guard"
 	"ringofservers.dev/ring"
 )
 
@@ -225,10 +226,10 @@ func (w *runner) command(ctx context.Context, dead ring.Instance, n note) error 
 	out := new(tail)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second // a child of it may hold its outputs
-	inOwnGroup(cmd)
+	guard.InGroup(cmd)
 	err := cmd.Run()
 	if cmd.Process != nil {
-		killGroup(cmd.Process.Pid)
+		guard.KillGroup(cmd.Process.Pid)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it ended well; its child does not matter any more
