@@ -68,7 +68,7 @@ type App struct {
 // Start makes an App and starts its command. Errors wrap ErrConfig, or are
 // ErrUnsupported: that the command itself does not start is the state Failed, after as
 // many tries as the policy has. change, which may be nil, is called with each new
-// status, in order, by one goroutine, and must not wait for the App.
+// state or restart, in order, by one goroutine, and must not wait for the App.
 func Start(cfg Config, change func(Status)) (*App, error) {
 	switch {
 	case !guard.Supported:
@@ -242,7 +242,9 @@ func (a *App) publish(k *keeper) {
 	}
 	now := a.status
 	a.mu.Unlock()
-	if now.State == before.State && now.Why == before.Why && now.Restarts == before.Restarts {
+	// Another reason alone is in the status and is not told: it may name another port each
+	// time.
+	if now.State == before.State && now.Restarts == before.Restarts {
 		return
 	}
 	level := slog.LevelInfo

@@ -228,6 +228,10 @@ func TestChecks(t *testing.T) {
 			t.Errorf("GET with status %d: %v, want that in words", code, err)
 		}
 	}
+	secret := strings.Replace(server.URL, "://", "://user:s3cret@", 1)
+	if err := HTTP(secret)(t.Context()); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("a password is told to everybody, or nothing is wrong: %v", err)
+	}
 	if err := HTTP(server.URL + "/hang")(short()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("GET without an answer: %v", err)
 	}

@@ -36,11 +36,11 @@ func HTTP(url string) Check {
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode < 200 || resp.StatusCode > 399 {
-			return fmt.Errorf("GET %s: %s", url, resp.Status)
+			return fmt.Errorf("GET %s: %s", req.URL.Redacted(), resp.Status)
 		}
 		// An answer of which only the head comes is none.
 		if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, bodyMax)); err != nil {
-			return fmt.Errorf("GET %s: read the answer: %w", url, err)
+			return fmt.Errorf("GET %s: read the answer: %w", req.URL.Redacted(), err)
 		}
 		return nil
 	}

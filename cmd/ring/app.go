@@ -50,18 +50,10 @@ func startApp(s settings, r *ring.Ring, logger *slog.Logger, registry *prometheu
 	return &application{app, s.App.Exit}, answerApp(r, app)
 }
 
-// appEnv is the environment of the application: ours, and where it stands. What is
-// systemd's talk with this process is none of its business.
+// appEnv is the environment of the application: ours without what is for this process
+// alone, and where it stands.
 func appEnv(environ []string, name ring.Name, at net.Addr) []string {
-	var env []string
-	for _, pair := range environ {
-		switch key, _, _ := strings.Cut(pair, "="); key {
-		case "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS":
-		default:
-			env = append(env, pair)
-		}
-	}
-	return append(env, "RING_INSTANCE="+string(name), "RING_ADDR="+reachable(at))
+	return append(childEnv(environ), "RING_INSTANCE="+string(name), "RING_ADDR="+reachable(at))
 }
 
 // reachable is an address at which this host reaches one that listens there.

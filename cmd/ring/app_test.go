@@ -25,7 +25,7 @@ import (
 // the other way round: what runs in it might be one.
 func TestAppEnvironmentIsNoSetting(t *testing.T) {
 	at := &net.TCPAddr{IP: net.IPv4zero, Port: 4711}
-	env := appEnv([]string{"A=1", "NOTIFY_SOCKET=/run/x", "WATCHDOG_USEC=5"}, "a/0", at)
+	env := appEnv([]string{"A=1", "NOTIFY_SOCKET=/run/x", "WATCHDOG_USEC=5", "RING_NAME=a/1"}, "a/0", at)
 	if want := []string{"A=1", "RING_INSTANCE=a/0", "RING_ADDR=127.0.0.1:4711"}; !slices.Equal(env, want) {
 		t.Errorf("environment %q, want %q", env, want)
 	}

@@ -158,12 +158,17 @@ func (o upOptions) respawnFlags() []string {
 	}
 }
 
-// childEnv is the environment of a child: this process's own without what
-// would configure an instance, since all eleven would get it.
+// childEnv is the environment of a child: this process's own without what would configure
+// an instance, which another one would take for its own, and without systemd's talk with
+// this process.
 func childEnv(environ []string) []string {
 	var kept []string
 	for _, pair := range environ {
-		if !strings.HasPrefix(pair, "RING_") {
+		switch key, _, _ := strings.Cut(pair, "="); {
+		case strings.HasPrefix(key, "RING_"):
+		case key == "NOTIFY_SOCKET", key == "WATCHDOG_PID", key == "WATCHDOG_USEC",
+			key == "LISTEN_PID", key == "LISTEN_FDS":
+		default:
 			kept = append(kept, pair)
 		}
 	}
