@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"ringofservers.dev/ring"
 )
@@ -17,6 +18,10 @@ func (a *api) mountBroadcast(mux *http.ServeMux) {
 	mux.Handle("POST /v1/gather/{topic...}", localOnly(http.HandlerFunc(a.gather)))
 	mux.HandleFunc("GET /v1/messages", a.messages)
 }
+
+// ownTopics begins the topics of what runs within instances, such as package respawn:
+// whoever else can reach this port must not speak for it.
+const ownTopics = "ring/"
 
 // messageObject is a message with its version.
 type messageObject struct {
@@ -35,6 +40,11 @@ type receiptObject struct {
 // goes on coming, where no ?timeout= is given; there is no waiting for who has it.
 func (a *api) broadcast(w http.ResponseWriter, req *http.Request) {
 	topic := req.PathValue("topic")
+	if strings.HasPrefix(topic, ownTopics) {
+		refuse(w, http.StatusForbidden, fmt.Sprintf("topics below %s are what instances tell each "+
+			"other themselves; choose another", ownTopics))
+		return
+	}
 	if req.URL.Query().Has("wait") {
 		payload, ok := castBody(w, req)
 		if !ok {

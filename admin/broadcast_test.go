@@ -112,6 +112,8 @@ func TestBroadcastRefuses(t *testing.T) {
 		{"a byte more", "POST", "/v1/broadcast/t", "127.0.0.1:9", ring.PayloadMax + 1, 200},
 		{"a byte more with wait", "POST", "/v1/broadcast/t?wait", "127.0.0.1:9", ring.PayloadMax + 1, 413},
 		{"a megabyte with wait", "POST", "/v1/broadcast/t?wait", "127.0.0.1:9", 1 << 20, 413},
+		{"one of ours", "POST", "/v1/broadcast/ring/respawn", "127.0.0.1:9", 1, 403},
+		{"one of ours, coded", "POST", "/v1/broadcast/ring%2Frespawn?wait", "127.0.0.1:9", 1, 403},
 		{"no topic", "POST", "/v1/broadcast/", "127.0.0.1:9", 1, 422},
 		{"a long topic", "POST", "/v1/broadcast/" + strings.Repeat("x", 256), "127.0.0.1:9", 1, 422},
 		{"no UTF-8", "POST", "/v1/broadcast/%ff", "127.0.0.1:9", 1, 422},

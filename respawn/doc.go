@@ -13,10 +13,13 @@
 //     the runner tells all, so that who takes over from a runner that dies waits as long
 //     as the command may take, and the instance to come back.
 //   - A command that fails, or after which the instance is not back in time, is run
-//     again, each time later, and given up after some attempts, whoever made them.
-//   - Who said goodbye, who was never in the ring, and whose return is damped (it runs
-//     already) are left alone.
+//     again, each time later; after some attempts, whoever made them, it is told as given
+//     up and asked for every quarter of an hour only.
+//   - Who said goodbye, and whom no living instance has met, are left alone. Whose return
+//     is damped may run: it is given until it could be back.
 //
 // Cut in two, each side respawns whom it misses: the command must do nothing where the
-// instance runs, as starting a unit, a container or a pod does.
+// instance runs, as starting a unit, a container or a pod does. Where there is no quorum
+// it is asked once, if it succeeds, and then every quarter of an hour. When the parts are
+// one again, what was tried is forgotten.
 package respawn

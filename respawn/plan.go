@@ -11,7 +11,8 @@ type Rules struct {
 	Timeout time.Duration // for one run of the command, 30 s
 	Return  time.Duration // for the instance to be back after a run that succeeded, 1 minute
 	Backoff time.Duration // after the first attempt in vain; it doubles, up to 16 times this; 5 s
-	Limit   int           // attempts for one incarnation, 5
+	Limit   int           // attempts for one death until it is told as given up, 5
+	Slow    time.Duration // between two after that, 15 minutes: a host may come back much later
 }
 
 func (r Rules) withDefaults() Rules {
@@ -24,6 +25,7 @@ func (r Rules) withDefaults() Rules {
 	def(&r.Timeout, 30*time.Second)
 	def(&r.Return, time.Minute)
 	def(&r.Backoff, 5*time.Second)
+	def(&r.Slow, 15*time.Minute)
 	if r.Limit <= 0 {
 		r.Limit = 5
 	}
@@ -38,7 +40,9 @@ func (r Rules) backoff(attempts int) time.Duration {
 // row is one instance of a view, by its index.
 type row struct {
 	alive       bool
-	gone        bool // dead or out of reach, and not because its return is damped
+	gone        bool      // dead or out of reach
+	unsure      bool      // out of reach, and there is no quorum here to call it dead
+	damped      time.Time // not back before, also where it runs; zero if it may be
 	incarnation uint32
 }
 
@@ -62,6 +66,7 @@ type note struct {
 
 // death is one incarnation of an instance that is gone, and what was done about it.
 type death struct {
+	seen        bool      // the view has it; else it is but heard of
 	since       time.Time // seen here as gone, and as this instance's to respawn, without a break
 	incarnation uint32
 	attempts    int // begun, by anybody
@@ -106,19 +111,38 @@ func (p *planner) see(now time.Time, joined bool, rows []row) (acts []act) {
 	p.rows, p.joined = rows, joined
 	for i, r := range rows {
 		d := p.deaths[i]
-		if d != nil && r.incarnation > d.incarnation {
-			if d.mine {
+		if d != nil && p.over(now, d, r) {
+			if d.mine && r.incarnation > d.incarnation {
 				acts = append(acts, act{actReturned, note{i, r.incarnation, d.attempts, ""}})
 			}
 			delete(p.deaths, i)
 			d = nil
 		}
 		if r.gone && d == nil {
-			p.deaths[i] = &death{incarnation: r.incarnation}
+			d = &death{incarnation: r.incarnation}
+			p.deaths[i] = d
+		}
+		if d != nil && r.gone {
+			d.seen = true
 		}
 	}
 	p.count(now)
 	return acts
+}
+
+// over is whether a death is none any more, or not the one that the view has. After a
+// partition an instance is back that was never gone, with the incarnation that it had:
+// what was tried for it meanwhile says nothing of the day on which it dies. What was only
+// heard of counts for as long as the view may be behind.
+func (p *planner) over(now time.Time, d *death, r row) bool {
+	switch hearsay := !d.seen && now.Sub(d.at) > p.rules.Grace+p.rules.Timeout; {
+	case d.incarnation != r.incarnation:
+		return d.incarnation < r.incarnation || hearsay || d.seen
+	case r.alive:
+		return d.seen || hearsay
+	default:
+		return hearsay
+	}
 }
 
 // count begins the grace of those who are this instance's to respawn from now on. Who
@@ -139,13 +163,14 @@ func (p *planner) count(now time.Time) {
 }
 
 // hear takes a note, of this instance or another. One of an incarnation that is known to
-// be over says nothing any more; one of an instance that is not missed yet is kept.
+// be over says nothing any more, nor does one that nobody here has met; one of an
+// instance that is not missed yet is kept.
 func (p *planner) hear(now time.Time, n note) {
 	d := p.deaths[n.Subject]
 	switch {
 	case n.Subject < 0 || n.Incarnation == 0 || len(p.rows) > 0 && n.Subject >= len(p.rows):
 		return
-	case n.Subject < len(p.rows) && p.rows[n.Subject].incarnation > n.Incarnation:
+	case n.Subject < len(p.rows) && p.rows[n.Subject].incarnation != n.Incarnation:
 		return
 	case d == nil || d.incarnation < n.Incarnation:
 		d = &death{incarnation: n.Incarnation} // the view will follow
@@ -185,11 +210,11 @@ func (p *planner) step(now time.Time) []act {
 	var acts []act
 	for i := range p.mine() {
 		d := p.deaths[i]
-		if d == nil || d.told || d.since.IsZero() || now.Before(p.due(d)) {
+		if d == nil || d.since.IsZero() || now.Before(p.due(i, d)) {
 			continue
 		}
 		n := note{i, d.incarnation, d.attempts, noteGivenUp}
-		if d.attempts >= p.rules.Limit {
+		if d.attempts >= p.rules.Limit && !d.told {
 			d.told, d.last, d.at = true, noteGivenUp, now
 			acts = append(acts, act{actTell, n})
 			continue
@@ -211,10 +236,10 @@ func (p *planner) deadline() time.Time {
 	var first time.Time
 	for i := range p.mine() {
 		d := p.deaths[i]
-		if d == nil || d.told || d.since.IsZero() || p.busy >= 0 && d.attempts < p.rules.Limit {
+		if d == nil || d.since.IsZero() || p.busy >= 0 && (d.told || d.attempts < p.rules.Limit) {
 			continue
 		}
-		if at := p.due(d); first.IsZero() || at.Before(first) {
+		if at := p.due(i, d); first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}
@@ -240,10 +265,13 @@ func (p *planner) mine() func(yield func(int) bool) {
 	}
 }
 
-// due is when the next attempt for d may begin, or be given up.
-func (p *planner) due(d *death) time.Time {
+// due is when the next attempt for i may begin, or be given up.
+func (p *planner) due(i int, d *death) time.Time {
 	at := d.since.Add(p.rules.Grace)
-	again := at
+	if damped := p.rows[i].damped; !damped.IsZero() { // it may run, and wait to return
+		at = later(at, damped.Add(p.rules.Grace))
+	}
+	var again time.Time
 	switch d.last {
 	case noteStarted:
 		// Made here it is still under way. Of another's, who may have died over it, nobody
@@ -251,11 +279,21 @@ func (p *planner) due(d *death) time.Time {
 		again = d.at.Add(p.rules.Timeout + p.rules.Return)
 	case noteSucceeded:
 		again = d.at.Add(p.rules.Return)
+		if p.rows[i].unsure { // most likely it runs, in the other part
+			again = d.at.Add(p.rules.Slow)
+		}
 	case noteFailed:
 		again = d.at.Add(p.rules.backoff(d.attempts))
 	}
-	if again.After(at) {
-		return again
+	if d.told {
+		again = later(again, d.at.Add(p.rules.Slow))
 	}
-	return at
+	return later(at, again)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -66,7 +66,7 @@ func run(subject int, incarnation uint32, attempt int) act {
 
 var rules = Rules{
 	Grace: 10 * time.Second, Timeout: 30 * time.Second, Return: time.Minute,
-	Backoff: 5 * time.Second, Limit: 3,
+	Backoff: 5 * time.Second, Limit: 3, Slow: 20 * time.Minute,
 }
 
 func TestOnceAfterTheGrace(t *testing.T) {
@@ -92,7 +92,7 @@ func TestNotRespawned(t *testing.T) {
 	s.want(s.back(1))
 	s.quiet(time.Hour)
 
-	s.rows[1] = row{incarnation: 2} // left, or damped
+	s.rows[1] = row{incarnation: 2} // left
 	s.want(s.look())
 	s.quiet(time.Hour)
 	s.die(3) // behind 2, who lives
@@ -123,7 +123,12 @@ func TestFailuresAreRepeatedAndGivenUp(t *testing.T) {
 		s.quiet(rules.Backoff << (attempt - 1))
 	}
 	s.want(s.p.step(s.now), act{actTell, note{1, 1, rules.Limit, noteGivenUp}})
-	s.quiet(time.Hour)
+	s.quiet(rules.Slow) // a host may be back after hours
+	s.want(s.p.step(s.now), run(1, 1, rules.Limit+1))
+	s.p.ended(s.now, note{1, 1, rules.Limit + 1, noteStarted}, false)
+	s.quiet(rules.Slow)
+	s.want(s.p.step(s.now), run(1, 1, rules.Limit+2))
+	s.p.ended(s.now, note{1, 1, rules.Limit + 2, noteStarted}, true)
 	s.back(1)
 	s.die(1) // another incarnation is another matter
 	s.quiet(rules.Grace)
@@ -176,10 +181,59 @@ func TestTakeOver(t *testing.T) {
 	s.p.hear(s.now, note{2, 1, 2, noteFailed}) // late
 	s.p.hear(s.now, note{1, 1, 3, noteGivenUp})
 	s.die(1)
-	s.quiet(time.Hour)
+	s.quiet(rules.Slow - 1)
 	s.p.hear(s.now, note{-1, 1, 3, noteFailed}) // nonsense harms nobody
 	s.p.hear(s.now, note{77, 1, 3, noteFailed})
 	s.want(s.p.step(s.now))
+}
+
+// After a partition somebody is back who was never gone: when he dies at last, what was
+// tried for him meanwhile, or is heard of it now, counts no more.
+func TestPartitionIsForgotten(t *testing.T) {
+	s := newTable(t, 2, rules)
+	s.die(1)
+	s.rows[1].unsure = true
+	s.look()
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
+	s.want(s.p.ended(s.now, note{1, 1, 1, noteStarted}, true), act{actTell, note{1, 1, 1, noteSucceeded}})
+	s.quiet(rules.Slow) // it most likely runs, in the other part
+	s.want(s.p.step(s.now), run(1, 1, 2))
+	s.p.ended(s.now, note{1, 1, 2, noteStarted}, true)
+	s.p.hear(s.now, note{1, 1, 9, noteGivenUp})
+	s.rows[1] = row{alive: true, incarnation: 1}
+	s.want(s.look())
+	s.p.hear(s.now, note{1, 1, 9, noteGivenUp}) // what is kept of it
+	s.quiet(time.Hour)
+	s.want(s.die(1))
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
+}
+
+// Nobody is kept from being respawned by what is said of incarnations that nobody has met.
+func TestNoteOfTheFuture(t *testing.T) {
+	s := newTable(t, 2, rules)
+	s.p.hear(s.now, note{1, 4_000_000_000, 99, noteGivenUp})
+	s.die(1)
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
+
+	p := newPlanner(rules, 0) // who has no view yet takes it, until it has
+	p.hear(s.now, note{1, 4_000_000_000, 99, noteGivenUp})
+	p.see(s.now, true, []row{{alive: true, incarnation: 1}, {alive: true, incarnation: 1}})
+	s = &table{t: t, p: p, now: s.now.Add(time.Hour), rows: p.rows}
+	s.die(1)
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
+}
+
+// Whose return is damped may run: it is given until then, and the grace.
+func TestDampedIsWaitedFor(t *testing.T) {
+	s := newTable(t, 2, rules)
+	s.rows[1].damped = s.now.Add(time.Minute)
+	s.want(s.die(1))
+	s.quiet(time.Minute + rules.Grace)
+	s.want(s.p.step(s.now), run(1, 1, 1))
 }
 
 func BenchmarkStep(b *testing.B) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +27,11 @@ var ErrConfig = errors.New("respawn: there is no command")
 
 // Config is what to run, and when.
 type Config struct {
-	// Command and its arguments. In its environment, which else is this process's, are
-	// RING_DEAD, the name of the instance, RING_DEAD_INDEX, RING_DEAD_ADDRESS,
+	// Command and its arguments. In its environment, which else is Env, are RING_DEAD, the name of the instance, RING_DEAD_INDEX, RING_DEAD_ADDRESS,
 	// RING_DEAD_INCARNATION, and RING_INSTANCE, who runs it. Exit code 0 means that the
 	// supervisor it asks has taken it on.
 	Command []string
+	Env     []string // as of exec.Cmd; nil: this process's own
 	Rules   Rules
 	Logger  *slog.Logger // of what the command prints; nil: silent
 }
@@ -64,6 +65,9 @@ func Run(ctx context.Context, r *ring.Ring, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	if cfg.Env == nil {
+		cfg.Env = os.Environ()
+	}
 	w := &runner{
 		ring: r, cfg: cfg, view: r.View(), ended: make(chan ending),
 	}
@@ -79,8 +83,10 @@ func Run(ctx context.Context, r *ring.Ring, cfg Config) error {
 	})()
 	defer r.Subscribe(Topic, func(m ring.Message) {
 		var n note
-		if m.From == self || json.Unmarshal(m.Payload, &n) != nil || rank(n.Kind) < 0 {
-			return // what it tells itself it knows, and the rest is nothing to it
+		// What this process has told itself says nothing new, but an earlier one of its
+		// name knew what this one does not.
+		if json.Unmarshal(m.Payload, &n) != nil || rank(n.Kind) < 0 {
+			return
 		}
 		select {
 		case notes <- n:
@@ -112,6 +118,8 @@ func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan n
 		case e := <-w.ended:
 			if e.err != nil {
 				w.say("failed", e.note, ": "+e.err.Error())
+			} else {
+				w.say("asked", e.note, "")
 			}
 			acts = w.plan.ended(time.Now(), e.note, e.err == nil)
 		case <-timer.C:
@@ -131,12 +139,14 @@ func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan n
 func rowsOf(v ring.View) []row {
 	rows := make([]row, len(v.Instances))
 	for k, i := range v.Instances {
-		damped := i.DampedUntil != nil && time.Until(*i.DampedUntil) > 0
 		rows[k] = row{
-			alive: i.State == ring.Alive || i.State == ring.Suspect,
-			gone: (i.State == ring.Dead || i.State == ring.Unreachable) && i.Incarnation > 0 &&
-				!damped,
+			alive:       i.State == ring.Alive || i.State == ring.Suspect,
+			gone:        (i.State == ring.Dead || i.State == ring.Unreachable) && i.Incarnation > 0,
+			unsure:      i.State == ring.Unreachable,
 			incarnation: i.Incarnation,
+		}
+		if i.DampedUntil != nil {
+			rows[k].damped = *i.DampedUntil
 		}
 	}
 	return rows
@@ -198,8 +208,11 @@ func (w *runner) say(what string, n note, more string) {
 			who, n.Incarnation, n.Attempt)
 	case "failed":
 		text = fmt.Sprintf("attempt %d to have %s started again failed", n.Attempt, who)
+	case "asked":
+		text = fmt.Sprintf("%s was asked for, attempt %d; it should be back within %v",
+			who, n.Attempt, w.cfg.Rules.Return)
 	case "given_up":
-		text = fmt.Sprintf("%s is not asked for any more after %d attempts", who, n.Attempt)
+		text = fmt.Sprintf("after %d attempts %s is asked for only every %v", n.Attempt, who, w.cfg.Rules.Slow)
 	case "respawned":
 		kind = what
 		text = fmt.Sprintf("%s, which was asked for from here, is back as incarnation %d", who, n.Incarnation)
@@ -219,7 +232,7 @@ func (w *runner) command(ctx context.Context, dead ring.Instance, n note) error 
 		fmt.Errorf("the command took longer than %v", w.cfg.Rules.Timeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.cfg.Command[0], w.cfg.Command[1:]...)
-	cmd.Env = append(os.Environ(),
+	cmd.Env = append(slices.Clone(w.cfg.Env),
 		"RING_DEAD="+string(dead.Name), fmt.Sprintf("RING_DEAD_INDEX=%d", dead.Index),
 		"RING_DEAD_ADDRESS="+dead.Address, fmt.Sprintf("RING_DEAD_INCARNATION=%d", n.Incarnation),
 		"RING_INSTANCE="+string(w.ring.View().Self))

@@ -140,7 +140,7 @@ func TestRunGivesUp(t *testing.T) {
 	f.rings[1].Close()
 	f.told("respawn_failed", "attempt 1 to have b started again failed: exit status 3")
 	f.told("respawn_failed", "attempt 2 to have b started again failed: the command took longer than 300ms")
-	f.told("respawn_given_up", "b is not asked for any more after 2 attempts")
+	f.told("respawn_given_up", "after 2 attempts b is asked for only every 15m0s")
 }
 
 func TestRunNeedsACommand(t *testing.T) {

@@ -54,7 +54,7 @@ func newWorld(seed uint64, n int, mutant string) *world {
 		rand: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0), mutant: mutant, wild: true,
 		rules: Rules{
 			Grace: 3 * late, Timeout: 5 * time.Second, Return: 20 * time.Second,
-			Backoff: time.Second, Limit: 60,
+			Backoff: time.Second, Limit: 4, Slow: time.Minute,
 		},
 	}
 	if mutant == "hasty" {

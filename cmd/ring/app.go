@@ -155,7 +155,7 @@ func withApp(load func() (settings, error), words []string) func() (settings, er
 			s.App.Command = words
 		}
 		if err == nil {
-			err = s.App.check(s)
+			err = errors.Join(s.App.check(s), s.Respawn.check(s))
 		}
 		return s, err
 	}

@@ -85,6 +85,10 @@ func TestAppSettingsFaults(t *testing.T) {
 		}
 	}
 	var s settings
+	s.Respawn.Rules.Grace = time.Second
+	if err := s.Respawn.check(s); err == nil || !strings.Contains(err.Error(), "respawn.grace is given, but no command") {
+		t.Errorf("settings of no respawn: %v", err)
+	}
 	s.App.HealthTCP = "h:1"
 	if err := s.App.check(s); err == nil || !strings.Contains(err.Error(), "app.health_tcp is given, but no application") {
 		t.Errorf("settings of no application: %v", err)

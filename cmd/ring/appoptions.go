@@ -182,11 +182,15 @@ func (a appSettings) check(s settings) error {
 	if len(a.Command) > 0 {
 		return nil
 	}
+	return noneOf(appOptions, s, "no application: give app.command, or -- and the command behind all flags")
+}
+
+// noneOf fails where one of those is set, because of what is missing.
+func noneOf(options []option, s settings, missing string) error {
 	none := new(settings)
-	for _, o := range appOptions {
+	for _, o := range options {
 		if o.show(&s) != o.show(none) {
-			return exitf(exitUsage, "%s is given, but no application: give app.command, or -- and the "+
-				"command behind all flags", o.key)
+			return exitf(exitUsage, "%s is given, but %s", o.key, missing)
 		}
 	}
 	return nil

@@ -34,8 +34,16 @@ var respawnOptions = []option{
 		func(s *settings) *time.Duration { return &s.Respawn.Rules.Return }),
 	durationOption("respawn.backoff", "after a run that failed; it doubles, up to 16 times this (default 5s)",
 		func(s *settings) *time.Duration { return &s.Respawn.Rules.Backoff }),
-	countOption("respawn.limit", "runs for one death at most (default 5)",
+	countOption("respawn.limit", "runs for one death, until there is but one each quarter of an hour (default 5)",
 		func(s *settings) *int { return &s.Respawn.Rules.Limit }),
+}
+
+// check says what is wrong with those settings as a whole.
+func (r respawnSettings) check(s settings) error {
+	if len(r.Command) > 0 {
+		return nil
+	}
+	return noneOf(respawnOptions, s, "no command: give respawn.command")
 }
 
 // respawn asks for dead instances until ctx ends or this one leaves.
@@ -52,8 +60,12 @@ func (n *instance) respawn(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}()
+	env := append(childEnv(os.Environ()), "RING_ADDR="+reachable(n.ring.Addr()))
+	if starter := os.Getenv(starterEnv); starter != "" {
+		env = append(env, starterEnv+"="+starter)
+	}
 	err := respawn.Run(ctx, n.ring, respawn.Config{
-		Command: n.settings.Respawn.Command, Rules: n.settings.Respawn.Rules, Logger: n.logger,
+		Command: n.settings.Respawn.Command, Env: env, Rules: n.settings.Respawn.Rules, Logger: n.logger,
 	})
 	if err != nil {
 		n.logger.Error("nobody is respawned from here", "err", err)
