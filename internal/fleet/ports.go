@@ -3,35 +3,54 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"syscall"
 )
 
-// FreePorts are n TCP ports of loopback that nobody listens on, below the
-// range from which the system takes ports for outgoing connections: nobody
-// gets one by chance before it is used.
+// FreePorts are n TCP ports of loopback, below the range from which the system takes
+// ports for outgoing connections, that nobody else gets: each is bound by this process
+// until it ends, without listening. A bind of another FreePorts, which shares with nobody,
+// fails then; a program that listens there is let in, since it allows for sharing and so
+// does this.
 func FreePorts(n int) ([]int, error) {
 	var ports []int
-	seen := map[int]bool{}
 	for try := 0; len(ports) < n; try++ {
 		if try > 20*n+200 {
-			return nil, fmt.Errorf("no %d free ports between 12000 and 32000", n)
+			return nil, fmt.Errorf("no %d free ports between %d and %d", n, portsFrom, portsTo)
 		}
-		port := 12000 + rand.IntN(20000)
-		if seen[port] {
-			continue
+		port := portsFrom + rand.IntN(portsTo-portsFrom)
+		err := hold(port)
+		switch {
+		case err == nil:
+			ports = append(ports, port)
+		case !errors.Is(err, syscall.EADDRINUSE):
+			return nil, fmt.Errorf("hold a port: %w", err)
 		}
-		seen[port] = true
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		l.Close()
-		ports = append(ports, port)
 	}
 	return ports, nil
+}
+
+// Other tests of this module take theirs outside of these.
+const portsFrom, portsTo = 12000, 32000
+
+// hold binds a port that nobody has bound, and then shares it with who listens.
+func hold(port int) error {
+	s, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	err = syscall.Bind(s, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+	if err == nil {
+		err = syscall.SetsockoptInt(s, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	}
+	if err != nil {
+		return errors.Join(err, syscall.Close(s))
+	}
+	return nil // it stays open: that is what holds the port
 }
 
 // Loopback are n free addresses of loopback.
