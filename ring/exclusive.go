@@ -15,8 +15,8 @@ const exclusiveNotice = LeaseTTL / 5
 // the lease back when fn has returned. The context bounds the wait and the work.
 //
 // The context of fn ends with ctx, and a second before the lease could be given to
-// somebody else, with ErrLeaseLost as its cause: fn must return, or at least do nothing
-// more, within that second. On a host that was stopped or asleep that comes too late;
+// somebody else, with a cause that wraps ErrLeaseLost: fn must return, or at least do
+// nothing more, within that second. On a host that was stopped or asleep that comes too late;
 // what fn does then is for the resource to refuse, by the fence, which is higher than
 // that of whoever held name before. See package fence.
 //
@@ -27,18 +27,24 @@ const exclusiveNotice = LeaseTTL / 5
 func (r *Ring) Exclusive(ctx context.Context, name string,
 	fn func(ctx context.Context, fence uint64) error,
 ) error {
-	l, err := r.Lease(ctx, name)
-	if err != nil {
-		return err
+	var l *Lease
+	for { // until one is granted in time: the answer may have been long under way
+		var err error
+		if l, err = r.Lease(ctx, name); err != nil {
+			return err
+		}
+		if l.Left() > exclusiveNotice {
+			break
+		}
+		l.letGo(ctx)
 	}
-	defer func() { // also where fn panics
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), LeaseTTL)
-		defer cancel()
-		_ = l.Release(release) // if not, it runs out by itself
-	}()
+	defer l.letGo(ctx) // also where fn panics
+	if ctx.Err() != nil {
+		return fmt.Errorf("ring: wait for lease %q: %w", name, context.Cause(ctx))
+	}
 	work, cancel := l.contextUntil(ctx, exclusiveNotice)
 	defer cancel()
-	err = fn(work, l.Fence())
+	err := fn(work, l.Fence())
 	switch lost := errors.Is(context.Cause(work), ErrLeaseLost); {
 	case err == nil && l.Valid():
 		return nil
@@ -50,6 +56,23 @@ func (r *Ring) Exclusive(ctx context.Context, name string,
 	return err
 }
 
+// letGo gives it back, for a while also where ctx is over; if that cannot be done it runs
+// out by itself.
+func (l *Lease) letGo(ctx context.Context) {
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), LeaseTTL)
+	defer cancel()
+	_ = l.Release(release)
+}
+
+// noticeError is that a lease is about to be lost, and what there is left to end in.
+type noticeError struct{ left time.Duration }
+
+func (e *noticeError) Error() string {
+	return fmt.Sprintf("%v, in %v", ErrLeaseLost, e.left.Round(time.Millisecond))
+}
+
+func (*noticeError) Unwrap() error { return ErrLeaseLost }
+
 // contextUntil is a context that ends notice before the lease does. The clock is looked
 // at often, because a timer does not count the time in which the host sleeps.
 func (l *Lease) contextUntil(parent context.Context, notice time.Duration) (
@@ -59,7 +82,8 @@ func (l *Lease) contextUntil(parent context.Context, notice time.Duration) (
 	go func() {
 		t := time.NewTicker(leaseLook)
 		defer t.Stop()
-		for l.Left() > notice {
+		left := l.Left()
+		for ; left > notice; left = l.Left() {
 			select {
 			case <-ctx.Done():
 				return
@@ -69,7 +93,7 @@ func (l *Lease) contextUntil(parent context.Context, notice time.Duration) (
 			case <-t.C:
 			}
 		}
-		cancel(ErrLeaseLost)
+		cancel(&noticeError{left})
 	}()
 	return ctx, func() { cancel(context.Canceled) }
 }
