@@ -70,20 +70,23 @@ func (a *api) leaseTake(w http.ResponseWriter, req *http.Request) {
 		}
 		ttl = d
 	}
-	select {
-	case a.leases.room <- struct{}{}:
-	default:
-		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf(
-			"%d leases are held or waited for here already; release one", LeasesMax))
-		return
-	}
 	a.within(w, req, func(ctx context.Context) (any, error) {
+		select {
+		case a.leases.room <- struct{}{}:
+		default: // which is answered 503
+			return nil, fmt.Errorf("%d leases are held or waited for here already; release one", LeasesMax)
+		}
 		l, err := a.ring.LeaseFor(ctx, req.PathValue("name"), ttl)
 		if err != nil {
 			<-a.leases.room
 			return nil, late(err, "somebody else holds it")
 		}
-		return a.leases.add(l, ttl), nil
+		one := a.leases.add(l, ttl)
+		if err := req.Context().Err(); err != nil { // who asked is gone, and would not keep it
+			a.leases.forsake(one)
+			return nil, err
+		}
+		return one.object(), nil
 	})
 }
 
@@ -111,20 +114,31 @@ func (a *api) leaseDrop(w http.ResponseWriter, req *http.Request) {
 }
 
 // add begins a session. The room for it is taken.
-func (s *sessions) add(l *ring.Lease, ttl time.Duration) leaseObject {
+func (s *sessions) add(l *ring.Lease, ttl time.Duration) *session {
 	one := &session{id: rand.Text(), lease: l, ttl: ttl, until: time.Now().Add(ttl)}
 	one.quiet = time.AfterFunc(ttl, func() {
-		if !one.silent() {
-			return
+		if one.silent() {
+			s.letGo(one)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), ring.LeaseTTL)
-		defer cancel()
-		_ = s.release(ctx, one) // if not, it runs out by itself
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[one.id] = one
-	return one.object()
+	return one
+}
+
+// forsake ends a session that nobody has heard of.
+func (s *sessions) forsake(one *session) {
+	if one.end() {
+		s.letGo(one)
+	}
+}
+
+// letGo is release where nobody waits for it.
+func (s *sessions) letGo(one *session) {
+	ctx, cancel := context.WithTimeout(context.Background(), ring.LeaseTTL)
+	defer cancel()
+	_ = s.release(ctx, one) // if not, it runs out by itself
 }
 
 func (s *sessions) find(req *http.Request) *session {

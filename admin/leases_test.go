@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -84,6 +86,11 @@ func TestLeasesAreBounded(t *testing.T) {
 			t.Errorf("%s: %d", bad, code)
 		}
 	}
+	for i := range LeasesMax + 1 { // what is refused takes no room
+		if code, _ := do(t, "POST", url+"x?timeout=never"); code != http.StatusBadRequest {
+			t.Fatalf("bad request %d is answered %d", i, code)
+		}
+	}
 	var last leaseObject
 	for i := range LeasesMax {
 		code := 0
@@ -99,5 +106,31 @@ func TestLeasesAreBounded(t *testing.T) {
 	}
 	if code, _ := do(t, "POST", url+"more?ttl=1h"); code != http.StatusOK {
 		t.Errorf("one more, where there is room: %d", code)
+	}
+}
+
+// ended is a context that is over, and of which nobody who waits for it has heard yet.
+type ended struct{ context.Context }
+
+func (ended) Done() <-chan struct{} { return nil }
+func (ended) Err() error            { return context.Canceled }
+
+// What is granted to a request that has ended meanwhile is given back: nobody would keep
+// it, nor release it.
+func TestLeaseOfWhoIsGoneIsGivenBack(t *testing.T) {
+	r := ringOfOne(t, nil)
+	h := New(r, Options{})
+	take := func(ctx context.Context) int {
+		req := httptest.NewRequestWithContext(ctx, "POST", "/v1/leases/job?ttl=1h&timeout=30s", nil)
+		req.RemoteAddr, req.Host = "127.0.0.1:1", "127.0.0.1"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return w.Code
+	}
+	if code := take(ended{t.Context()}); code == http.StatusOK {
+		t.Errorf("who is gone is answered %d", code)
+	}
+	if code := take(t.Context()); code != http.StatusOK {
+		t.Errorf("the next is answered %d", code)
 	}
 }
