@@ -14,9 +14,9 @@ type Fleet interface {
 	Self() string
 	// Instances are all of the roster, in the order of the ring, as this one knows them;
 	// none where it does not answer.
-	Instances() []Instance
+	Instances(ctx context.Context) []Instance
 	// Tick is the newest tick counted here.
-	Tick() uint64
+	Tick(ctx context.Context) uint64
 	// Peek is a key as this instance has it, which may be behind. Without one the
 	// revision is 0.
 	Peek(ctx context.Context, key string) (value []byte, revision uint64, err error)
@@ -27,6 +27,9 @@ type Fleet interface {
 	Swap(ctx context.Context, key string, value []byte, revision uint64) error
 	// Lease waits for a lease until ctx ends.
 	Lease(ctx context.Context, name string, ttl time.Duration) (Lease, error)
+	// Held are the fences of all leases that are held, as this instance has it, and up to
+	// which revision that is.
+	Held(ctx context.Context) (fences map[uint64]bool, revision uint64, err error)
 }
 
 // Instance is one of the roster, and whether it is in the ring.
@@ -63,7 +66,7 @@ type over struct{ ring *ring.Ring }
 
 func (o *over) Self() string { return string(o.ring.View().Self) }
 
-func (o *over) Instances() []Instance { return InstancesOf(o.ring.View().Instances) }
+func (o *over) Instances(context.Context) []Instance { return InstancesOf(o.ring.View().Instances) }
 
 // InstancesOf are those of a view or a status of the ring.
 func InstancesOf(view []ring.Instance) []Instance {
@@ -74,7 +77,7 @@ func InstancesOf(view []ring.Instance) []Instance {
 	return all
 }
 
-func (o *over) Tick() uint64 { return o.ring.Status().Tick }
+func (o *over) Tick(context.Context) uint64 { return o.ring.Status().Tick }
 
 func (o *over) Peek(_ context.Context, key string) ([]byte, uint64, error) {
 	e, _ := o.ring.Bus().Peek(key)
@@ -104,4 +107,18 @@ func (o *over) Lease(ctx context.Context, name string, ttl time.Duration) (Lease
 		return nil, err // not a nil *ring.Lease in an interface
 	}
 	return l, nil
+}
+
+func (o *over) Held(context.Context) (map[uint64]bool, uint64, error) {
+	fences, revision := HeldOf(o.ring.Bus().Status())
+	return fences, revision, nil
+}
+
+// HeldOf are those of a status of the bus.
+func HeldOf(s ring.BusStatus) (fences map[uint64]bool, revision uint64) {
+	fences = make(map[uint64]bool, len(s.Leases))
+	for _, l := range s.Leases {
+		fences[l.Fence] = true
+	}
+	return fences, s.Revision
 }

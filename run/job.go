@@ -82,14 +82,19 @@ func (j Job) prepared() (plan, error) {
 	switch {
 	case j.Jitter < 0 || j.Jitter > JitterMax:
 		errs = append(errs, fmt.Errorf("jitter is %v: give up to %v", j.Jitter, JitterMax))
-	case j.Every > 0 && j.Jitter >= j.Every:
-		errs = append(errs, fmt.Errorf("jitter is %v, and there is only %v between two", j.Jitter, j.Every))
+	case j.Jitter > 0 && err == nil && !j.Ticks():
+		if gap := shortest(s); j.Jitter >= gap { // slots would change places
+			errs = append(errs, fmt.Errorf("jitter is %v, and there may be only %v between two", j.Jitter, gap))
+		}
 	}
 	if j.Ticks() && (j.Jitter != 0 || j.StartingDeadline != 0) {
 		errs = append(errs, errors.New("jitter and starting_deadline are of times of day, not of ticks"))
 	}
-	if j.Cron == "" && j.Zone != nil {
+	switch {
+	case j.Cron == "" && j.Zone != nil:
 		errs = append(errs, errors.New("time_zone is of cron alone"))
+	case j.zone() == time.Local: // slots would differ from host to host
+		errs = append(errs, errors.New("time_zone Local is another at each host: write which, such as Europe/Berlin"))
 	}
 	return plan{j, s}, errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,22 +21,30 @@ var (
 // time of a synctest bubble, and what an observer outside of it has counted.
 type world struct {
 	seed     uint64
+	mutant   bool // it ends when something is seen
 	blind    bool // a mutant: writes ask no condition
 	generous bool // a mutant: leases are given to everybody
 	ttl      time.Duration
+	lap      time.Duration // of a tick
 	began    time.Time
+	runner   flaws                // of the runners: mutants of their code
+	mutate   func(*station) Fleet // what they have of the fleet instead; nil: it itself
 
 	mu        sync.Mutex // guards what follows
 	revision  uint64
 	values    map[string][]byte
 	revisions map[string]uint64
+	history   map[string][]version // what the keys were
+	down      map[string]bool      // instances that are not in the ring
 	leases    map[string]*modelLease
 	fence     uint64
-	electing  time.Time // until when nobody leads: what is asked may be done, unanswered
+	electing  time.Time // until when leaders come and go: half of what is asked is not answered
 	starts    map[string][]string
 	running   map[*modelLease]string
 	alone     bool // no two may run at once
 	claimed   map[int64]bool
+	fences    map[string]uint64 // of the claims, by slot
+	order     []string          // by whom they were
 	faults    []fault
 	broke     []string
 }
@@ -50,8 +59,16 @@ func newWorld(seed uint64, ttl time.Duration) *world {
 	return &world{
 		seed: seed, ttl: ttl, began: time.Now(), values: map[string][]byte{}, revisions: map[string]uint64{},
 		leases: map[string]*modelLease{}, starts: map[string][]string{}, running: map[*modelLease]string{},
-		claimed: map[int64]bool{},
+		claimed: map[int64]bool{}, fences: map[string]uint64{}, history: map[string][]version{},
+		down: map[string]bool{}, lap: time.Second,
 	}
+}
+
+// version is what a key was from when on.
+type version struct {
+	from     time.Time
+	value    []byte
+	revision uint64
 }
 
 func (w *world) wrong(format string, args ...any) {
@@ -70,17 +87,25 @@ type station struct {
 	mu     sync.Mutex
 	paused time.Time
 	cut    bool
+	lag    time.Duration // by which what is peeked at is behind
+	frozen time.Time     // as of when it is, where it does not go on; zero: it does
+
+	stall   time.Duration // for how long it is stopped behind its next lease; 0: it is not
+	stallIn int           // and behind how many messages more, once it has that
 }
 
 func (s *station) Self() string { return s.name }
 
-func (s *station) Instances() (all []Instance) {
+func (s *station) Instances(context.Context) (all []Instance) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
 	for _, name := range s.all {
-		all = append(all, Instance{name, true})
+		all = append(all, Instance{name, !s.w.down[name]})
 	}
 	return all
 }
-func (s *station) Tick() uint64 { return uint64(1000 + time.Since(s.w.began)/time.Second) }
+
+func (s *station) Tick(context.Context) uint64 { return uint64(1000 + time.Since(s.w.began)/s.w.lap) }
 
 func (s *station) now() time.Time { return time.Now().Add(s.skew) }
 
@@ -112,6 +137,13 @@ func (s *station) travel() error {
 	d := time.Duration(1+s.chaos.IntN(30)) * time.Millisecond
 	s.mu.Unlock()
 	time.Sleep(d)
+	s.mu.Lock()
+	if s.stallIn > 0 {
+		if s.stallIn--; s.stallIn == 0 {
+			s.paused, s.stall = time.Now().Add(s.stall), 0
+		}
+	}
+	s.mu.Unlock()
 	s.awake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,26 +156,53 @@ func (s *station) travel() error {
 	return nil
 }
 
-// ask has one thing done by the fleet: it may be done and not answered.
-func (s *station) ask(do func() error) error {
+// ask has one thing done by the fleet: it may be done and not answered, or not done.
+func (s *station) ask(do func() error) error { return s.askOnce(do, false) }
+
+// askOnce is ask of what may also be done later, behind an answer that says nothing.
+func (s *station) askOnce(do func() error, later bool) error {
 	if err := s.travel(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	fate, delay := s.chaos.IntN(6), time.Duration(1+s.chaos.IntN(5000))*time.Millisecond
+	s.mu.Unlock()
 	s.w.mu.Lock()
-	lost := time.Until(s.w.electing) > 0
-	err := do()
-	s.w.mu.Unlock()
-	if lost {
+	if fate < 3 && time.Until(s.w.electing) > 0 {
+		defer s.w.mu.Unlock()
+		switch {
+		case fate == 0:
+			_ = do()
+		case fate == 1 && later:
+			time.AfterFunc(delay, func() {
+				s.w.mu.Lock()
+				defer s.w.mu.Unlock()
+				_ = do()
+			})
+		}
 		return errUnknown
 	}
+	err := do()
+	s.w.mu.Unlock()
 	return errors.Join(err, s.travel())
 }
 
-func (s *station) Peek(_ context.Context, key string) ([]byte, uint64, error) {
+func (s *station) Peek(_ context.Context, key string) (value []byte, revision uint64, err error) {
 	s.awake()
+	s.mu.Lock()
+	at := time.Now().Add(-s.lag)
+	if !s.frozen.IsZero() && s.frozen.Before(at) {
+		at = s.frozen
+	}
+	s.mu.Unlock()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	return s.w.values[key], s.w.revisions[key], nil
+	for _, v := range slices.Backward(s.w.history[key]) {
+		if !v.from.After(at) {
+			return v.value, v.revision, nil
+		}
+	}
+	return nil, 0, nil
 }
 
 func (s *station) Get(_ context.Context, key string) (value []byte, revision uint64, err error) {
@@ -155,19 +214,51 @@ func (s *station) Get(_ context.Context, key string) (value []byte, revision uin
 }
 
 func (s *station) Swap(_ context.Context, key string, value []byte, revision uint64) error {
-	return s.ask(func() error {
+	return s.askOnce(func() error {
 		if s.w.revisions[key] != revision && !s.w.blind {
 			return ErrConflict
 		}
+		s.w.written(s.name, key, value)
 		s.w.revision++
-		s.w.values[key], s.w.revisions[key] = slices.Clone(value), s.w.revision
-		if rec, err := ParseRecord(value); err != nil {
-			s.w.wrong("%s wrote %q", s.name, value)
-		} else if len(rec.Runs) > 0 {
-			s.w.claimed[rec.Slot] = true
-		}
+		value := slices.Clone(value)
+		s.w.values[key], s.w.revisions[key] = value, s.w.revision
+		s.w.history[key] = append(s.w.history[key], version{time.Now(), value, s.w.revision})
 		return nil
-	})
+	}, true)
+}
+
+// operator is who suspends and resumes.
+const operator = "operator"
+
+// written compares a record that is to be written with what it is to replace.
+func (w *world) written(who, key string, value []byte) {
+	rec, err := ParseRecord(value)
+	old, before := ParseRecord(w.values[key])
+	switch {
+	case strings.HasPrefix(key, rollPrefix):
+		return
+	case err != nil:
+		w.wrong("%s wrote %q", who, value)
+	case before != nil:
+		return
+	case rec.Slot < old.Slot:
+		w.wrong("%s claimed %d again after %d", who, rec.Slot, old.Slot)
+	case rec.Suspended != old.Suspended && who != operator:
+		w.wrong("%s has resumed or suspended it", who)
+	}
+	if rec.Slot == old.Slot || len(rec.Runs) == 0 {
+		return
+	}
+	one := rec.Runs[0]
+	slot := SlotText(rec.Slot, rec.Ticks)
+	switch {
+	case old.Suspended:
+		w.wrong("%s was claimed while it was suspended", slot)
+	case len(old.Runs) > 0 && old.Runs[0].Fence >= one.Fence:
+		w.wrong("%s was claimed with fence %d, behind %d", slot, one.Fence, old.Runs[0].Fence)
+	}
+	w.claimed[rec.Slot], w.fences[slot] = true, one.Fence
+	w.order = append(w.order, one.By)
 }
 
 // modelLease is a lease as the fleet has it, and its holder.
@@ -205,6 +296,11 @@ func (s *station) Lease(ctx context.Context, name string, ttl time.Duration) (Le
 			return nil, err
 		}
 		if l != nil {
+			s.mu.Lock()
+			if s.stall > 0 {
+				s.stallIn = 1 + s.chaos.IntN(6)
+			}
+			s.mu.Unlock()
 			go l.renew()
 			return l, nil
 		}
@@ -293,6 +389,12 @@ func (w *world) begin(who, slot string, l *modelLease) {
 	if w.starts[slot] = append(w.starts[slot], who); len(w.starts[slot]) > 1 {
 		w.wrong("%s is run by %v", slot, w.starts[slot])
 	}
+	if w.fences[slot] != l.fence {
+		w.wrong("%s is run by %s, which has not claimed it", slot, who)
+	}
+	if l.Left() <= 0 {
+		w.wrong("%s is begun by %s behind the end of its lease", slot, who)
+	}
 	w.running[l] = slot
 	w.mu.Unlock()
 	w.look()
@@ -317,4 +419,16 @@ func (w *world) look() {
 	if w.alone && len(slots) > 1 && len(w.broke) < 10 {
 		w.wrong("%v run at once", slots)
 	}
+}
+
+func (s *station) Held(context.Context) (map[uint64]bool, uint64, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	fences := map[uint64]bool{}
+	for _, l := range s.w.leases {
+		if time.Until(l.theirs) > 0 {
+			fences[l.fence] = true
+		}
+	}
+	return fences, s.w.revision, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -21,13 +22,15 @@ var errVersion = errors.New("run: written by a later version")
 
 // Record is what the fleet agrees on about a job.
 type Record struct {
-	V         int    `json:"v"`
-	Schedule  string `json:"schedule"` // as of whoever claimed last
-	Ticks     bool   `json:"ticks"`    // slots are ticks; else milliseconds since 1970
-	Slot      int64  `json:"slot"`     // the newest that was claimed; at first, when the record was made
-	Missed    uint64 `json:"missed"`   // in all
-	Suspended bool   `json:"suspended"`
-	Runs      []Run  `json:"runs"` // the newest first
+	V        int    `json:"v"`
+	Schedule string `json:"schedule"` // as of whoever claimed last
+	Ticks    bool   `json:"ticks"`    // slots are ticks; else milliseconds since 1970
+	Slot     int64  `json:"slot"`     // the newest that was claimed; at first, when the record was made
+	Missed   uint64 `json:"missed"`   // in all
+	// MissedMore is that more were: of a calendar no more than some are counted at a time.
+	MissedMore bool  `json:"missed_more,omitempty"`
+	Suspended  bool  `json:"suspended"`
+	Runs       []Run `json:"runs"` // the newest first
 }
 
 // Run is one slot that was claimed.
@@ -65,18 +68,21 @@ func (r Record) Encode() []byte {
 	return text
 }
 
-// claimed is the record once a slot is claimed. With alone nobody else can be running.
-func (r Record) claimed(run Run, schedule string, alone bool) Record {
+// claimed is the record once a slot is claimed, and those it now calls lost: the runs
+// without an end that are gone.
+func (r Record) claimed(run Run, schedule string, gone func(Run) bool) (next Record, lost []Run) {
 	runs := append([]Run{run}, r.Runs...)
-	runs = runs[:min(len(runs), runsKept)]
 	for i := range runs[1:] {
-		if old := &runs[1+i]; alone && old.Ended == nil {
+		if old := &runs[1+i]; old.Ended == nil && !old.Lost && gone(*old) {
 			old.Lost = true
+			lost = append(lost, *old)
 		}
 	}
+	runs = runs[:min(len(runs), runsKept)]
 	r.Runs, r.Slot, r.Schedule = runs, run.Slot, schedule
 	r.Missed += uint64(run.Missed)
-	return r
+	r.MissedMore = r.MissedMore || run.Missed >= manyMissed && strings.HasPrefix(schedule, "cron ")
+	return r, lost
 }
 
 // find is the run of that fence, nil if it is not kept any more.

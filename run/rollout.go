@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 const (
 	rollPrefix = "roll/"
 	rollLook   = 500 * time.Millisecond // at how far the others are
+	retryWait  = 30 * time.Second       // for others to begin again what has failed there
 )
 
 // RolloutKey is the key of the bus that has the state of a rollout.
@@ -41,8 +43,8 @@ type Rollout struct {
 	Name     string        // as of a Job; a new rollout has a new name
 	Parallel bool          // one at a time in each data centre: the first elements of names
 	SkipDead bool          // who is not in the ring is passed over; else it is waited for
-	Retry    bool          // failures that are there already are done again, not final
-	Lease    time.Duration // as of a Job
+	Retry    bool          // a failure here is done again; others' are waited for a while, if they do
+	Lease    time.Duration // as of a Job; 0: DefaultLease
 	Exec     Exec
 	Logger   *slog.Logger
 }
@@ -76,7 +78,8 @@ type rolling struct {
 	Rollout
 	log     *slog.Logger
 	self    int
-	old     map[uint64]bool // fences of failures that are done again
+	old     map[uint64]bool // fences of failures that were there at first
+	begun   time.Time       // when those were seen
 	said    string
 	started bool // the old ones are known
 }
@@ -88,6 +91,7 @@ func (r Rollout) Run(ctx context.Context) error {
 	if err := CheckName(r.Name); err != nil {
 		return err
 	}
+	r.Lease = cmp.Or(r.Lease, DefaultLease)
 	w := &rolling{Rollout: r, log: r.Logger, old: map[uint64]bool{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
@@ -128,7 +132,7 @@ func (w *rolling) turn(ctx context.Context) (over bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	all := w.Fleet.Instances()
+	all := w.Fleet.Instances(ask)
 	w.self = slices.IndexFunc(all, func(i Instance) bool { return i.Name == w.Fleet.Self() })
 	if w.self < 0 {
 		return false, errors.New("this instance does not answer")
@@ -154,9 +158,12 @@ func (w *rolling) turn(ctx context.Context) (over bool, err error) {
 	return w.attempt(ctx, all)
 }
 
-// began notes which failures were there before.
+// began notes which failures were there before. One here is done again. One elsewhere
+// is borne for a while: only whoever is started there can do it again, and in what order
+// the runners are started should not matter.
 func (w *rolling) began(s rollState) {
 	if !w.started && w.Retry {
+		w.begun = time.Now()
 		for _, o := range s.Open {
 			w.old[o.Fence] = true
 		}
@@ -186,7 +193,9 @@ func (w *rolling) ended(s rollState) (bool, error) {
 		return true, nil
 	}
 	for _, o := range s.Open {
-		if o.Exit != 0 && !w.old[o.Fence] {
+		mine := o.Instance == w.Fleet.Self()
+		borne := w.old[o.Fence] && (mine || time.Since(w.begun) < retryWait)
+		if o.Exit != 0 && !borne {
 			return true, &FailedError{o.Instance, o.Exit, o.Error}
 		}
 	}
@@ -273,7 +282,7 @@ func (w *rolling) work(ctx context.Context, all []Instance, open rollOpen, lease
 	exit, err := -1, ErrLost
 	if lease.Left() > 0 {
 		exit, err = w.Exec(ctx, Start{
-			Job: w.Name, Fence: open.Fence, Tick: w.Fleet.Tick(), Self: open.Instance,
+			Job: w.Name, Fence: open.Fence, Tick: w.Fleet.Tick(ctx), Self: open.Instance,
 		}, lease)
 	}
 	open.Exit = exit

@@ -149,3 +149,34 @@ func TestRolloutOfOneThatDied(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// Who waits for somebody else to do again what failed there does not wait for ever, in
+// whatever order they are started; and without a lease time there is the default.
+func TestRolloutRetryDoesNotHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoll("a", "b")
+		fails := func() error { return errors.New("on purpose") }
+		var all sync.WaitGroup
+		for round, names := range []string{"a", "a", "b"} { // a fails, fails again, and then b begins
+			r.start(&all, names, round > 0, fails)
+			all.Wait()
+		}
+		var failed *FailedError
+		if err := r.results["b"]; !errors.As(err, &failed) || failed.Instance != "a" {
+			t.Errorf("b is told %v, want that a failed", err)
+		}
+		s := &station{
+			w: r.w, name: "a", all: r.names, gone: make(chan struct{}), chaos: rand.New(rand.NewPCG(1, 5)),
+		}
+		err := Rollout{Fleet: s, Name: "other", Exec: func(_ context.Context, _ Start, l Lease) (int, error) {
+			if ttl := l.(*modelLease).ttl; ttl != DefaultLease {
+				t.Errorf("the lease is for %v", ttl)
+			}
+			return 0, nil
+		}}.Run(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+	})
+}

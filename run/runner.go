@@ -19,6 +19,7 @@ const (
 	retryAfter = 500 * time.Millisecond // when that failed
 	lookEvery  = 30 * time.Second       // at a clock that may have been set meanwhile
 	tickEvery  = 200 * time.Millisecond // at the ticks, and at what should change soon
+	resumeLook = time.Second            // at a job that is suspended
 	errorMax   = 300                    // bytes of an error that are kept
 )
 
@@ -54,7 +55,12 @@ type Runner struct {
 	// Done is told of each run of this runner when it has ended; nil: nobody is. It may
 	// be called by several goroutines.
 	Done func(Run)
+
+	flaws flaws
 }
+
+// flaws are checks that tests leave out, to see that it is noticed.
+type flaws struct{ behind, left, confirm bool }
 
 // Run keeps to the job until ctx ends, ends what runs then, and returns. It fails at
 // once where the job is wrong, or the fleet's record of it is of another kind.
@@ -104,17 +110,19 @@ type loop struct {
 	log  *slog.Logger
 	all  sync.WaitGroup // of what runs
 
-	last int64 // the newest claimed slot known here; 0 before any is
-	seen int64 // the slot that was seen due last
+	last  int64     // the newest claimed slot known here; 0 before any is
+	due   time.Time // since when something was due without a claim; zero: nothing was
+	ahead bool      // the record is ahead of the clock, which was said
+	other string    // the schedule of another runner that was told of last
 
 	mu   sync.Mutex // guards stop
 	stop func()     // replaces what runs here; nil: nothing does, or it may overlap
 }
 
-func (l *loop) now() int64 {
+func (l *loop) now(ctx context.Context) int64 {
 	switch {
 	case l.plan.Ticks():
-		return int64(l.Fleet.Tick())
+		return int64(l.Fleet.Tick(ctx))
 	case l.Now != nil:
 		return l.Now().UnixMilli()
 	}
@@ -123,34 +131,40 @@ func (l *loop) now() int64 {
 
 // turn looks what is due, does what can be done about it, and says when to look again.
 func (l *loop) turn(ctx context.Context) (wait time.Duration, err error) {
-	if l.last > 0 { // what is claimed only grows, so nobody need be asked
-		if o := l.plan.look(l.last, l.now()); o.slot == 0 {
-			return l.until(o.next), nil
-		}
-	}
 	ask, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	if l.last > 0 && !l.ahead { // what is claimed only grows, so nobody need be asked
+		if o := l.plan.look(l.last, l.now(ask)); o.slot == 0 {
+			return l.until(ask, o.next), nil
+		}
+	}
 	value, revision, err := l.Fleet.Peek(ask, Key(l.plan.Name))
 	if err != nil {
 		return 0, err
 	}
 	if revision == 0 {
+		l.last, l.due, l.ahead = 0, time.Time{}, false
 		return tickEvery, l.begin(ask)
 	}
 	rec, err := l.parse(value)
 	if err != nil {
 		return 0, err
 	}
-	l.last = rec.Slot
-	o := l.plan.look(rec.Slot, l.now())
-	if o.slot == 0 || rec.Suspended {
-		return max(l.until(o.next), tickEvery), nil
+	now := l.now(ask)
+	l.heed(rec, now)
+	o := l.plan.look(rec.Slot, now)
+	switch {
+	case o.slot == 0:
+		return max(l.until(ask, o.next), tickEvery), nil
+	case rec.Suspended:
+		return min(max(l.until(ask, o.next), tickEvery), resumeLook), nil
+	case l.due.IsZero():
+		l.due = time.Now()
 	}
-	if l.seen != o.slot {
-		l.seen = o.slot
-		if d := l.turnOf(rec); d > 0 {
-			return d, nil
-		}
+	// Not since this slot has come: where they come faster than it is this runner's turn,
+	// and who is before it has no runner, nothing would ever be run.
+	if d := l.turnOf(ask, rec) - time.Since(l.due); d > 0 {
+		return d, nil
 	}
 	if l.busyHere() {
 		return tickEvery, nil
@@ -158,27 +172,52 @@ func (l *loop) turn(ctx context.Context) (wait time.Duration, err error) {
 	return tickEvery, l.attempt(ctx, o.slot)
 }
 
+// heed takes notice of what the record says.
+func (l *loop) heed(rec Record, now int64) {
+	if rec.Slot != l.last {
+		l.due = time.Time{}
+	}
+	l.last = rec.Slot
+	if l.other != rec.Schedule {
+		if l.other = rec.Schedule; rec.Schedule != l.plan.times() {
+			l.log.Warn("whoever claimed last has another schedule for this name",
+				"theirs", rec.Schedule, "here", l.plan.times())
+		}
+	}
+	ahead := rec.Ahead(now)
+	if ahead && !l.ahead {
+		l.log.Warn("a slot far ahead of the clock was claimed: nothing is run before it. Which "+
+			"clock is wrong? If it was another, and is set right: ring run forget "+l.plan.Name,
+			"slot", SlotText(rec.Slot, false))
+	}
+	l.ahead = ahead
+}
+
 // until is how long it is to that time or tick, at most as long as nobody need look.
-func (l *loop) until(next int64) time.Duration {
+func (l *loop) until(ctx context.Context, next int64) time.Duration {
 	if l.plan.Ticks() {
 		return tickEvery
 	}
-	ms := min(next-l.now(), lookEvery.Milliseconds())
+	ms := min(next-l.now(ctx), lookEvery.Milliseconds())
 	return time.Duration(max(ms, 1)) * time.Millisecond
 }
 
 // turnOf is how long others come first: those in the ring from behind the last runner.
-func (l *loop) turnOf(rec Record) time.Duration {
+// Within half of the time between two slots all have had their turn.
+func (l *loop) turnOf(ctx context.Context, rec Record) time.Duration {
 	if len(rec.Runs) == 0 {
 		return 0
 	}
-	living := Living(l.Fleet.Instances())
+	living := Living(l.Fleet.Instances(ctx))
 	self, last := slices.Index(living, l.Fleet.Self()), slices.Index(living, rec.Runs[0].By)
 	if self < 0 {
 		return headMax
 	}
-	rank := (self - last - 1 + len(living)) % len(living)
-	return min(time.Duration(rank)*headStart, headMax)
+	rank, step := (self-last-1+len(living))%len(living), headStart
+	if l.plan.Every > 0 {
+		step = min(step, l.plan.Every/2/time.Duration(len(living)))
+	}
+	return min(time.Duration(rank)*step, headMax)
 }
 
 // busyHere is whether what runs here keeps the next from being run; to be replaced it is
@@ -197,7 +236,9 @@ func (l *loop) busyHere() bool {
 
 // begin makes the record: the first slot is the first from now on.
 func (l *loop) begin(ctx context.Context) error {
-	rec := Record{V: 1, Schedule: l.plan.times(), Ticks: l.plan.Ticks(), Slot: l.now(), Runs: []Run{}}
+	rec := Record{
+		V: 1, Schedule: l.plan.times(), Ticks: l.plan.Ticks(), Slot: l.now(ctx), Runs: []Run{},
+	}
 	err := l.Fleet.Swap(ctx, Key(l.plan.Name), rec.Encode(), 0)
 	if errors.Is(err, ErrConflict) { // somebody was first, and this instance will hear of it
 		return nil
@@ -264,19 +305,19 @@ func (l *loop) claim(ctx context.Context, lease Lease, slot int64) (Run, error) 
 		if err != nil {
 			return Run{}, err
 		}
-		o := l.plan.look(rec.Slot, l.now())
-		behind := len(rec.Runs) > 0 && rec.Runs[0].Fence >= lease.Fence()
+		o := l.plan.look(rec.Slot, l.now(ctx))
+		behind := len(rec.Runs) > 0 && rec.Runs[0].Fence >= lease.Fence() && !l.flaws.behind
 		if o.slot == 0 || rec.Suspended || behind || l.plan.lease(o.slot) != l.plan.lease(slot) {
 			return Run{}, nil
 		}
 		run := Run{
-			Slot: o.slot, Fence: lease.Fence(), Tick: l.Fleet.Tick(), By: l.Fleet.Self(),
+			Slot: o.slot, Fence: lease.Fence(), Tick: l.Fleet.Tick(ctx), By: l.Fleet.Self(),
 			Missed: o.missed, Started: l.date(),
 		}
-		next := rec.claimed(run, l.plan.times(), l.plan.Overlap != Allow)
+		next, lost := rec.claimed(run, l.plan.times(), l.gone(ctx, rec, revision))
 		switch err := l.Fleet.Swap(ctx, key, next.Encode(), revision); {
 		case err == nil:
-			l.told(run, rec)
+			l.told(run, lost)
 			return run, nil
 		case errors.Is(err, ErrConflict):
 			continue
@@ -286,11 +327,26 @@ func (l *loop) claim(ctx context.Context, lease Lease, slot int64) (Run, error) 
 	}
 }
 
+// gone says of a run that has no end whether whoever ran it is: nobody holds its lease
+// any more. Where that is not known, it says no.
+func (l *loop) gone(ctx context.Context, rec Record, revision uint64) func(Run) bool {
+	if l.plan.Overlap != Allow { // the one lease of the job is held here
+		return func(Run) bool { return true }
+	}
+	open := slices.ContainsFunc(rec.Runs, func(r Run) bool { return r.Ended == nil && !r.Lost })
+	if !open {
+		return func(Run) bool { return false }
+	}
+	held, at, err := l.Fleet.Held(ctx)
+	return func(r Run) bool { return err == nil && at >= revision && !held[r.Fence] }
+}
+
 // confirm finds out whether a claim that nobody answered was written.
 func (l *loop) confirm(ctx context.Context, run Run, why error) (Run, error) {
 	for {
 		if value, _, err := l.Fleet.Get(ctx, Key(l.plan.Name)); err == nil {
-			if rec, err := l.parse(value); err == nil && rec.find(run.Fence) != nil {
+			rec, err := l.parse(value)
+			if written := err == nil && rec.find(run.Fence) != nil; written != l.flaws.confirm {
 				return run, nil
 			}
 			// Not yet; but what was asked for may come yet. If it does, the slot is lost.
@@ -305,21 +361,18 @@ func (l *loop) confirm(ctx context.Context, run Run, why error) (Run, error) {
 }
 
 // told logs what a claim says of those before.
-func (l *loop) told(run Run, before Record) {
+func (l *loop) told(run Run, lost []Run) {
 	slot := SlotText(run.Slot, l.plan.Ticks())
 	switch {
 	case run.Missed >= manyMissed:
-		l.log.Warn("more slots were missed than are counted; is a starting deadline missing?",
+		l.log.Warn("many slots were missed; is a starting deadline missing?",
 			"slot", slot, "missed", run.Missed)
 	case run.Missed > 0:
 		l.log.Warn("slots were missed", "slot", slot, "missed", run.Missed)
 	}
-	if len(before.Runs) == 0 || l.plan.Overlap == Allow {
-		return
-	}
-	if old := before.Runs[0]; old.Ended == nil {
-		l.log.Warn("the run before this has not said how it ended", "by", old.By,
-			"slot", SlotText(old.Slot, l.plan.Ticks()))
+	for _, old := range lost {
+		l.log.Warn("a run before this has not said how it ended, and whoever ran it is gone",
+			"by", old.By, "slot", SlotText(old.Slot, l.plan.Ticks()))
 	}
 }
 
@@ -337,7 +390,7 @@ func (l *loop) work(ctx context.Context, run Run, lease Lease) {
 	log := l.log.With("slot", slot, "fence", run.Fence)
 	log.Info("running")
 	exit, err := -1, ErrLost
-	if lease.Left() > 0 { // the claim may have taken long
+	if lease.Left() > 0 || l.flaws.left { // the claim may have taken long
 		exit, err = l.Exec(ctx, Start{
 			Job: l.plan.Name, Slot: slot, Fence: run.Fence, Tick: run.Tick, Self: run.By,
 		}, lease)
@@ -369,6 +422,9 @@ func (l *loop) finish(ctx context.Context, run Run) error {
 	defer cancel()
 	for {
 		value, revision, err := l.Fleet.Get(ctx, Key(l.plan.Name))
+		if err == nil && revision == 0 {
+			return nil // it was deleted
+		}
 		if err == nil {
 			var rec Record
 			if rec, err = l.parse(value); err == nil {

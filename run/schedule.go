@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ const everyMin = time.Second
 
 // schedule makes slots: milliseconds since 1970, or ticks.
 type schedule interface {
-	// newest is the latest slot in (after, now], and how many there are, up to
-	// manyMissed+1; 0 where there is none.
+	// newest is the latest slot in (after, now], and how many there are, a calendar's up
+	// to manyMissed+1; 0 where there is none.
 	newest(after, now int64) (slot int64, n int)
 	// next is the first slot behind after.
 	next(after int64) int64
@@ -34,7 +35,7 @@ func (s steps) newest(after, now int64) (slot int64, n int) {
 	if slot <= after {
 		return 0, 0
 	}
-	return slot, int(min(floor(slot, int64(s))-floor(after, int64(s)), manyMissed+1))
+	return slot, int(floor(slot, int64(s)) - floor(after, int64(s)))
 }
 
 func (s steps) next(after int64) int64 { return (floor(after, int64(s)) + 1) * int64(s) }
@@ -81,6 +82,22 @@ func (c calendar) newest(after, now int64) (slot int64, n int) {
 		at = c.next(at)
 	}
 	return slot, n
+}
+
+// gapsSeen is how many gaps between slots shortest looks at.
+const gapsSeen = 1000
+
+// shortest is the least time between two slots of day, as far as it looks.
+func shortest(s schedule) time.Duration {
+	least, at := int64(math.MaxInt64/time.Millisecond), s.next(0)
+	for range gapsSeen {
+		next := s.next(at)
+		if next == math.MaxInt64 {
+			break
+		}
+		least, at = min(least, next-at), next
+	}
+	return time.Duration(least) * time.Millisecond
 }
 
 // parseCron takes five fields, or @hourly and the like. The time zone is a setting of its
@@ -136,6 +153,24 @@ func (j Job) times() string {
 // Next is the first slot of a record's schedule behind its newest and behind now, which
 // is in the unit of its slots; ok is false where this version does not know the schedule.
 func (r Record) Next(now int64) (slot int64, ok bool) {
+	s, err := r.schedule()
+	if err != nil {
+		return 0, false
+	}
+	return s.next(max(r.Slot, now)), true
+}
+
+// aheadMost is how far clocks of a fleet may be apart without a word.
+const aheadMost = 10 * time.Second
+
+// Ahead is whether the newest slot that was claimed lies more than one period, and what
+// clocks may be apart, behind now: somebody's clock was wrong, or this one is.
+func (r Record) Ahead(now int64) bool {
+	s, err := r.schedule()
+	return err == nil && !r.Ticks && r.Slot > s.next(now+aheadMost.Milliseconds())
+}
+
+func (r Record) schedule() (schedule, error) {
 	var j Job
 	words := strings.Fields(r.Schedule)
 	var err error
@@ -149,13 +184,9 @@ func (r Record) Next(now int64) (slot int64, ok bool) {
 		j.Zone, err = time.LoadLocation(words[len(words)-1])
 	}
 	if err != nil {
-		return 0, false
+		return nil, err
 	}
-	s, err := j.schedule()
-	if err != nil {
-		return 0, false
-	}
-	return s.next(max(r.Slot, now)), true
+	return j.schedule()
 }
 
 // SlotText is a slot as a command is told it: a time of day in UTC, or a tick.

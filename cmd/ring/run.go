@@ -236,7 +236,7 @@ func (f *runFlags) once(ctx context.Context, w work) error {
 		return err
 	}
 	exit, err := w.exec(ctx, runner.Start{
-		Job: f.job.Name, Fence: lease.Fence(), Tick: fleet.Tick(), Self: fleet.self,
+		Job: f.job.Name, Fence: lease.Fence(), Tick: fleet.Tick(ctx), Self: fleet.self,
 	}, lease)
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer cancel()

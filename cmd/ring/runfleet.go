@@ -19,11 +19,12 @@ import (
 )
 
 const (
-	leasePatience = time.Minute     // for the answer to a request that waits for a lease
-	keepPart      = 5               // a lease is kept so often in its time
-	tickPace      = "100ms"         // between two ticks that are followed
-	again         = time.Second     // until an instance that does not answer is asked again
-	findPatience  = 2 * time.Second // for an instance to say who it is
+	leasePatience   = time.Minute     // for the answer to a request that waits for a lease
+	keepPart        = 5               // a lease is kept so often in its time
+	tickPace        = "100ms"         // between two ticks that are followed
+	again           = time.Second     // until an instance that does not answer is asked again
+	findPatience    = 2 * time.Second // for an instance to say who it is
+	forsakePatience = 2 * time.Second // for it to hear that a lease is not wanted
 )
 
 // beside is the fleet as the instance at an address has it, over HTTP. It implements
@@ -90,20 +91,29 @@ func (b *beside) follow(ctx context.Context) {
 
 func (b *beside) Self() string { return b.self }
 
-func (b *beside) Instances() []runner.Instance {
+func (b *beside) Instances(ctx context.Context) []runner.Instance {
 	var s ring.Status
-	if b.client.get(context.Background(), "/v1/status", &s) != nil {
+	if b.client.get(ctx, "/v1/status", &s) != nil {
 		return nil
 	}
 	return runner.InstancesOf(s.Instances)
 }
 
-func (b *beside) Tick() uint64 {
+func (b *beside) Tick(ctx context.Context) uint64 {
 	var s ring.Status
-	if !b.ticks && b.client.get(context.Background(), "/v1/status", &s) == nil {
+	if !b.ticks && b.client.get(ctx, "/v1/status", &s) == nil {
 		b.tick.Store(s.Tick)
 	}
 	return b.tick.Load()
+}
+
+func (b *beside) Held(ctx context.Context) (map[uint64]bool, uint64, error) {
+	var s ring.BusStatus
+	if err := b.client.get(ctx, "/v1/bus", &s); err != nil {
+		return nil, 0, err
+	}
+	fences, revision := runner.HeldOf(s)
+	return fences, revision, nil
 }
 
 func (b *beside) Peek(ctx context.Context, key string) ([]byte, uint64, error) {
@@ -172,7 +182,8 @@ func (b *beside) Lease(ctx context.Context, name string, ttl time.Duration) (run
 		// The request may have waited for longer than the lease lasts: what counts is how
 		// long it is from a question that is answered at once.
 		if err := l.ask(ctx); err != nil {
-			return nil, err // nobody keeps it, so it is let go
+			l.forsake(ctx)
+			return nil, err
 		}
 		keep, stop := context.WithCancel(context.Background())
 		l.stop = stop
@@ -258,6 +269,14 @@ func (l *lentLease) ask(ctx context.Context) error {
 		l.until = asked + next.left
 	}
 	return nil
+}
+
+// forsake gives back what will not be kept, also where ctx is why; if it is not heard,
+// the lease runs out.
+func (l *lentLease) forsake(ctx context.Context) {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), forsakePatience)
+	defer cancel()
+	_, _ = l.client.ask(last, http.MethodDelete, l.path, nil)
 }
 
 func (l *lentLease) Fence() uint64 { return l.Given }

@@ -54,3 +54,37 @@ func TestP2LentLeaseCountsFromBeforeItAsked(t *testing.T) {
 		t.Errorf("released: %v, %v left", err, l.Left())
 	}
 }
+
+// A lease whose taker can no longer use it is given back, not left to run out.
+func TestLentLeaseThatIsNotKeptIsGivenBack(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	back := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch {
+		case req.Method == http.MethodDelete:
+			back <- req.URL.Path
+		case strings.Count(req.URL.Path, "/") == 4: // the wait ends between grant and first keep
+			cancel()
+			<-req.Context().Done()
+			return
+		}
+		fmt.Fprint(w, `{"v":1,"id":"x","fence":3,"remaining_ms":10000}`)
+	}))
+	defer server.Close()
+	c, err := newPatientClient(strings.TrimPrefix(server.URL, "http://"), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&beside{client: c}).Lease(ctx, "job", time.Hour); err == nil {
+		t.Error("it is held by somebody whose wait is over")
+	}
+	select {
+	case path := <-back:
+		if path != "/v1/leases/job/x" {
+			t.Errorf("%s is given back", path)
+		}
+	default:
+		t.Error("it is not given back")
+	}
+}
