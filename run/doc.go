@@ -17,11 +17,13 @@
 // before the next one came (no quorum, no runner alive, suspended, or the one before it
 // still ran and may not overlap), or only behind the starting deadline; the next claim
 // says how many were. One that was claimed by a process which then died is not run
-// again, and its [Run] has no end. Only what takes claims away can have a slot run again:
-// `ring bus restore` of an older backup, or `ring bus recover` from an instance that had
-// not heard of them. Who claims a slot is whoever comes first: the living in the order of
-// the ring, from behind the one who ran last, each a tenth of a second behind the one
-// before.
+// again, and its [Run] has no end; the next claim calls it lost. Only what takes
+// claims away can have a slot run again: `ring bus restore` of an older backup, `ring bus
+// recover` from an instance that had not heard of them, or `ring run forget`. Who claims a
+// slot is whoever comes first: the living in the order of the ring, from behind the one who
+// ran last, each a tenth of a second behind the one before, or less where half of the time
+// between two slots would not be enough. Who has waited for its turn since before a slot
+// came does not wait anew, so runners beside only some of the instances do.
 //
 // What runs has a lease, and must end before that could be given away: [Exec] is told
 // for how long it may go on. What a stopped host still does is for the resource to
@@ -30,5 +32,7 @@
 // A [Rollout] is done by every instance once, in the order of the ring.
 //
 // Clocks say when a slot has come, and nothing else: an instance whose clock is ahead
-// claims slots early by as much, and one that is set back repeats none.
+// claims slots early by as much, and one that is set back repeats none. One that is far
+// ahead claims a slot of the future, and nothing is run until that has come: runners and
+// `ring run status` warn of it, and `ring run forget` is the way out.
 package run

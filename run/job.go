@@ -94,7 +94,8 @@ func (j Job) prepared() (plan, error) {
 	case j.Cron == "" && j.Zone != nil:
 		errs = append(errs, errors.New("time_zone is of cron alone"))
 	case j.zone() == time.Local: // slots would differ from host to host
-		errs = append(errs, errors.New("time_zone Local is another at each host: write which, such as Europe/Berlin"))
+		errs = append(errs, errors.New(
+			"time_zone Local is another at each host: write which, such as Europe/Berlin"))
 	}
 	return plan{j, s}, errors.Join(errs...)
 }

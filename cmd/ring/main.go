@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	_ "time/tzdata" // --time-zone does not depend on what the host has
 
 	"github.com/spf13/cobra"
 )

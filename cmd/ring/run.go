@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -60,20 +61,25 @@ func newRunCommand() *cobra.Command {
 		Long: `Run is started beside each instance that may run the command, with the same flags;
 the command itself never travels. With --every, --cron or --every-tick it stays, and
 each time exactly one of them runs the command: one after the other in the order of
-the ring, as long as they live. (It waits for an instance that does not answer.) Without, it waits until nobody else in the fleet runs
-that name, runs the command once, and ends with it.
+the ring, as long as they live. (It waits for an instance that does not answer.)
+Without, it waits until nobody else in the fleet runs that name, runs the command once,
+and ends with it. It does not wait for runs by a schedule of the same name which may
+overlap (--overlap allow): those do not wait for each other either.
 
 A slot (a time that has come) is claimed on the bus before the command starts, so it is
 never run twice, whoever dies or is cut off. It is missed where nobody could claim it
 in time; if several were missed, the newest is run. What overlaps, what comes too late,
 time zone and jitter are settings with the defaults of Kubernetes' CronJob; a time zone
-that is not given is UTC.
+that is not given is UTC. Where clocks are set back in autumn, what --cron has in that
+hour is run twice; in spring, what it has in the hour that is left out is not run, and
+not counted as missed. A clock that is far ahead claims slots of the future, and nothing
+is run until those have come: ring run status warns of it, ring run forget ends it.
 
 The command is in a process group of its own. It gets SIGTERM, and then SIGKILL, before
 its lease could be given to somebody else, whatever becomes of this process; what it
-leaves in the background is killed with it, in a session of its own too. A machine that is stopped as a whole cannot
-do that, so what the command writes to should refuse a RING_FENCE lower than it has
-seen. In its environment:
+leaves in the background is killed with it, in a session of its own too. It reads nothing:
+its standard input is empty. A machine that is stopped as a whole cannot do that, so what
+the command writes to should refuse a RING_FENCE lower than it has seen. In its environment:
 
   RING_RUN       the name                  RING_FENCE  higher than of every run before
   RING_INSTANCE  the instance it is beside RING_TICK   the newest tick when it began
@@ -82,8 +88,8 @@ seen. In its environment:
 With --rolling every instance runs it once, each in its turn in the order of the ring,
 one at a time (with --parallel in each data centre), so start it beside all of them. At
 the first failure it stops: exit code 1 says here and everywhere who has failed. Started
-again, those that are done end at once; with --retry what has failed is run again. Who is
-not in the ring is waited for, or with --skip-dead passed over. Each rollout has a name
+again, those that are done end at once; with --retry what has failed is run again, and
+the others wait half a minute for that to begin. Who is not in the ring is waited for, or with --skip-dead passed over. Each rollout has a name
 of its own.
 
 Without a schedule exit code 1 says that the command failed, and 5 that there is no
@@ -104,7 +110,7 @@ quorum.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) }
 	cmd.AddCommand(newRunStatusCommand(), newRunHoldCommand("suspend", true),
-		newRunHoldCommand("resume", false))
+		newRunHoldCommand("resume", false), newRunForgetCommand())
 	return cmd
 }
 
@@ -231,8 +237,15 @@ func (f *runFlags) once(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
+	waiting := time.AfterFunc(again, func() {
+		_, _ = fmt.Fprintf(w.stderr, "waiting until %s is run by nobody else (see ring run status)\n", f.job.Name)
+	})
 	lease, err := fleet.Lease(ctx, runner.Key(f.job.Name), w.lease)
-	if err != nil {
+	waiting.Stop()
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return exitf(exitFailed, "ended before it was its turn: %s was not run", strings.Join(w.command, " "))
+	case err != nil:
 		return err
 	}
 	exit, err := w.exec(ctx, runner.Start{

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +24,11 @@ type jobShown struct {
 	Next  *time.Time `json:"next"`  // null where it is a tick, or suspended
 	// NextTick is the next slot of one that is run by ticks, else 0.
 	NextTick int64 `json:"next_tick,omitempty"`
+	// Ahead is that the newest slot lies so far ahead of this host's clock that one of the
+	// two is wrong.
+	Ahead bool `json:"ahead,omitempty"`
+	// Wrong is why the record cannot be read; then there is nothing but the name.
+	Wrong string `json:"wrong,omitempty"`
 }
 
 func newRunStatusCommand() *cobra.Command {
@@ -32,13 +37,19 @@ func newRunStatusCommand() *cobra.Command {
 		Short: "Show what is run by a schedule, when it ran last, where, and how that ended",
 		Long: `Status shows each job of the fleet: its schedule, the slot that was claimed last, by
 whom, what became of it (running, done, failed, or lost where its process is gone and has
-not said), how many slots were missed in all, and when the next comes. --json has the last
-ten runs of each. Exit code 3 says that there is no job of that name.`,
+not said), how many slots were missed in all (with a + where more were than a calendar
+counts), and when the next comes. A slot that was claimed far ahead of this host's clock
+is warned of: nothing is run until then, see ring run forget. --json has the last ten
+runs of each. Exit code 3 says that there is no job of that name.`,
 		Example: `  ring run status
   ring run status reindex --json | jq '.jobs[0].runs[] | {slot, by, exit}'`,
 		Args: cobra.MaximumNArgs(1),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
 		jobs, err := c.jobs(cmd.Context(), f)
+		if slices.ContainsFunc(jobs, func(j jobShown) bool { return j.State == "lost" }) {
+			// Records and leases were read one after the other, and it may have ended between.
+			jobs, err = c.jobs(cmd.Context(), f)
+		}
 		if err != nil {
 			return err
 		}
@@ -78,17 +89,16 @@ func (c *client) jobs(ctx context.Context, f *busFlags) ([]jobShown, error) {
 	if err := c.get(ctx, "/v1/bus", &bus); err != nil {
 		return nil, err
 	}
-	held := map[uint64]bool{}
-	for _, l := range bus.Leases {
-		held[l.Fence] = true
-	}
+	held, _ := runner.HeldOf(bus)
 	jobs := []jobShown{}
 	for _, e := range answer.Entries {
+		name := strings.TrimPrefix(e.Key, runner.Key(""))
 		rec, err := runner.ParseRecord(e.Value)
-		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", shown(e.Key), err)
+		if err != nil { // which is no reason to be silent about the others
+			jobs = append(jobs, jobShown{Name: name, State: "unreadable", Wrong: err.Error()})
+			continue
 		}
-		jobs = append(jobs, showJob(strings.TrimPrefix(e.Key, runner.Key("")), rec, held, time.Now()))
+		jobs = append(jobs, showJob(name, rec, held, time.Now()))
 	}
 	return jobs, nil
 }
@@ -120,6 +130,7 @@ func showJob(name string, rec runner.Record, held map[uint64]bool, now time.Time
 	default:
 		j.Next = new(time.UnixMilli(next).UTC())
 	}
+	j.Ahead = rec.Ahead(at)
 	return j
 }
 
@@ -135,7 +146,7 @@ func printJobs(cmd *cobra.Command, jobs []jobShown) error {
 		{"MISSED", bold, true},
 		{"NEXT", bold, false},
 	}}
-	colors := map[string]string{"done": green, "failed": red, "lost": red, "running": yellow}
+	colors := map[string]string{"done": green, "failed": red, "lost": red, "unreadable": red, "running": yellow}
 	for _, j := range jobs {
 		last, by, took, state := "–", "–", "–", j.State
 		if len(j.Runs) > 0 {
@@ -148,7 +159,10 @@ func printJobs(cmd *cobra.Command, jobs []jobShown) error {
 				state += " (exit " + strconv.Itoa(one.Exit) + ")"
 			}
 		}
-		next := "–"
+		missed, next := strconv.FormatUint(j.Missed, 10), "–"
+		if j.MissedMore {
+			missed += "+"
+		}
 		switch {
 		case j.Suspended:
 			next = "suspended"
@@ -164,11 +178,89 @@ func printJobs(cmd *cobra.Command, jobs []jobShown) error {
 			{shown(by), "", false},
 			{state, colors[j.State], false},
 			{took, "", true},
-			{strconv.FormatUint(j.Missed, 10), "", true},
+			{missed, "", true},
 			{next, dim, false},
 		})
 	}
-	return printTable(out, paintFor(out), rows)
+	if err := printTable(out, paintFor(out), rows); err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		switch name := shown(j.Name); {
+		case j.Wrong != "":
+			cmd.PrintErrf("%s: %s; ring run forget %s removes it\n", name, shown(j.Wrong), name)
+		case j.Ahead:
+			cmd.PrintErrf("%s: a slot far ahead of this host's clock was claimed, by %s, and nothing is run "+
+				"until then. If that clock was wrong and is right now: ring run forget %s\n",
+				name, shown(j.Runs[0].By), name)
+		}
+	}
+	return nil
+}
+
+// newRunForgetCommand removes what the fleet knows of a job or a rollout.
+func newRunForgetCommand() *cobra.Command {
+	var force bool
+	cmd := busCommand(&cobra.Command{
+		Use:   "forget NAME",
+		Short: "Remove what the fleet knows of a job or a rollout",
+		Long: `Forget removes the record of a job that is no longer run, or of a rollout, in the whole
+fleet: its runs, how many slots were missed, and that it is suspended. If runners of it
+are left they make the record anew and go on with the next slot. That is the way out where
+a clock that was far ahead has claimed a slot of the future: set the clock right first.
+A runner whose clock is behind may then run again a slot that was run before.
+
+It is refused while the job or the rollout runs, unless with --force. Exit code 3 says
+that nothing has that name.`,
+		Example: "  ring run forget reindex\n  ring run forget deploy-42",
+		Args:    cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+		defer cancel()
+		found := false
+		for _, key := range []string{runner.Key(args[0]), runner.RolloutKey(args[0])} {
+			removed, err := c.forget(ctx, key, force)
+			if err != nil {
+				return err
+			}
+			found = found || removed
+		}
+		switch {
+		case !found:
+			return exitf(exitFalse, "nothing has the name %s", shown(args[0]))
+		case f.json:
+			return printJSON(cmd.OutOrStdout(), map[string]any{"v": 1, "forgotten": args[0]})
+		}
+		return nil
+	})
+	cmd.Flags().BoolVar(&force, "force", false, "also while it runs")
+	return cmd
+}
+
+// forget removes one key, if it is there and nothing holds a lease of its name or, where
+// runs may overlap, of one of its slots.
+func (c *client) forget(ctx context.Context, key string, force bool) (removed bool, err error) {
+	b := &beside{client: c}
+	_, revision, err := b.Get(ctx, key)
+	if err != nil || revision == 0 {
+		return false, err
+	}
+	var bus ring.BusStatus
+	if err := c.get(ctx, "/v1/bus", &bus); err != nil {
+		return false, err
+	}
+	for _, l := range bus.Leases {
+		if !force && (l.Name == key || strings.HasPrefix(l.Name, key+" ")) {
+			return false, exitf(exitRefused, "it runs beside %s; wait, or say --force", shown(string(l.Holder)))
+		}
+	}
+	query := within(ctx)
+	query.Set("if_revision", strconv.FormatUint(revision, 10)) // else somebody has claimed since
+	_, err = c.ask(ctx, http.MethodDelete, keyPath(key, query), nil)
+	if codeIs(err, exitFalse) {
+		return false, exitf(exitRefused, "it has changed meanwhile; try again")
+	}
+	return err == nil, err
 }
 
 // newRunHoldCommand suspends a job in the whole fleet, or resumes it.
