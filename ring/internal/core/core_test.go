@@ -397,7 +397,7 @@ func TestFrozenIsFoundAndComesBack(t *testing.T) {
 }
 
 func TestH4BadLinkIsNotABadInstance(t *testing.T) {
-	for _, n := range []int{3, 7, 11, 40} {
+	for _, n := range []int{3, 7, 11, 24} {
 		for name, lost := range map[string]func(from, to int) bool{
 			"one way":   func(from, to int) bool { return from == 1 && to == 2 },
 			"both ways": func(from, to int) bool { return from+to == 3 && from > 0 && to > 0 },

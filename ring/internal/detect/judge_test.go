@@ -104,7 +104,7 @@ func TestJudge(t *testing.T) {
 // Half of a larger ring dies: every dead one has only the living to accuse it,
 // each of them on the rings where it finds itself next to a dead one.
 func TestJudgeHalfOfTheRing(t *testing.T) {
-	for _, n := range []int{11, 40, 200} {
+	for _, n := range []int{11, 40, 100} {
 		o := overlay.Build(names(n), "t", 6)
 		dead := func(i int) bool { return i%2 == 1 || i == 4 }
 		accused := map[int]bool{}
