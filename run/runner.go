@@ -249,8 +249,8 @@ func (l *loop) begin(ctx context.Context) error {
 func (l *loop) parse(value []byte) (Record, error) {
 	rec, err := ParseRecord(value)
 	if err == nil && rec.Ticks != l.plan.Ticks() {
-		err = fmt.Errorf("%w: %s is %s so far; choose another name, or delete the key %s",
-			errKind, l.plan.Name, rec.Schedule, Key(l.plan.Name))
+		err = fmt.Errorf("%w: %s is %s so far; choose another name, or: ring run forget %s",
+			errKind, l.plan.Name, rec.Schedule, l.plan.Name)
 	}
 	return rec, err
 }

@@ -123,23 +123,17 @@ func answerApp(r *ring.Ring, app *supervise.App) error {
 
 // measureApp shows the application in /metrics.
 func measureApp(registry *prometheus.Registry, app *supervise.App) {
+	in := func(state supervise.State, name, help string) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if app.Status().State == state {
+				return 1
+			}
+			return 0
+		})
+	}
 	registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "ring_app_healthy", Help: "1 while the application beside this instance is healthy.",
-		}, func() float64 {
-			if app.Status().State == supervise.Healthy {
-				return 1
-			}
-			return 0
-		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "ring_app_failed", Help: "1 once the application is not started again any more.",
-		}, func() float64 {
-			if app.Status().State == supervise.Failed {
-				return 1
-			}
-			return 0
-		}),
+		in(supervise.Healthy, "ring_app_healthy", "1 while the application beside this instance is healthy."),
+		in(supervise.Failed, "ring_app_failed", "1 once the application is not started again any more."),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "ring_app_restarts_total", Help: "Restarts of the application beside this instance.",
 		}, func() float64 { return float64(app.Status().Restarts) }),

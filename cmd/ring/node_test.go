@@ -24,7 +24,7 @@ import (
 // by SIGHUP that names what needs a restart, a goodbye on SIGTERM, exit code 0.
 func TestNodeUnderSystemd(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("SKIPPED: systemd is of Linux")
+		t.Skip("SKIPPED: systemd is of Linux, where CI runs it")
 	}
 	dir := t.TempDir()
 	told, err := net.ListenUnixgram("unixgram",
