@@ -470,6 +470,7 @@ func TestLostIsToldWhereRunsOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1, simTTL)
 		var said strings.Builder
+		log := slog.New(slog.NewTextHandler(&said, nil)) // one for both: it is what keeps them apart
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		stations := map[string]*station{}
@@ -480,7 +481,7 @@ func TestLostIsToldWhereRunsOverlap(t *testing.T) {
 			stations[name] = one
 			life, end := context.WithCancel(ctx)
 			r := &Runner{
-				Fleet: one, Job: Job{Name: "job", Every: simEvery, Lease: simTTL}, Logger: slog.New(slog.NewTextHandler(&said, nil)),
+				Fleet: one, Job: Job{Name: "job", Every: simEvery, Lease: simTTL}, Logger: log,
 				Exec: one.exec(func() time.Duration { return 100 * time.Second }),
 			}
 			all.Go(func() { _ = r.Run(life) })
