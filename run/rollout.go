@@ -13,13 +13,9 @@ import (
 )
 
 const (
-	rollPrefix = "roll/"
-	rollLook   = 500 * time.Millisecond // at how far the others are
-	retryWait  = 30 * time.Second       // for others to begin again what has failed there
+	rollLook  = 500 * time.Millisecond // at how far the others are
+	retryWait = 30 * time.Second       // for others to begin again what has failed there
 )
-
-// RolloutKey is the key of the bus that has the state of a rollout.
-func RolloutKey(name string) string { return rollPrefix + name }
 
 // FailedError is that a rollout has stopped.
 type FailedError struct {
@@ -47,30 +43,9 @@ type Rollout struct {
 	Lease    time.Duration // as of a Job; 0: DefaultLease
 	Exec     Exec
 	Logger   *slog.Logger
-}
-
-// rollState is the value of a rollout's key. States has a letter for each instance, by its
-// index in the roster, so that the largest fleet fits into one value.
-type rollState struct {
-	V      int        `json:"v"`
-	States string     `json:"states"`
-	Open   []rollOpen `json:"open"` // of those who run or have failed
-}
-
-// The letters of rollState.States.
-const (
-	rollWaits  = '.'
-	rollRuns   = 'r'
-	rollDone   = 'd'
-	rollFailed = 'f'
-)
-
-type rollOpen struct {
-	Instance string    `json:"instance"`
-	Fence    uint64    `json:"fence"`
-	Started  time.Time `json:"started"`
-	Exit     int       `json:"exit"`
-	Error    string    `json:"error,omitempty"`
+	// Look is told how far all of it is, about twice a second while Run waits and when it
+	// returns, by Run's goroutine; then what it waits for is not logged. nil: nobody is.
+	Look func(Progress)
 }
 
 // rolling is a rollout at work.
@@ -97,6 +72,9 @@ func (r Rollout) Run(ctx context.Context) error {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	w.log = w.log.With("rollout", r.Name)
+	if r.Look != nil {
+		defer w.last()
+	}
 	for {
 		over, err := w.turn(ctx)
 		var failed *FailedError
@@ -116,12 +94,31 @@ func (r Rollout) Run(ctx context.Context) error {
 	}
 }
 
+// last has Look told of how it ended.
+func (w *rolling) last() {
+	ask, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	if p, err := LookAt(ask, w.Fleet, w.Name); err == nil {
+		w.Look(p)
+	}
+}
+
 // say logs what has changed since it was said last.
 func (w *rolling) say(text string) {
 	if text != w.said {
 		w.said = text
 		w.log.Info(text)
 	}
+}
+
+// look has whoever wants to know told how far it is, in words or not.
+func (w *rolling) look(s rollState, all []Instance, first string) {
+	p := s.progress(all)
+	if w.Look != nil {
+		w.Look(p)
+		return
+	}
+	w.say(fmt.Sprintf("%d of %d done, waiting for %s", p.Done, len(all), first))
 }
 
 // turn looks how far the rollout is, and does this instance's part if it is its turn.
@@ -135,7 +132,7 @@ func (w *rolling) turn(ctx context.Context) (over bool, err error) {
 	all := w.Fleet.Instances(ask)
 	w.self = slices.IndexFunc(all, func(i Instance) bool { return i.Name == w.Fleet.Self() })
 	if w.self < 0 {
-		return false, errors.New("this instance does not answer")
+		return false, errSilent
 	}
 	if !w.started { // what was before is to be known for sure
 		if value, _, err = w.Fleet.Get(ask, RolloutKey(w.Name)); err != nil {
@@ -151,8 +148,7 @@ func (w *rolling) turn(ctx context.Context) (over bool, err error) {
 		return over, err
 	}
 	if first := w.before(s, all); first != "" {
-		w.say(fmt.Sprintf("%d of %d done, waiting for %s", strings.Count(s.States, string(rollDone)),
-			len(all), first))
+		w.look(s, all, first)
 		return false, nil
 	}
 	return w.attempt(ctx, all)
@@ -169,21 +165,6 @@ func (w *rolling) began(s rollState) {
 		}
 	}
 	w.started = true
-}
-
-// parseRoll reads the state of a rollout of n instances, also where there is none yet.
-func parseRoll(value []byte, n int) (s rollState, err error) {
-	s.V = 1
-	if len(value) > 0 {
-		if err := json.Unmarshal(value, &s); err != nil {
-			return s, fmt.Errorf("run: not a rollout: %w", err)
-		}
-		if s.V != 1 {
-			return s, fmt.Errorf("%w: %d", errVersion, s.V)
-		}
-	}
-	s.States += strings.Repeat(string(rollWaits), max(0, n-len(s.States)))
-	return s, nil
 }
 
 // ended is whether nothing is left to do here: it is done, or it has failed somewhere.
@@ -253,27 +234,13 @@ func (w *rolling) attempt(ctx context.Context, all []Instance) (over bool, err e
 			return false, err
 		}
 		claimed = true
-		s.put(w.self, rollRuns, &open)
+		s.put(w.self, rollRuns, open)
 		return true, nil
 	})
 	if err != nil || over || !claimed {
 		return over, err
 	}
 	return true, w.work(ctx, all, open, lease)
-}
-
-// put sets the state of one instance, and what there is to say of it.
-func (s *rollState) put(i int, letter byte, open *rollOpen) {
-	letters := []byte(s.States)
-	letters[i] = letter
-	s.States = string(letters)
-	if open == nil {
-		return
-	}
-	s.Open = slices.DeleteFunc(s.Open, func(o rollOpen) bool { return o.Instance == open.Instance })
-	if letter != rollDone {
-		s.Open = append(s.Open, *open)
-	}
 }
 
 // work does this instance's part and writes how it ended.
@@ -299,7 +266,7 @@ func (w *rolling) work(ctx context.Context, all []Instance, open rollOpen, lease
 	last, cancel := lastWord(ctx)
 	defer cancel()
 	told := w.change(last, all, func(s *rollState) (bool, error) {
-		s.put(w.self, letter, &open)
+		s.put(w.self, letter, open)
 		return true, nil
 	})
 	switch {

@@ -22,6 +22,7 @@ type roll struct {
 	now     map[string]bool
 	most    int // who did it at once
 	results map[string]error
+	look    func(Progress) // of those that are started from now on
 }
 
 func newRoll(names ...string) *roll {
@@ -50,9 +51,11 @@ func (r *roll) start(all *sync.WaitGroup, name string, retry bool, do func() err
 		r.done = append(r.done, name)
 		return 0, nil
 	}
+	look := r.look
 	all.Go(func() {
 		err := Rollout{
-			Fleet: s, Name: "deploy", Parallel: strings.Contains(name, "/"), Retry: retry, Lease: simTTL, Exec: exec,
+			Fleet: s, Name: "deploy", Parallel: strings.Contains(name, "/"), Retry: retry, Lease: simTTL,
+			Exec: exec, Look: look,
 		}.Run(context.Background())
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -179,4 +182,70 @@ func TestRolloutRetryDoesNotHang(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 	})
+}
+
+// What a watcher is told is what has happened: who runs, who is done, who has failed.
+func TestRolloutTellsHowFarItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoll("a", "b", "c")
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		var seen []string
+		r.look = func(p Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			text := fmt.Sprintf("%s %d", p.State(), p.Done)
+			for _, one := range p.Parts {
+				text += " " + one.Instance + ":" + string(one.State)
+				if (one.Started != nil) != (one.State == Running || one.State == Failed) {
+					t.Errorf("%s is %s since %v", one.Instance, one.State, one.Started)
+				}
+			}
+			if len(seen) == 0 || seen[len(seen)-1] != text {
+				seen = append(seen, text)
+			}
+		}
+		r.start(&all, "c", false, func() error { return nil })
+		r.look = nil
+		r.start(&all, "b", false, func() error { return errors.New("on purpose") })
+		time.Sleep(2 * time.Second)
+		r.start(&all, "a", false, func() error { return nil })
+		all.Wait()
+		want := []string{
+			"waiting 0 a:waiting b:waiting c:waiting", "running 0 a:running b:waiting c:waiting",
+			"running 1 a:done b:running c:waiting", "failed 1 a:done b:failed c:waiting",
+		}
+		seen = slices.DeleteFunc(seen, func(s string) bool { return strings.HasPrefix(s, "waiting 1") }) // between two
+		if !slices.Equal(seen, want) {
+			t.Errorf("told\n%s\nwant\n%s", strings.Join(seen, "\n"), strings.Join(want, "\n"))
+		}
+		p, err := ParseProgress(r.w.values[RolloutKey("deploy")], []Instance{{"a", true}, {"b", true}, {"c", false}, {"new", true}})
+		if err != nil || p.Began == nil || p.Changed == nil || !p.Began.Before(*p.Changed) ||
+			p.Parts[1].Exit != 7 || p.Parts[1].Error != "on purpose" || p.Parts[2].Living || p.Parts[3].State != Waiting {
+			t.Errorf("%+v, %v", p, err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// Who says that it runs and holds no lease any more is lost, and nobody else is.
+func TestProgressJudge(t *testing.T) {
+	value := []byte(`{"v":1,"states":"drrf","open":[
+		{"instance":"b","fence":3},{"instance":"c","fence":4},{"instance":"d","fence":2,"exit":1}]}`)
+	all := []Instance{{"a", true}, {"b", true}, {"c", true}, {"d", true}}
+	p, err := ParseProgress(value, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Judge(map[uint64]bool{4: true})
+	for i, want := range []PartState{Done, Lost, Running, Failed} {
+		if got := p.Parts[i].State; got != want {
+			t.Errorf("%s is %s, want %s", p.Parts[i].Instance, got, want)
+		}
+	}
+	for _, text := range []string{"{", `{"v":2}`} {
+		if _, err := ParseProgress([]byte(text), all); err == nil {
+			t.Errorf("%s is read as a rollout", text)
+		}
+	}
 }

@@ -19,11 +19,17 @@ type progress struct {
 	shown time.Time
 }
 
+// clearLine takes away what stands in a terminal's line, and goes to its beginning.
+const clearLine = "\r\x1b[K"
+
+// showsProgress is whether a line may be drawn there that changes.
+func showsProgress(out io.Writer) bool { return isTerminal(out) && os.Getenv("TERM") != "dumb" }
+
 // progressPace is how often a person is shown something new.
 const progressPace = 200 * time.Millisecond
 
 func newProgress(out io.Writer, from io.Reader, size int64) *progress {
-	return &progress{Reader: from, out: out, shows: isTerminal(out), size: size, began: time.Now()}
+	return &progress{Reader: from, out: out, shows: showsProgress(out), size: size, began: time.Now()}
 }
 
 func (p *progress) Read(b []byte) (int, error) {
@@ -38,13 +44,13 @@ func (p *progress) Read(b []byte) (int, error) {
 
 func (p *progress) show(now time.Time) {
 	rate := float64(p.done) / max(now.Sub(p.began).Seconds(), 1e-3)
-	fmt.Fprintf(p.out, "\r\x1b[K%s%s  %s/s", barText(p.done, p.size), bytesText(p.done), bytesText(int64(rate)))
+	fmt.Fprintf(p.out, clearLine+"%s%s  %s/s", barText(p.done, p.size), bytesText(p.done), bytesText(int64(rate)))
 }
 
 // end takes the line away.
 func (p *progress) end() {
 	if p.shows && !p.shown.IsZero() {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		fmt.Fprint(p.out, clearLine)
 	}
 }
 

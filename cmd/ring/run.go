@@ -89,8 +89,9 @@ With --rolling every instance runs it once, each in its turn in the order of the
 one at a time (with --parallel in each data centre), so start it beside all of them. At
 the first failure it stops: exit code 1 says here and everywhere who has failed. Started
 again, those that are done end at once; with --retry what has failed is run again, and
-the others wait half a minute for that to begin. Who is not in the ring is waited for, or with --skip-dead passed over. Each rollout has a name
-of its own.
+the others wait half a minute for that to begin. Who is not in the ring is waited for, or
+with --skip-dead passed over. Each rollout has a name of its own. On a terminal a bar shows
+how far all of it is, elsewhere log lines do; ring run status NAME has each instance.
 
 Without a schedule exit code 1 says that the command failed, and 5 that there is no
 quorum.`,
@@ -219,13 +220,24 @@ func (f *runFlags) run(cmd *cobra.Command, command []string) error {
 	return nil
 }
 
-// roll waits for the turn of this instance and does its part of a rollout.
+// roll waits for the turn of this instance and does its part of a rollout. On a terminal
+// it draws how far all of it is, and elsewhere logs that.
 func (f *runFlags) roll(ctx context.Context, fleet *beside, w work, log *slog.Logger) error {
-	err := runner.Rollout{
+	r := runner.Rollout{
 		Fleet: fleet, Name: f.job.Name, Parallel: f.parallel, SkipDead: f.skipDead, Retry: f.retry,
 		Lease: f.job.Lease, Exec: w.exec, Logger: log,
-	}.Run(ctx)
-	if err != nil {
+	}
+	if !f.json && showsProgress(w.stderr) {
+		bar := &rollBar{out: w.stderr}
+		defer bar.end()
+		r.Look = bar.show
+		r.Logger = slog.New(above{bar, log.Handler()})
+		r.Exec = func(ctx context.Context, s runner.Start, lease runner.Lease) (int, error) {
+			bar.clear() // what the command prints goes past it
+			return w.exec(ctx, s, lease)
+		}
+	}
+	if err := r.Run(ctx); err != nil {
 		return exitf(exitFailed, "%s", strings.TrimPrefix(err.Error(), "run: "))
 	}
 	return nil

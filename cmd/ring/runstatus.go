@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -29,52 +30,108 @@ type jobShown struct {
 	Ahead bool `json:"ahead,omitempty"`
 	// Wrong is why the record cannot be read; then there is nothing but the name.
 	Wrong string `json:"wrong,omitempty"`
+
+	held map[uint64]bool // fences of leases that are
+}
+
+// runShown is all that status shows.
+type runShown struct {
+	V        int            `json:"v"`
+	Jobs     []jobShown     `json:"jobs"`
+	Rollouts []rolloutShown `json:"rollouts"`
 }
 
 func newRunStatusCommand() *cobra.Command {
 	return busCommand(&cobra.Command{
 		Use:   "status [NAME]",
-		Short: "Show what is run by a schedule, when it ran last, where, and how that ended",
+		Short: "Show what is run by a schedule, what is rolled out, where, and how that ended",
 		Long: `Status shows each job of the fleet: its schedule, the slot that was claimed last, by
 whom, what became of it (running, done, failed, or lost where its process is gone and has
 not said), how many slots were missed in all (with a + where more were than a calendar
 counts), and when the next comes. A slot that was claimed far ahead of this host's clock
-is warned of: nothing is run until then, see ring run forget. --json has the last ten
-runs of each. Exit code 3 says that there is no job of that name.`,
+is warned of: nothing is run until then, see ring run forget.
+
+Below it shows each rollout (ring run --rolling): how many instances are done, who runs it
+now and since when, and who has failed. With a NAME it shows the last ten runs of a job,
+and each instance of a rollout; --json always has those. Exit code 3 says that there is
+no job or rollout of that name.`,
 		Example: `  ring run status
-  ring run status reindex --json | jq '.jobs[0].runs[] | {slot, by, exit}'`,
+  ring run status deploy-42
+  ring run status reindex --json | jq '.jobs[0].runs[] | {slot, by, exit}'
+  ring run status deploy-42 --json | jq '.rollouts[0] | {state, done, of}'`,
 		Args: cobra.MaximumNArgs(1),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
-		jobs, err := c.jobs(cmd.Context(), f)
-		if slices.ContainsFunc(jobs, func(j jobShown) bool { return j.State == "lost" }) {
+		all, err := c.runs(cmd.Context(), f)
+		if err == nil && all.anyLost() {
 			// Records and leases were read one after the other, and it may have ended between.
-			jobs, err = c.jobs(cmd.Context(), f)
+			all, err = c.runs(cmd.Context(), f)
 		}
 		if err != nil {
 			return err
 		}
 		if len(args) == 1 {
-			var one []jobShown
-			for _, j := range jobs {
-				if j.Name == args[0] {
-					one = append(one, j)
-				}
-			}
-			if jobs = one; len(jobs) == 0 {
-				return exitf(exitFalse, "nothing of the name %s was run yet", shown(args[0]))
+			name := args[0]
+			all.Jobs = slices.DeleteFunc(all.Jobs, func(j jobShown) bool { return j.Name != name })
+			all.Rollouts = slices.DeleteFunc(all.Rollouts, func(r rolloutShown) bool { return r.Name != name })
+			if len(all.Jobs)+len(all.Rollouts) == 0 {
+				return exitf(exitFalse, "nothing of the name %s was run yet", shown(name))
 			}
 		}
 		if f.json {
-			return printJSON(cmd.OutOrStdout(), map[string]any{"v": 1, "jobs": jobs})
+			return printJSON(cmd.OutOrStdout(), all)
 		}
-		return printJobs(cmd, jobs)
+		return printRuns(cmd, all, len(args) == 1)
 	})
 }
 
-// jobs reads the records of all jobs, and who still holds a lease.
-func (c *client) jobs(ctx context.Context, f *busFlags) ([]jobShown, error) {
+func (s runShown) anyLost() bool {
+	return slices.ContainsFunc(s.Jobs, func(j jobShown) bool { return j.State == "lost" }) ||
+		slices.ContainsFunc(s.Rollouts, func(r rolloutShown) bool { return len(r.In(runner.Lost)) > 0 })
+}
+
+// runs reads the records of all jobs and rollouts, and who still holds a lease.
+func (c *client) runs(ctx context.Context, f *busFlags) (runShown, error) {
+	all := runShown{V: 1, Jobs: []jobShown{}, Rollouts: []rolloutShown{}}
+	jobs, err := c.below(ctx, f, runner.Key(""))
+	if err != nil {
+		return all, err
+	}
+	rolls, err := c.below(ctx, f, runner.RolloutKey(""))
+	if err != nil {
+		return all, err
+	}
+	var bus ring.BusStatus
+	if err := c.get(ctx, "/v1/bus", &bus); err != nil {
+		return all, err
+	}
+	held, _ := runner.HeldOf(bus)
+	for _, e := range jobs {
+		name := strings.TrimPrefix(e.Key, runner.Key(""))
+		rec, err := runner.ParseRecord(e.Value)
+		if err != nil { // which is no reason to be silent about the others
+			all.Jobs = append(all.Jobs, jobShown{Name: name, State: "unreadable", Wrong: err.Error()})
+			continue
+		}
+		all.Jobs = append(all.Jobs, showJob(name, rec, held, time.Now()))
+	}
+	if len(rolls) == 0 {
+		return all, nil
+	}
+	var status ring.Status
+	if err := c.get(ctx, "/v1/status", &status); err != nil {
+		return all, err
+	}
+	for _, e := range rolls {
+		name := strings.TrimPrefix(e.Key, runner.RolloutKey(""))
+		all.Rollouts = append(all.Rollouts, showRollout(name, e.Value, runner.InstancesOf(status.Instances), held))
+	}
+	return all, nil
+}
+
+// below are the keys of the bus with that prefix.
+func (c *client) below(ctx context.Context, f *busFlags, prefix string) ([]ring.Entry, error) {
 	query := f.query()
-	query.Set("prefix", runner.Key(""))
+	query.Set("prefix", prefix)
 	text, err := c.ask(ctx, http.MethodGet, "/v1/bus/keys?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
@@ -85,38 +142,27 @@ func (c *client) jobs(ctx context.Context, f *busFlags) ([]jobShown, error) {
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return nil, c.strange(err)
 	}
-	var bus ring.BusStatus
-	if err := c.get(ctx, "/v1/bus", &bus); err != nil {
-		return nil, err
+	return answer.Entries, nil
+}
+
+// runState is what became of a run.
+func runState(r runner.Run, held map[uint64]bool) string {
+	switch {
+	case r.Ended != nil && r.Exit == 0 && r.Error == "":
+		return "done"
+	case r.Ended != nil:
+		return "failed"
+	case held[r.Fence]:
+		return "running"
 	}
-	held, _ := runner.HeldOf(bus)
-	jobs := []jobShown{}
-	for _, e := range answer.Entries {
-		name := strings.TrimPrefix(e.Key, runner.Key(""))
-		rec, err := runner.ParseRecord(e.Value)
-		if err != nil { // which is no reason to be silent about the others
-			jobs = append(jobs, jobShown{Name: name, State: "unreadable", Wrong: err.Error()})
-			continue
-		}
-		jobs = append(jobs, showJob(name, rec, held, time.Now()))
-	}
-	return jobs, nil
+	return "lost"
 }
 
 // showJob says what the newest run came to, and when the next is due.
 func showJob(name string, rec runner.Record, held map[uint64]bool, now time.Time) jobShown {
-	j := jobShown{Name: name, Record: rec, State: "none"}
+	j := jobShown{Name: name, Record: rec, State: "none", held: held}
 	if len(rec.Runs) > 0 {
-		switch last := rec.Runs[0]; {
-		case last.Ended != nil && last.Exit == 0 && last.Error == "":
-			j.State = "done"
-		case last.Ended != nil:
-			j.State = "failed"
-		case held[last.Fence]:
-			j.State = "running"
-		default:
-			j.State = "lost"
-		}
+		j.State = runState(rec.Runs[0], held)
 	}
 	at := now.UnixMilli()
 	if rec.Ticks {
@@ -134,8 +180,59 @@ func showJob(name string, rec runner.Record, held map[uint64]bool, now time.Time
 	return j
 }
 
-func printJobs(cmd *cobra.Command, jobs []jobShown) error {
+// runColors are those of the states of runs and rollouts.
+var runColors = map[string]string{
+	"done": green, "failed": red, "lost": red, "unreadable": red, "running": yellow,
+}
+
+// printRuns prints tables of jobs and of rollouts, where there are any; in detail those of
+// one name.
+func printRuns(cmd *cobra.Command, all runShown, detail bool) error {
 	out := cmd.OutOrStdout()
+	var tables [][][]cell
+	if len(all.Jobs) > 0 || len(all.Rollouts) == 0 {
+		tables = append(tables, jobRows(all.Jobs))
+	}
+	for _, j := range all.Jobs {
+		if detail && len(j.Runs) > 0 {
+			tables = append(tables, j.rows())
+		}
+	}
+	if len(all.Rollouts) > 0 {
+		tables = append(tables, rolloutRows(all.Rollouts, time.Now()))
+	}
+	for _, r := range all.Rollouts {
+		if detail && r.Wrong == "" {
+			tables = append(tables, r.rows(time.Now()))
+		}
+	}
+	for i, rows := range tables {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		if err := printTable(out, paintFor(out), rows); err != nil {
+			return err
+		}
+	}
+	for _, j := range all.Jobs {
+		switch name := shown(j.Name); {
+		case j.Wrong != "":
+			cmd.PrintErrf("%s: %s; ring run forget %s removes it\n", name, shown(j.Wrong), name)
+		case j.Ahead:
+			cmd.PrintErrf("%s: a slot far ahead of this host's clock was claimed, by %s, and nothing is run "+
+				"until then. If that clock was wrong and is right now: ring run forget %s\n",
+				name, shown(j.Runs[0].By), name)
+		}
+	}
+	for _, r := range all.Rollouts {
+		if name := shown(r.Name); r.Wrong != "" {
+			cmd.PrintErrf("%s: %s; ring run forget %s removes it\n", name, shown(r.Wrong), name)
+		}
+	}
+	return nil
+}
+
+func jobRows(jobs []jobShown) [][]cell {
 	rows := [][]cell{{
 		{"NAME", bold, false},
 		{"SCHEDULE", bold, false},
@@ -146,18 +243,12 @@ func printJobs(cmd *cobra.Command, jobs []jobShown) error {
 		{"MISSED", bold, true},
 		{"NEXT", bold, false},
 	}}
-	colors := map[string]string{"done": green, "failed": red, "lost": red, "unreadable": red, "running": yellow}
 	for _, j := range jobs {
 		last, by, took, state := "–", "–", "–", j.State
 		if len(j.Runs) > 0 {
 			one := j.Runs[0]
-			last, by = runner.SlotText(one.Slot, j.Ticks), one.By
-			if one.Ended != nil {
-				took = one.Ended.Sub(one.Started).Round(time.Millisecond).String()
-			}
-			if one.Exit != 0 {
-				state += " (exit " + strconv.Itoa(one.Exit) + ")"
-			}
+			last, by, took = runner.SlotText(one.Slot, j.Ticks), one.By, tookText(one)
+			state = withExit(state, one.Exit)
 		}
 		missed, next := strconv.FormatUint(j.Missed, 10), "–"
 		if j.MissedMore {
@@ -176,26 +267,53 @@ func printJobs(cmd *cobra.Command, jobs []jobShown) error {
 			{shown(j.Schedule), "", false},
 			{last, "", false},
 			{shown(by), "", false},
-			{state, colors[j.State], false},
+			{state, runColors[j.State], false},
 			{took, "", true},
 			{missed, "", true},
 			{next, dim, false},
 		})
 	}
-	if err := printTable(out, paintFor(out), rows); err != nil {
-		return err
+	return rows
+}
+
+// rows are the last runs of a job, the newest first.
+func (j jobShown) rows() [][]cell {
+	rows := [][]cell{{
+		{"SLOT", bold, false},
+		{"BY", bold, false},
+		{"STATE", bold, false},
+		{"TOOK", bold, true},
+		{"FENCE", bold, true},
+		{"MISSED BEFORE", bold, true},
+		{"ERROR", bold, false},
+	}}
+	for _, one := range j.Runs {
+		state := runState(one, j.held)
+		rows = append(rows, []cell{
+			{runner.SlotText(one.Slot, j.Ticks), "", false},
+			{shown(one.By), "", false},
+			{withExit(state, one.Exit), runColors[state], false},
+			{tookText(one), "", true},
+			{strconv.FormatUint(one.Fence, 10), dim, true},
+			{strconv.Itoa(one.Missed), "", true},
+			{shown(one.Error), "", false},
+		})
 	}
-	for _, j := range jobs {
-		switch name := shown(j.Name); {
-		case j.Wrong != "":
-			cmd.PrintErrf("%s: %s; ring run forget %s removes it\n", name, shown(j.Wrong), name)
-		case j.Ahead:
-			cmd.PrintErrf("%s: a slot far ahead of this host's clock was claimed, by %s, and nothing is run "+
-				"until then. If that clock was wrong and is right now: ring run forget %s\n",
-				name, shown(j.Runs[0].By), name)
-		}
+	return rows
+}
+
+func tookText(r runner.Run) string {
+	if r.Ended == nil {
+		return "–"
 	}
-	return nil
+	return r.Ended.Sub(r.Started).Round(time.Millisecond).String()
+}
+
+func withExit(state string, exit int) string {
+	if exit == 0 {
+		return state
+	}
+	return state + " (exit " + strconv.Itoa(exit) + ")"
 }
 
 // newRunForgetCommand removes what the fleet knows of a job or a rollout.

@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"ringofservers.dev/ring"
 	runner "ringofservers.dev/run"
@@ -20,6 +24,17 @@ func recordKeeper(t *testing.T, keys map[string][]byte, leases ...ring.LeaseStat
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/bus", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, ring.BusStatus{V: 1, Leases: leases})
+	})
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		s := ring.Status{V: 1}
+		for i := range 4 {
+			state := ring.Alive
+			if i == 3 {
+				state = ring.Dead
+			}
+			s.Instances = append(s.Instances, ring.Instance{Name: ring.Name(fmt.Sprintf("dc1/%d", i)), State: state})
+		}
+		answer(w, s)
 	})
 	mux.HandleFunc("GET /v1/bus/keys", func(w http.ResponseWriter, req *http.Request) {
 		entries := []ring.Entry{}
@@ -96,5 +111,109 @@ func TestRunForget(t *testing.T) {
 		if code := run(args, &out, &errs); code != c.code || len(keys) != c.left {
 			t.Errorf("forget %s: exit code %d, %d keys are left: %s", c.args, code, len(keys), errs.String())
 		}
+	}
+}
+
+// Rollouts are listed beside jobs, with who runs and who has failed; one name shows each
+// instance, or the last runs of a job.
+func TestRunStatusOfRollouts(t *testing.T) {
+	began := time.Now().Add(-time.Minute).UTC()
+	at := began.Format(time.RFC3339)
+	ended := began.Add(1500 * time.Millisecond)
+	job := runner.Record{V: 1, Schedule: "every 1m0s", Slot: began.UnixMilli(), Runs: []runner.Run{
+		{Slot: began.UnixMilli(), By: "dc1/2", Fence: 31, Started: began},
+		{Slot: began.UnixMilli() - 60000, By: "dc1/1", Fence: 30, Started: began, Ended: &ended, Exit: 4, Error: "no disk"},
+	}}
+	addr := recordKeeper(t, map[string][]byte{
+		"roll/broken": []byte(`{"v":1,"began":"` + at + `","changed":"` + at + `","states":"df..","open":[
+			{"instance":"dc1/1","fence":8,"started":"` + at + `","exit":9,"error":"no\tdisk"}]}`),
+		"roll/going": []byte(`{"v":1,"states":"dr..","open":[{"instance":"dc1/1","fence":7,"started":"` + at + `"}]}`),
+		"roll/gone":  []byte(`{"v":1,"states":"dr..","open":[{"instance":"dc1/1","fence":6,"started":"` + at + `"}]}`),
+		"roll/odd":   []byte("{"),
+		"roll/over":  []byte(`{"v":1,"states":"dddd"}`),
+		"run/job":    job.Encode(),
+	}, ring.LeaseState{Name: "roll/going", Fence: 7}, ring.LeaseState{Name: "run/job", Fence: 31})
+	ask := func(code int, args ...string) (out, errs string) {
+		t.Helper()
+		var o, e bytes.Buffer
+		if got := run(append([]string{"run", "status", "--addr", addr}, args...), &o, &e); got != code {
+			t.Errorf("%q: exit code %d, want %d: %s", args, got, code, e.String())
+		}
+		return o.String(), e.String()
+	}
+	has := func(text string, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool {
+				for _, word := range strings.Split(w, "|") {
+					if !strings.Contains(line, word) {
+						return false
+					}
+				}
+				return true
+			}) {
+				t.Errorf("no line has %q in\n%s", w, text)
+			}
+		}
+	}
+	out, errs := ask(exitDone)
+	has(out, "broken|failed|1 of 4|dc1/1 failed (exit 9)", "going|running|dc1/1 runs it for 1m", "over|done|4 of 4",
+		"gone|lost|dc1/1 has not said how it ended", "odd|unreadable", "job|running|dc1/2")
+	has(errs, "ring run forget odd")
+	out, _ = ask(exitDone, "broken")
+	has(out, "dc1/0|done", `dc1/1|failed (exit 9)|8|"no\tdisk"`, "dc1/2|waiting", "dc1/3|waiting, not in the ring")
+	out, _ = ask(exitDone, "job")
+	has(out, "dc1/2|running|31", "dc1/1|failed (exit 4)|1.5s|30|no disk")
+	ask(exitFalse, "other")
+	out, _ = ask(exitDone, "going", "--json")
+	var answer struct {
+		V        int
+		Jobs     []any
+		Rollouts []struct {
+			Name, State string
+			Done, Of    int
+			Parts       []runner.Part
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.Rollouts) != 1 || answer.Jobs == nil || len(answer.Jobs) != 0 {
+		t.Fatalf("%s", out)
+	}
+	if r := answer.Rollouts[0]; r.Name != "going" || r.State != "running" || r.Done != 1 || r.Of != 4 ||
+		len(r.Parts) != 4 || r.Parts[1].State != runner.Running || r.Parts[1].Started == nil {
+		t.Errorf("%s", out)
+	}
+}
+
+// The bar is one line, drawn anew, never wider than a terminal, and away when something
+// else is logged.
+func TestRollBar(t *testing.T) {
+	var out bytes.Buffer
+	bar := &rollBar{out: &out}
+	began := time.Now().Add(-90 * time.Second)
+	p := runner.Progress{Done: 2, Parts: []runner.Part{
+		{Instance: "a", State: runner.Done}, {Instance: "b", State: runner.Done},
+		{Instance: "c", State: runner.Running, Started: &began, Living: true}, {Instance: "d", State: runner.Waiting},
+	}}
+	bar.show(p)
+	slog.New(above{bar, slog.NewTextHandler(&out, nil)}).With("rollout", "x").Info("running")
+	p.Parts[2].Instance = strings.Repeat("long", 40)
+	bar.show(p)
+	bar.end()
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%q", lines)
+	}
+	first, rest, _ := strings.Cut(strings.TrimPrefix(lines[0], clearLine), clearLine)
+	if want := "[############............]  50 %  2 of 4  c runs it for 1m30s"; first != want {
+		t.Errorf("drawn %q, want %q", first, want)
+	}
+	if !strings.Contains(rest, "msg=running rollout=x") {
+		t.Errorf("behind it %q", rest)
+	}
+	if n := utf8.RuneCountInString(strings.TrimPrefix(lines[1], clearLine)); n != barColumns {
+		t.Errorf("%d columns, want %d: %q", n, barColumns, lines[1])
 	}
 }
