@@ -13,7 +13,8 @@
 // and a [Process] tells it what to do.
 //
 // The command ends when it is told to ([Process.Signal], [Process.Stop]), when a deadline
-// has come ([Process.Until]), and when this process has ended. With it ends its process
+// has come ([Process.Until]), and when this process has ended; a signal that means no end
+// is passed on ([Process.Pass]). With it ends its process
 // group, and on Linux, where the guard adopts orphans, also those who have left the group
 // for a session of their own: these are not asked, but killed once the command has ended.
 // Only who runs as another user may be left, as nobody may signal that.

@@ -28,6 +28,9 @@ func (p *Process) PID() int { return 0 }
 // Signal does nothing.
 func (p *Process) Signal(syscall.Signal) {}
 
+// Pass does nothing.
+func (p *Process) Pass(syscall.Signal) {}
+
 // Until does nothing.
 func (p *Process) Until(_, _ time.Duration) {}
 

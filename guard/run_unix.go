@@ -27,6 +27,7 @@ const (
 	orderRun    = "run"    // grace, term, kill: the first, and only that
 	orderUntil  = "until"  // term, kill
 	orderSignal = "signal" // which
+	orderPass   = "pass"   // which
 	orderStop   = "stop"
 
 	reportPID = "pid" // of the command
@@ -48,7 +49,7 @@ type order struct {
 // readOrders closes to when there is nobody who would give any, or nobody who can.
 func readOrders(from io.Reader, to chan<- order) {
 	defer close(to)
-	takes := map[string]int{orderRun: 3, orderUntil: 2, orderSignal: 1, orderStop: 0}
+	takes := map[string]int{orderRun: 3, orderUntil: 2, orderSignal: 1, orderPass: 1, orderStop: 0}
 	for lines := bufio.NewScanner(from); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) == 0 {
@@ -191,6 +192,10 @@ func (g *guard) obey(o order) {
 	case orderSignal:
 		g.draining = true
 		g.signal(syscall.Signal(o.numbers[0]))
+	case orderPass:
+		if !g.ended { // else its number may be somebody else's
+			_ = syscall.Kill(g.pid, syscall.Signal(o.numbers[0]))
+		}
 	case orderStop:
 		g.end()
 	}

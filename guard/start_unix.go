@@ -121,6 +121,11 @@ func (p *Process) Signal(s syscall.Signal) {
 	}
 }
 
+// Pass sends a signal to the command alone, not to its group, and means nothing by it:
+// whatever the command does then is its own affair. What is passed on to a guard that was
+// stopped may be lost, as may what comes before the command runs.
+func (p *Process) Pass(s syscall.Signal) { p.tell(tellTime, orderPass, int64(s)) }
+
 // Until says when the command is asked to end (SIGTERM, and SIGKILL Config.Grace later)
 // and when it is killed in any case: times of BootTime, and 0 for none. The guard keeps
 // to those that it was told last, without this process too. It may be told again and

@@ -53,6 +53,7 @@ type Status struct {
 type App struct {
 	cfg    Config
 	events chan event
+	passed chan syscall.Signal
 	done   chan struct{}
 
 	change func(Status) // called by the loop alone, as what follows is the loop's
@@ -82,7 +83,7 @@ func Start(cfg Config, change func(Status)) (*App, error) {
 	cfg.Signal = cmp.Or(cfg.Signal, syscall.SIGTERM)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	a := &App{
-		cfg: cfg, events: make(chan event), done: make(chan struct{}), change: change,
+		cfg: cfg, events: make(chan event), passed: make(chan syscall.Signal), done: make(chan struct{}), change: change,
 		status: Status{State: Starting, Since: time.Now()},
 	}
 	k := newKeeper(time.Now(), cfg.Policy, len(cfg.Checks) > 0,
@@ -116,6 +117,16 @@ func (a *App) Stop(ctx context.Context) error {
 	}
 }
 
+// Pass sends a signal to the application's first process, and to no other of its group: it
+// is for the application to do with it what it does. While nothing runs it is lost; one that
+// has but begun, and does not handle the signal yet, may end by it, as by any init.
+func (a *App) Pass(s syscall.Signal) {
+	select {
+	case a.passed <- s:
+	case <-a.done:
+	}
+}
+
 func (a *App) send(ev event) {
 	select {
 	case a.events <- ev:
@@ -142,13 +153,24 @@ func (a *App) loop(k *keeper) {
 		} else {
 			timer.Reset(time.Until(at))
 		}
-		select {
-		case ev = <-a.events:
-		case <-timer.C:
-			ev = event{kind: evTimer}
-		}
-		if ev.kind == evEnded {
+		if ev = a.next(timer.C); ev.kind == evEnded {
 			a.checkOff() // what is still being looked at is no more
+		}
+	}
+}
+
+// next waits for something to happen, and passes signals on meanwhile.
+func (a *App) next(timer <-chan time.Time) event {
+	for {
+		select {
+		case ev := <-a.events:
+			return ev
+		case <-timer:
+			return event{kind: evTimer}
+		case s := <-a.passed:
+			if a.proc != nil {
+				a.proc.Pass(s)
+			}
 		}
 	}
 }

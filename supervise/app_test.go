@@ -167,6 +167,30 @@ func TestDrain(t *testing.T) {
 	s.ends(Stopped, "")
 }
 
+// A signal that is passed on reaches the first process and no other of its group, and
+// changes nothing else; a later stop still asks all of it.
+func TestPassedSignals(t *testing.T) {
+	s := run(t, `trap 'echo got USR1 >> $D/got' USR1
+		sh -c 'trap "echo child >> $D/got" USR1; echo $$ > $D/child; while :; do sleep 0.01; done' &
+		echo $$ > $D/pid; while :; do wait; done`, nil)
+	pid, child := s.pid("pid"), s.pid("child")
+	for n := 1; n <= 2; n++ {
+		s.Pass(syscall.SIGUSR1)
+		await(t, fmt.Sprintf("signal %d has come", n), func() bool {
+			text, _ := os.ReadFile(filepath.Join(s.dir, "got"))
+			return string(text) == strings.Repeat("got USR1\n", n)
+		})
+	}
+	if got := s.Status(); got.State != Healthy || got.PID != pid || got.Restarts != 0 {
+		t.Errorf("behind signals it is %+v", got)
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Errorf("Stop: %v", err)
+	}
+	gone(t, pid, child)
+	s.Pass(syscall.SIGUSR1) // nobody is there, and nothing hangs
+}
+
 // A caller that waits no longer has all killed at once.
 func TestImpatientStop(t *testing.T) {
 	s := run(t, `trap '' TERM; echo $$ > $D/pid; while :; do sleep 0.01; done`,
