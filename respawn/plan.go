@@ -100,10 +100,17 @@ type planner struct {
 	joined bool
 	deaths map[int]*death // whom it misses, by index
 	busy   int            // the subject of the command that runs, or -1
+	idle   bool           // there is no command: it only remembers
 }
 
 func newPlanner(rules Rules, self int) *planner {
 	return &planner{rules: rules.withDefaults(), self: self, deaths: map[int]*death{}, busy: -1}
+}
+
+// change takes other rules. Who was idle gives all whom it misses their grace from now on.
+func (p *planner) change(now time.Time, rules Rules, idle bool) {
+	p.rules, p.idle = rules.withDefaults(), idle
+	p.count(now)
 }
 
 // see takes a view. It returns what there is to say of those who are back.
@@ -250,7 +257,7 @@ func (p *planner) deadline() time.Time {
 // predecessor it is, and who are gone.
 func (p *planner) mine() func(yield func(int) bool) {
 	return func(yield func(int) bool) {
-		if !p.joined {
+		if !p.joined || p.idle {
 			return
 		}
 		for k := 1; k < len(p.rows); k++ {

@@ -248,3 +248,22 @@ func BenchmarkStep(b *testing.B) {
 		p.step(now)
 	}
 }
+
+// Without a command it only remembers: when one comes, the dead have their grace from then
+// on, and what others have done meanwhile counts.
+func TestIdleRemembers(t *testing.T) {
+	s := newTable(t, 3, Rules{Grace: time.Second, Return: time.Minute})
+	s.p.change(s.now, s.p.rules, true)
+	s.want(s.die(1, 2))
+	if at := s.p.deadline(); !at.IsZero() {
+		t.Errorf("an idle planner wants to be called at %v", at)
+	}
+	s.quiet(time.Hour)
+	s.p.hear(s.now, note{2, 1, 1, noteSucceeded})
+	s.p.change(s.now, s.p.rules, false)
+	s.quiet(time.Second)
+	s.want(s.p.step(s.now), act{actRun, note{1, 1, 1, noteStarted}})
+	s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
+	s.quiet(59 * time.Second)
+	s.want(s.p.step(s.now), act{actRun, note{2, 1, 2, noteStarted}})
+}

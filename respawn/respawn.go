@@ -27,13 +27,19 @@ var ErrConfig = errors.New("respawn: there is no command")
 
 // Config is what to run, and when.
 type Config struct {
-	// Command and its arguments. In its environment, which else is Env, are RING_DEAD, the name of the instance, RING_DEAD_INDEX, RING_DEAD_ADDRESS,
-	// RING_DEAD_INCARNATION, and RING_INSTANCE, who runs it. Exit code 0 means that the
-	// supervisor it asks has taken it on.
+	// Command and its arguments. In its environment, which else is Env, are RING_DEAD, the
+	// name of the instance, RING_DEAD_INDEX, RING_DEAD_ADDRESS, RING_DEAD_INCARNATION, and
+	// RING_INSTANCE, who runs it. Exit code 0 means that the supervisor it asks has taken it
+	// on.
 	Command []string
 	Env     []string // as of exec.Cmd; nil: this process's own
 	Rules   Rules
 	Logger  *slog.Logger // of what the command prints; nil: silent
+	// Changes replace Command, Env and Rules while Run goes on; a command that runs keeps
+	// what it began with, and nothing that is known of the dead is forgotten. Where there
+	// are Changes there may be no Command: then nobody is asked for until there is one. nil:
+	// there are none.
+	Changes <-chan Config
 }
 
 // tellTime bounds a broadcast; without links there is nobody to tell.
@@ -59,21 +65,15 @@ type ending struct {
 // is to be called once for each Ring, best before that has joined: who has just started
 // is then given what was told of attempts before.
 func Run(ctx context.Context, r *ring.Ring, cfg Config) error {
-	if len(cfg.Command) == 0 || cfg.Command[0] == "" {
+	if !cfg.asks() && cfg.Changes == nil {
 		return ErrConfig
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	if cfg.Env == nil {
-		cfg.Env = os.Environ()
-	}
-	w := &runner{
-		ring: r, cfg: cfg, view: r.View(), ended: make(chan ending),
-	}
-	self := w.view.Self
-	w.plan = newPlanner(cfg.Rules, w.index(self))
-	w.cfg.Rules = w.plan.rules
+	w := &runner{ring: r, cfg: cfg, view: r.View(), ended: make(chan ending)}
+	w.plan = newPlanner(cfg.Rules, w.index(w.view.Self))
+	w.change(cfg)
 	views, notes := make(chan struct{}, 1), make(chan note)
 	defer r.OnView(func(ring.View) {
 		select {
@@ -99,6 +99,18 @@ func Run(ctx context.Context, r *ring.Ring, cfg Config) error {
 	return nil
 }
 
+// asks is whether there is a command.
+func (c Config) asks() bool { return len(c.Command) > 0 && c.Command[0] != "" }
+
+// change takes what of a configuration can be changed.
+func (w *runner) change(cfg Config) {
+	if cfg.Env == nil {
+		cfg.Env = os.Environ()
+	}
+	w.plan.change(time.Now(), cfg.Rules, !cfg.asks())
+	w.cfg.Command, w.cfg.Env, w.cfg.Rules = cfg.Command, cfg.Env, w.plan.rules
+}
+
 // loop is the only goroutine that touches the planner.
 func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan note) {
 	timer := time.NewTimer(time.Hour)
@@ -122,6 +134,8 @@ func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan n
 				w.say("asked", e.note, "")
 			}
 			acts = w.plan.ended(time.Now(), e.note, e.err == nil)
+		case cfg := <-w.cfg.Changes:
+			w.change(cfg)
 		case <-timer.C:
 		}
 		for _, a := range append(acts, w.plan.step(time.Now())...) {
@@ -166,10 +180,10 @@ func (w *runner) do(ctx context.Context, a act) {
 	switch a.kind {
 	case actRun:
 		w.say("started", a.note, "")
-		dead := w.view.Instances[a.note.Subject]
+		dead, cfg := w.view.Instances[a.note.Subject], w.cfg // which may change meanwhile
 		w.pending.Go(func() {
 			w.tell(ctx, a.note) // before it runs: see the package's comment
-			e := ending{a.note, w.command(ctx, dead, a.note)}
+			e := ending{a.note, w.command(ctx, cfg, dead, a.note)}
 			select {
 			case w.ended <- e:
 			case <-ctx.Done():
@@ -225,14 +239,14 @@ const outputMax = 4 << 10
 
 // command runs the operator's command for one that is gone. It returns nil for exit
 // code 0 in time.
-func (w *runner) command(ctx context.Context, dead ring.Instance, n note) error {
+func (w *runner) command(ctx context.Context, cfg Config, dead ring.Instance, n note) error {
 	runtime.LockOSThread() // on Linux what it starts dies with it, if this process does
 	defer runtime.UnlockOSThread()
-	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.Rules.Timeout,
-		fmt.Errorf("the command took longer than %v", w.cfg.Rules.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Rules.Timeout,
+		fmt.Errorf("the command took longer than %v", cfg.Rules.Timeout))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, w.cfg.Command[0], w.cfg.Command[1:]...)
-	cmd.Env = append(slices.Clone(w.cfg.Env),
+	cmd := exec.CommandContext(ctx, cfg.Command[0], cfg.Command[1:]...)
+	cmd.Env = append(slices.Clone(cfg.Env),
 		"RING_DEAD="+string(dead.Name), fmt.Sprintf("RING_DEAD_INDEX=%d", dead.Index),
 		"RING_DEAD_ADDRESS="+dead.Address, fmt.Sprintf("RING_DEAD_INCARNATION=%d", n.Incarnation),
 		"RING_INSTANCE="+string(w.ring.View().Self))
@@ -251,7 +265,7 @@ func (w *runner) command(ctx context.Context, dead ring.Instance, n note) error 
 		err = context.Cause(ctx)
 	}
 	if text := strings.TrimSpace(out.String()); text != "" {
-		w.cfg.Logger.Info("respawn command printed", "instance", dead.Name, "output", text)
+		cfg.Logger.Info("respawn command printed", "instance", dead.Name, "output", text)
 	}
 	return err
 }

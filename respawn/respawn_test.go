@@ -143,6 +143,38 @@ func TestRunGivesUp(t *testing.T) {
 	f.told("respawn_given_up", "after 2 attempts b is asked for only every 15m0s")
 }
 
+// What changes while it runs: there is no command, then one, then another, and what was
+// tried with the one before counts.
+func TestRunTakesChanges(t *testing.T) {
+	f := newFleet(t)
+	file := filepath.Join(t.TempDir(), "asked")
+	changes := make(chan Config)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, f.rings[0], Config{Changes: changes}) }()
+	f.rings[1].Close()
+	f.await(f.rings[0], "b is gone", func(v ring.View) bool { return f.alive(v) == 2 })
+	with := func(code int) Config {
+		return Config{
+			Command: []string{"sh", "-c", fmt.Sprintf("echo %d >> %s; exit %[1]d", code, file)},
+			Rules:   Rules{Grace: 10 * time.Millisecond, Backoff: time.Hour},
+		}
+	}
+	changes <- with(4)
+	f.told("respawn_failed", "attempt 1 to have b started again failed: exit status 4")
+	second := with(0)
+	second.Rules.Backoff = 10 * time.Millisecond
+	changes <- second
+	f.told("respawn_asked", "b was asked for, attempt 2")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if text, _ := os.ReadFile(file); string(text) != "4\n0\n" {
+		t.Errorf("the commands have written %q", text)
+	}
+}
+
 func TestRunNeedsACommand(t *testing.T) {
 	f := newFleet(t)
 	if err := Run(t.Context(), f.rings[0], Config{}); !errors.Is(err, ErrConfig) {
