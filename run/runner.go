@@ -55,6 +55,9 @@ type Runner struct {
 	// Done is told of each run of this runner when it has ended; nil: nobody is. It may
 	// be called by several goroutines.
 	Done func(Run)
+	// Retire has Run claim nothing more once it is closed, and return when what runs has
+	// ended by itself; nil: it never is.
+	Retire <-chan struct{}
 
 	flaws flaws
 }
@@ -62,7 +65,7 @@ type Runner struct {
 // flaws are checks that tests leave out, to see that it is noticed.
 type flaws struct{ behind, left, confirm bool }
 
-// Run keeps to the job until ctx ends, ends what runs then, and returns. It fails at
+// Run keeps to the job until ctx ends, ends what runs then, and returns; see Retire, too. It fails at
 // once where the job is wrong, or the fleet's record of it is of another kind.
 func (r *Runner) Run(ctx context.Context) error {
 	p, err := r.Job.prepared()
@@ -94,6 +97,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-r.Retire:
 			return nil
 		case <-time.After(wait):
 		}

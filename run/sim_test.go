@@ -518,3 +518,35 @@ func TestLostIsToldWhereRunsOverlap(t *testing.T) {
 		}
 	})
 }
+
+// One that is retired claims nothing more, lets what runs end by itself, and returns then.
+func TestRetire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1, simTTL)
+		one := &station{
+			w: w, name: "a", all: []string{"a"}, gone: make(chan struct{}), chaos: rand.New(rand.NewPCG(1, 1)),
+		}
+		retire, returned := make(chan struct{}), make(chan error, 1)
+		var ended []Run
+		r := &Runner{
+			Fleet: one, Job: Job{Name: "job", Every: simEvery, Lease: simTTL, Overlap: Forbid}, Retire: retire,
+			Exec: one.exec(func() time.Duration { return 5 * simEvery }), Done: func(r Run) { ended = append(ended, r) },
+		}
+		go func() { returned <- r.Run(t.Context()) }()
+		time.Sleep(simEvery + 5*time.Second) // so one runs
+		close(retire)
+		time.Sleep(simEvery)
+		select {
+		case err := <-returned:
+			t.Fatalf("it has returned (%v) before what runs has ended", err)
+		default:
+		}
+		if err := <-returned; err != nil {
+			t.Error(err)
+		}
+		if len(ended) != 1 || ended[0].Exit != 0 || ended[0].Error != "" || len(w.order) != 1 {
+			t.Errorf("ended: %+v; claimed by %v", ended, w.order)
+		}
+		time.Sleep(time.Minute)
+	})
+}
