@@ -36,8 +36,8 @@ type Options struct {
 	// 503, and the streams end, which the ring's port would otherwise wait for.
 	Leaving <-chan struct{}
 	// App says how the application beside this instance is, which is then in the
-	// status, and a check of /readyz. Nil: there is none.
-	App func() supervise.Status
+	// status, and a check of /readyz; it is nil while there is none. Nil: there never is.
+	App func() *supervise.Status
 }
 
 // api answers for one instance. Its methods are safe for concurrent use.
@@ -91,12 +91,15 @@ func (a *api) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *api) statusNow() Status {
-	s := Status{Status: a.ring.Status()}
-	if a.options.App != nil {
-		app := a.options.App()
-		s.App = &app
+	return Status{Status: a.ring.Status(), App: a.statusOfApp()}
+}
+
+// statusOfApp is how the application is, nil where there is none now.
+func (a *api) statusOfApp() *supervise.Status {
+	if a.options.App == nil {
+		return nil
 	}
-	return s
+	return a.options.App()
 }
 
 // rosterBody is the answer of /v1/roster; the order of names is the roster's.

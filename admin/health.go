@@ -36,9 +36,9 @@ func (a *api) readyz(w http.ResponseWriter, req *http.Request) {
 		leaving.why = "this instance is leaving the ring"
 	}
 	checks := []check{a.running(), joined, leaving}
-	if a.options.App != nil {
+	if s := a.statusOfApp(); s != nil {
 		app := check{name: "app"}
-		if s := a.options.App(); s.State != supervise.Healthy {
+		if s.State != supervise.Healthy {
 			app.why = strings.TrimSuffix("the application is "+string(s.State)+": "+s.Why, ": ")
 		}
 		checks = append(checks, app)

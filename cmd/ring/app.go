@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -16,38 +19,122 @@ import (
 	"ringofservers.dev/supervise"
 )
 
-// application is what runs beside an instance; a nil one is none.
+// application is what runs beside an instance, if anything does; a reload exchanges it. Its
+// methods may be called by several goroutines.
 type application struct {
-	app  *supervise.App
-	exit string
+	ring   *ring.Ring
+	name   ring.Name
+	logger *slog.Logger
+	over   chan struct{}  // closed when the instance is to leave because it has ended
+	shut   func()         // closes over, once
+	work   sync.WaitGroup // exchanges, and who waits for an end
+	turn   sync.Mutex     // held by one exchange at a time
+
+	mu      sync.Mutex     // guards what follows
+	wanted  appSettings    // as they are in force
+	app     *supervise.App // nil: none
+	runs    appSettings    // those that app was started with
+	leaving bool           // the instance is
 }
 
 // startApp starts the application that the settings name, if they do.
 func startApp(s settings, r *ring.Ring, logger *slog.Logger, registry *prometheus.Registry) (
 	*application, error,
 ) {
-	if len(s.App.Command) == 0 {
-		return nil, answerApp(r, nil)
+	a := &application{ring: r, name: s.Name, logger: logger, over: make(chan struct{}), wanted: s.App}
+	a.shut = sync.OnceFunc(func() { close(a.over) })
+	registry.MustRegister(appCollector{a.status})
+	if err := a.start(); err != nil {
+		return nil, err
+	}
+	return a, answerApp(r, a.status)
+}
+
+// start starts what is wanted, unless that is nothing or the instance leaves.
+func (a *application) start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runs = a.wanted
+	if a.app = nil; len(a.wanted.Command) == 0 || a.leaving {
+		return nil
 	}
 	guarded, err := guardWords()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	env := appEnv(os.Environ(), s.Name, r.Addr())
+	env := appEnv(os.Environ(), a.name, a.ring.Addr())
 	config := supervise.Config{
-		Command: s.App.Command, Env: env, Guard: guarded, GuardName: "ring",
-		Stdout: os.Stdout, Stderr: os.Stderr, Policy: s.App.Policy, Checks: s.App.checks(env),
-		Timeout: s.App.HealthTimeout, Signal: s.App.signal(), Logger: logger,
+		Command: a.wanted.Command, Env: env, Guard: guarded, GuardName: "ring",
+		Stdout: os.Stdout, Stderr: os.Stderr, Policy: a.wanted.Policy, Checks: a.wanted.checks(env),
+		Timeout: a.wanted.HealthTimeout, Signal: a.wanted.signal(), Logger: a.logger,
 	}
 	app, err := supervise.Start(config, func(now supervise.Status) {
 		text := strings.TrimSuffix("the application is "+string(now.State)+": "+now.Why, ": ")
-		_ = r.Tell("app_"+string(now.State), s.Name, text) // which cannot be refused
+		_ = a.ring.Tell("app_"+string(now.State), a.name, text) // which cannot be refused
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	measureApp(registry, app)
-	return &application{app, s.App.Exit}, answerApp(r, app)
+	a.app = app
+	a.work.Go(func() {
+		<-app.Done()
+		a.judge()
+	})
+	return nil
+}
+
+// judge has the instance leave where its application has ended, and that is to be so.
+// Where that has ended for another one, it is not.
+func (a *application) judge() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.app == nil || a.wanted.Exit != appLeave || !a.runs.same(a.wanted) {
+		return
+	}
+	select {
+	case <-a.app.Done():
+		a.shut()
+	default:
+	}
+}
+
+// reload has these settings in force from now on. Where they say other than what runs, that
+// is drained, and the new one started; it does not wait for this.
+func (a *application) reload(wanted appSettings) {
+	a.mu.Lock()
+	a.wanted = wanted
+	same := a.runs.same(wanted)
+	a.mu.Unlock()
+	if same {
+		a.judge()
+		return
+	}
+	a.work.Go(a.exchange)
+}
+
+// exchange ends what runs and starts what is wanted then.
+func (a *application) exchange() {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	a.mu.Lock()
+	app, same := a.app, a.runs.same(a.wanted)
+	a.mu.Unlock()
+	if same { // the exchange before this has done it
+		return
+	}
+	if app != nil {
+		a.logger.Info("application is exchanged: its settings have changed")
+		_ = app.Stop(context.Background()) // it fails with that context alone
+	}
+	if err := a.start(); err != nil {
+		a.logger.Error("application not started", "err", err)
+	}
+}
+
+// same is whether an application goes on as it is with those settings.
+func (s appSettings) same(other appSettings) bool {
+	s.Exit, s.Forward = other.Exit, other.Forward // these are of the instance
+	return reflect.DeepEqual(s, other)
 }
 
 // appEnv is the environment of the application: ours without what is for this process
@@ -64,40 +151,62 @@ func reachable(at net.Addr) string {
 	return at.String()
 }
 
-// status is what the admin API shows of it; nil where there is none.
-func (a *application) status() func() supervise.Status {
-	if a == nil {
+// status is how it is; nil where there is none.
+func (a *application) status() *supervise.Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.app == nil {
 		return nil
 	}
-	return a.app.Status
+	now := a.app.Status()
+	return &now
 }
 
 // ended is closed when the instance is to leave because the application has ended.
-func (a *application) ended() <-chan struct{} {
-	if a == nil || a.exit != appLeave {
-		return nil
-	}
-	return a.app.Done()
-}
+func (a *application) ended() <-chan struct{} { return a.over }
 
 // failed says why the application has failed, if it has.
 func (a *application) failed() error {
-	if a == nil || a.app.Status().State != supervise.Failed {
+	now := a.status()
+	if now == nil || now.State != supervise.Failed {
 		return nil
 	}
-	return exitf(exitFailed, "the application has failed: %s", a.app.Status().Why)
+	return exitf(exitFailed, "the application has failed: %s", now.Why)
 }
 
-// drain ends the application; a second signal does it at once, and is returned.
-func (a *application) drain(signals <-chan os.Signal) (hurried os.Signal) {
-	if a == nil {
-		return nil
+// pass hands a signal on to the application, if it is to have that.
+func (a *application) pass(s os.Signal) {
+	a.mu.Lock()
+	app, takes := a.app, a.wanted.forwards(s)
+	a.mu.Unlock()
+	if number, ok := s.(syscall.Signal); ok && takes && app != nil {
+		app.Pass(number)
+		return
 	}
+	if s != syscall.SIGHUP { // which is for this process, too
+		a.logger.Info("signal not passed on: there is no application, or it is not to have it", "signal", s.String())
+	}
+}
+
+// drain ends the application for good; a second signal does it at once, and is returned.
+// Others are passed on meanwhile.
+func (a *application) drain(signals <-chan os.Signal) (hurried os.Signal) {
+	a.mu.Lock()
+	a.leaving = true
+	app := a.app
+	a.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	drained := make(chan error, 1)
-	go func() { drained <- a.app.Stop(ctx) }()
-	hurried, _ = awaitLeft(drained, signals)
+	go func() {
+		var err error
+		if app != nil {
+			err = app.Stop(ctx)
+		}
+		a.work.Wait()
+		drained <- err
+	}()
+	hurried, _ = awaitLeft(drained, signals, a.pass)
 	if hurried != nil {
 		cancel()
 		<-drained
@@ -111,33 +220,50 @@ const appTopic = "ring/app"
 // noApp is the answer of an instance beside which there is none.
 const noApp = `{"state":"none"}`
 
-func answerApp(r *ring.Ring, app *supervise.App) error {
+func answerApp(r *ring.Ring, status func() *supervise.Status) error {
 	_, err := r.Answer(appTopic, func(context.Context, ring.Question) ([]byte, error) {
-		if app == nil {
+		now := status()
+		if now == nil {
 			return []byte(noApp), nil
 		}
-		return json.Marshal(app.Status())
+		return json.Marshal(now)
 	}, nil)
 	return err
 }
 
-// measureApp shows the application in /metrics.
-func measureApp(registry *prometheus.Registry, app *supervise.App) {
-	in := func(state supervise.State, name, help string) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
-			if app.Status().State == state {
-				return 1
-			}
-			return 0
-		})
+// appCollector shows the application in /metrics, while there is one.
+type appCollector struct{ status func() *supervise.Status }
+
+var (
+	appHealthy = prometheus.NewDesc("ring_app_healthy",
+		"1 while the application beside this instance is healthy.", nil, nil)
+	appFailed = prometheus.NewDesc("ring_app_failed",
+		"1 once the application is not started again any more.", nil, nil)
+	appRestarts = prometheus.NewDesc("ring_app_restarts_total",
+		"Restarts of the application beside this instance.", nil, nil)
+)
+
+func (appCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- appHealthy
+	descs <- appFailed
+	descs <- appRestarts
+}
+
+func (c appCollector) Collect(metrics chan<- prometheus.Metric) {
+	now := c.status()
+	if now == nil {
+		return
 	}
-	registry.MustRegister(
-		in(supervise.Healthy, "ring_app_healthy", "1 while the application beside this instance is healthy."),
-		in(supervise.Failed, "ring_app_failed", "1 once the application is not started again any more."),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "ring_app_restarts_total", Help: "Restarts of the application beside this instance.",
-		}, func() float64 { return float64(app.Status().Restarts) }),
-	)
+	for desc, is := range map[*prometheus.Desc]bool{
+		appHealthy: now.State == supervise.Healthy, appFailed: now.State == supervise.Failed,
+	} {
+		value := 0.0
+		if is {
+			value = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	}
+	metrics <- prometheus.MustNewConstMetric(appRestarts, prometheus.CounterValue, float64(now.Restarts))
 }
 
 // withApp has load take the words behind -- for the application, and hold its settings

@@ -77,11 +77,22 @@ func TestAppSettingsFaults(t *testing.T) {
 		{"[app]\nhealth_tcp = \"8080\"\n", ":2:14: app.health_tcp: \"8080\" is not host:port"},
 		{"[app]\nrestart = \"often\"\n", ":2:11: app.restart: \"often\" is unknown: choose always, on-failure or never"},
 		{"[app]\nstart_grace = \"0s\"\n", ":2:15: app.start_grace: 0s is not above zero"},
+		{"[app]\nforward_signals = [\"KILL\"]\n", ":2:19: app.forward_signals: \"KILL\" cannot be passed on"},
 		{"[app]\nhealth_failures = 0\n", ":2:19: app.health_failures: 0 is less than 1"},
 	} {
 		l := parseFile("ring.toml", []byte(c.text))
 		if l.fault == nil || !strings.Contains(l.fault.Error(), "ring.toml"+c.want) {
 			t.Errorf("%q: %v, want %q", c.text, l.fault, c.want)
+		}
+	}
+	for text, want := range map[string]string{
+		"forward_signals = []": "none", `forward_signals = ["SIGUSR1", "HUP"]`: "USR1 HUP", "": "",
+	} {
+		l := parseFile("ring.toml", []byte("[app]\ncommand = [\"x\"]\n"+text+"\n"))
+		l.origin = func(string) string { return "" }
+		s, _ := resolve([]layer{l}) // of a roster nothing is said
+		if got := showForward(s.App.Forward); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
 		}
 	}
 	var s settings

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,8 +22,9 @@ type appSettings struct {
 	HealthTCP     string
 	HealthCommand []string
 	HealthTimeout time.Duration
-	StopSignal    string // "" for the default
-	Exit          string // stay or leave; "" for the default
+	StopSignal    string   // "" for the default
+	Exit          string   // stay or leave; "" for the default
+	Forward       []string // signals that are passed on; nil for the default
 	Policy        supervise.Policy
 }
 
@@ -30,23 +32,23 @@ type appSettings struct {
 var appOptions = []option{
 	{
 		"app.command", kindWords, "the application to run beside the instance, once for each word " +
-			"(or behind --)", false,
+			"(or behind --)", true,
 		func(d *draft, v string) error { return setWords(&d.App.Command, v) },
 		func(s *settings) string { return showWords(s.App.Command) },
 	},
 	{
-		"app.health_http", "url", "the application is healthy while a GET of it answers 200 to 399", false,
+		"app.health_http", "url", "the application is healthy while a GET of it answers 200 to 399", true,
 		func(d *draft, v string) error { return setURL(&d.App.HealthHTTP, v) },
 		func(s *settings) string { return s.App.HealthHTTP },
 	},
 	{
-		"app.health_tcp", "host:port", "the application is healthy while this takes connections", false,
+		"app.health_tcp", "host:port", "the application is healthy while this takes connections", true,
 		func(d *draft, v string) error { return setHostPort(&d.App.HealthTCP, v) },
 		func(s *settings) string { return s.App.HealthTCP },
 	},
 	{
 		"app.health_command", kindWords, "the application is healthy while this ends with exit code 0, " +
-			"once for each word", false,
+			"once for each word", true,
 		func(d *draft, v string) error { return setWords(&d.App.HealthCommand, v) },
 		func(s *settings) string { return showWords(s.App.HealthCommand) },
 	},
@@ -59,7 +61,7 @@ var appOptions = []option{
 	durationOption("app.start_grace", "after a start failed looks do not count for so long (default 30s)",
 		func(s *settings) *time.Duration { return &s.App.Policy.Grace }),
 	{
-		"app.stop_signal", "TERM|INT|QUIT|HUP", "asks the application to end (default TERM)", false,
+		"app.stop_signal", "TERM|INT|QUIT|HUP", "asks the application to end (default TERM)", true,
 		func(d *draft, v string) error { return setOneOf(&d.App.StopSignal, v, "TERM", "INT", "QUIT", "HUP") },
 		func(s *settings) string { return s.App.StopSignal },
 	},
@@ -67,7 +69,7 @@ var appOptions = []option{
 		func(s *settings) *time.Duration { return &s.App.Policy.StopTimeout }),
 	{
 		"app.restart", "always|on-failure|never", "after which exits it is started again (default always)",
-		false,
+		true,
 		func(d *draft, v string) error {
 			return setOneOf(&d.App.Policy.Restart, v, supervise.Always, supervise.OnFailure, supervise.Never)
 		},
@@ -75,7 +77,7 @@ var appOptions = []option{
 	},
 	{
 		"app.restart_limit", "int", "more restarts than this within restart-period are a failure " +
-			"(default 5; -1: no limit)", false,
+			"(default 5; -1: no limit)", true,
 		func(d *draft, v string) error {
 			if v == "-1" {
 				d.App.Policy.Limit = supervise.Unlimited
@@ -93,9 +95,15 @@ var appOptions = []option{
 		func(s *settings) *time.Duration { return &s.App.Policy.BackoffMax }),
 	{
 		"app.exit", "stay|leave", "what the instance does when the application has ended for good " +
-			"(default stay)", false,
+			"(default stay)", true,
 		func(d *draft, v string) error { return setOneOf(&d.App.Exit, v, appStay, appLeave) },
 		func(s *settings) string { return s.App.Exit },
+	},
+	{
+		"app.forward_signals", kindWords, "which of USR1, USR2 and HUP are passed on to the application's " +
+			"first process, once for each (default USR1 and USR2; empty for none)", true,
+		func(d *draft, v string) error { return setSignals(&d.App.Forward, v) },
+		func(s *settings) string { return showForward(s.App.Forward) },
 	},
 }
 
@@ -108,7 +116,7 @@ const (
 // durationOption is an option that is a duration above zero.
 func durationOption(key, usage string, at func(*settings) *time.Duration) option {
 	return option{
-		key, "duration", usage, false,
+		key, "duration", usage, true,
 		func(d *draft, v string) error { return setDuration(at(&d.settings), v) },
 		func(s *settings) string { return at(s).String() },
 	}
@@ -117,7 +125,7 @@ func durationOption(key, usage string, at func(*settings) *time.Duration) option
 // countOption is an option that is a whole number above zero.
 func countOption(key, usage string, at func(*settings) *int) option {
 	return option{
-		key, "int", usage, false,
+		key, "int", usage, true,
 		func(d *draft, v string) error { return setCount(at(&d.settings), v) },
 		func(s *settings) string { return strconv.Itoa(*at(s)) },
 	}
@@ -201,6 +209,38 @@ func (a appSettings) signal() syscall.Signal {
 	return map[string]syscall.Signal{
 		"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "HUP": syscall.SIGHUP,
 	}[a.StopSignal]
+}
+
+// setSignals takes the words between zero bytes; none is a list too.
+func setSignals(into *[]string, text string) error {
+	names := []string{}
+	if text != "" {
+		names = strings.Split(text, "\x00")
+	}
+	for i, name := range names {
+		name = strings.TrimPrefix(name, "SIG")
+		if names[i] = name; name != "USR1" && name != "USR2" && name != "HUP" {
+			return fmt.Errorf("%q cannot be passed on: choose of USR1, USR2 and HUP", name)
+		}
+	}
+	*into = names
+	return nil
+}
+
+func showForward(names []string) string {
+	if names != nil && len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, " ")
+}
+
+// forwards is whether a signal to the instance is passed on to the application.
+func (a appSettings) forwards(s os.Signal) bool {
+	names := a.Forward
+	if names == nil {
+		names = []string{"USR1", "USR2"}
+	}
+	return slices.Contains(names, passable[s])
 }
 
 // checks are how its health is looked at; env is the application's environment.

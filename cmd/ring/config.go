@@ -78,7 +78,7 @@ func difference(old, new settings) (changed, fixed []string) {
 		}
 	}
 	if !reflect.DeepEqual(old.Runs, new.Runs) {
-		fixed = append(fixed, "run")
+		changed = append(changed, "run")
 	}
 	return changed, fixed
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringofservers.dev/admin"
+	"ringofservers.dev/respawn"
 	"ringofservers.dev/ring"
 )
 
@@ -36,8 +37,9 @@ func newNodeCommand() *cobra.Command {
 waits for its neighbours and says for whom. It logs to standard error, answers
 on one port (status, page, metrics, probes), and leaves gracefully on SIGTERM or
 Ctrl-C; a second one, half a second later or more, ends it at once. SIGHUP reads
-the file again: hold, max_speed and log_level change at once; what needs a restart
-is named.
+the file again: hold, max_speed and log_level change at once, and so do the tables [app]
+(an application whose settings have changed is drained and started anew), [respawn] and
+[[run]] (what runs goes on to its end); what needs a restart is named.
 
 Every setting is a key of the file, a flag, and an environment variable RING_…;
 a flag beats the environment, which beats the file. Only the file has tables
@@ -52,7 +54,8 @@ app.command in the table [app] of the file. It is started at once, looked after
 not any more after more than --app-restart-limit times: then it is failed, which ring
 status and events show, and the instance stays (--app-exit). It has this process's
 outputs, and in its environment RING_INSTANCE, the name, and RING_ADDR, for the commands
-of ring. It runs in a process group of its own, which ends with it. On SIGTERM the
+of ring. It runs in a process group of its own, which ends with it. SIGUSR1 and SIGUSR2
+are passed on to its first process (--app-forward-signals). On SIGTERM the
 instance is first unready (/readyz), then the application is asked to end and its group
 killed after --app-stop-timeout, then the instance leaves the ring.
 
@@ -97,6 +100,9 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	limitCPUs(s.CPUs)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	for s := range passable {
+		signal.Notify(signals, s)
+	}
 	defer signal.Stop(signals)
 
 	level := new(slog.LevelVar)
@@ -126,12 +132,12 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	n := &instance{
 		ring: r, app: app, logger: logger, level: level, settings: s, load: load,
 		supervisor: newSupervisor(logger), leaving: make(chan struct{}),
-		reload: newReloadMetrics(registry),
+		respawns: make(chan respawn.Config, 1), reload: newReloadMetrics(registry),
 	}
 	asked := make(chan struct{}, 1)
 	r.Handle(admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
-		Leaving: n.leaving, App: app.status(),
+		Leaving: n.leaving, App: app.status,
 		Leave: func() {
 			select {
 			case asked <- struct{}{}:
@@ -146,7 +152,8 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var attending sync.WaitGroup
 	attending.Go(func() { n.supervisor.attend(ctx, r) })
-	attending.Go(func() { n.respawn(ctx) })
+	respawns := n.respawnConfig(s.Respawn) // not n's settings: those may be reloaded by then
+	attending.Go(func() { n.respawn(ctx, respawns) })
 	err = n.until(signals, asked)
 	app.drain(signals) // where the ring has ended by itself; else it has ended
 	cancel()
@@ -193,7 +200,7 @@ func joinError(err error) error {
 // instance is a running node and what its signals change.
 type instance struct {
 	ring       *ring.Ring
-	app        *application // nil for none
+	app        *application
 	logger     *slog.Logger
 	level      *slog.LevelVar
 	settings   settings // as they are in force
@@ -201,6 +208,7 @@ type instance struct {
 	supervisor supervisor
 	leaving    chan struct{} // closed once it leaves
 	runs       *runs
+	respawns   chan respawn.Config // what changed settings say; the newest alone waits in it
 	reload     reloadMetrics
 }
 
@@ -228,6 +236,11 @@ func (n *instance) until(signals <-chan os.Signal, asked <-chan struct{}) error 
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				n.reloadNow()
+			}
+			if passable[s] != "" {
+				n.app.pass(s)
+			}
+			if !ends(s) {
 				continue
 			}
 			return n.leave(s.String(), signals)
@@ -261,7 +274,7 @@ func (n *instance) leave(why string, signals <-chan os.Signal) error {
 		defer cancel()
 		left <- n.ring.Leave(ctx)
 	}()
-	hurried, err := awaitLeft(left, signals)
+	hurried, err := awaitLeft(left, signals, func(os.Signal) {})
 	switch {
 	case hurried != nil:
 		return exitf(exitFailed, "ended at once by a second signal (%s)", hurried)
@@ -272,20 +285,29 @@ func (n *instance) leave(why string, signals <-chan os.Signal) error {
 	return nil
 }
 
-// awaitLeft returns how the goodbye ended, or the second signal that came before.
-func awaitLeft(left <-chan error, signals <-chan os.Signal) (hurried os.Signal, err error) {
+// awaitLeft returns how the goodbye ended, or the second signal that came before. Those
+// that ask for no end go to others.
+func awaitLeft(left <-chan error, signals <-chan os.Signal, others func(os.Signal)) (
+	hurried os.Signal, err error,
+) {
 	began := time.Now()
 	for {
 		select {
 		case err := <-left:
 			return nil, err
 		case s := <-signals:
-			if isSecond(s, time.Since(began)) {
+			switch {
+			case isSecond(s, time.Since(began)):
 				return s, nil
+			case !ends(s):
+				others(s)
 			}
 		}
 	}
 }
+
+// ends is whether a signal asks an instance to end.
+func ends(s os.Signal) bool { return s == os.Interrupt || s == syscall.SIGTERM }
 
 // secondAfter is how long after the first signal another one counts as a second.
 // A person needs longer to be impatient; timeout(1) and some supervisors signal the
@@ -293,7 +315,5 @@ func awaitLeft(left <-chan error, signals <-chan os.Signal) (hurried os.Signal, 
 const secondAfter = 500 * time.Millisecond
 
 // isSecond says whether a signal so long after the first is to end a goodbye at
-// once. SIGHUP never is: it asks for something else, or comes with the first.
-func isSecond(s os.Signal, after time.Duration) bool {
-	return s != syscall.SIGHUP && after >= secondAfter
-}
+// once. Those that do not ask for an end never are: SIGHUP comes with the first at times.
+func isSecond(s os.Signal, after time.Duration) bool { return ends(s) && after >= secondAfter }

@@ -133,7 +133,7 @@ func TestSecondSignal(t *testing.T) {
 				})
 				var both sync.WaitGroup
 				both.Go(func() {
-					hurried, _ := awaitLeft(left, signals)
+					hurried, _ := awaitLeft(left, signals, func(os.Signal) {})
 					if took := time.Since(began); took != test.ends || (hurried != nil) != (took == test.at) {
 						t.Errorf("a node ends after %v by %v, want %v", took, hurried, test.ends)
 					}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"time"
 
@@ -52,6 +53,16 @@ func (n *instance) reloadNow() {
 	}
 	changed, fixed := difference(old, s)
 	n.settings.LogLevel, n.settings.Hold, n.settings.MaxSpeed = s.LogLevel, s.Hold, s.MaxSpeed
+	n.settings.App, n.settings.Respawn, n.settings.Runs = s.App, s.Respawn, s.Runs
+	n.app.reload(s.App)
+	n.runs.exchange(s.Runs)
+	if !reflect.DeepEqual(old.Respawn, s.Respawn) {
+		select {
+		case <-n.respawns: // an older one that nobody has heard of yet
+		default:
+		}
+		n.respawns <- n.respawnConfig(s.Respawn) // there is room: nobody else sends
+	}
 	n.logger.Info("settings reloaded", "changed", orNothing(changed))
 	if len(fixed) > 0 {
 		n.logger.Warn("some changed settings need a restart", "settings", strings.Join(fixed, ", "))

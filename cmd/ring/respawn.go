@@ -22,7 +22,7 @@ type respawnSettings struct {
 var respawnOptions = []option{
 	{
 		"respawn.command", kindWords, "run for each dead instance by its nearest live predecessor, to ask " +
-			"a supervisor for it; once for each word", false,
+			"a supervisor for it; once for each word", true,
 		func(d *draft, v string) error { return setWords(&d.Respawn.Command, v) },
 		func(s *settings) string { return showWords(s.Respawn.Command) },
 	},
@@ -46,11 +46,9 @@ func (r respawnSettings) check(s settings) error {
 	return noneOf(respawnOptions, s, "no command: give respawn.command")
 }
 
-// respawn asks for dead instances until ctx ends or this one leaves.
-func (n *instance) respawn(ctx context.Context) {
-	if len(n.settings.Respawn.Command) == 0 {
-		return
-	}
+// respawn asks for dead instances until ctx ends or this one leaves; without a command it
+// only remembers what others have done, should a reload bring one.
+func (n *instance) respawn(ctx context.Context, config respawn.Config) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -60,16 +58,19 @@ func (n *instance) respawn(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}()
+	config.Changes = n.respawns
+	if err := respawn.Run(ctx, n.ring, config); err != nil {
+		n.logger.Error("nobody is respawned from here", "err", err)
+	}
+}
+
+// respawnConfig is what package respawn has to know of settings.
+func (n *instance) respawnConfig(s respawnSettings) respawn.Config {
 	env := append(childEnv(os.Environ()), "RING_ADDR="+reachable(n.ring.Addr()))
 	if starter := os.Getenv(starterEnv); starter != "" {
 		env = append(env, starterEnv+"="+starter)
 	}
-	err := respawn.Run(ctx, n.ring, respawn.Config{
-		Command: n.settings.Respawn.Command, Env: env, Rules: n.settings.Respawn.Rules, Logger: n.logger,
-	})
-	if err != nil {
-		n.logger.Error("nobody is respawned from here", "err", err)
-	}
+	return respawn.Config{Command: s.Command, Env: env, Rules: s.Rules, Logger: n.logger}
 }
 
 // askCommand is the hidden subcommand by which an instance of `ring up` asks its starter

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -127,30 +129,63 @@ func (p *parse) job(table map[string]any, path string, names map[string]bool) jo
 	return j
 }
 
-// runs are the jobs of an instance at work.
+// runs are the jobs of an instance at work. Its methods are called one after the other.
 type runs struct {
+	ring   *ring.Ring
+	log    *slog.Logger
+	ctx    context.Context // of all jobs: it outlives the call that makes it
 	cancel context.CancelFunc
 	all    sync.WaitGroup
+	jobs   map[string]runningJob // by name
+}
+
+// runningJob is one of them, and what ends it once what it runs has ended.
+type runningJob struct {
+	jobSetting
+	retire func()
 }
 
 // startRuns keeps to jobs beside r until they are ended.
 func startRuns(r *ring.Ring, jobs []jobSetting, log *slog.Logger) *runs {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &runs{cancel: cancel}
-	for _, j := range jobs {
-		lease := j.Job.Lease
-		if lease == 0 {
-			lease = runner.DefaultLease
-		}
-		w := work{j.Command, lease, j.Grace, os.Stdout, os.Stderr}
-		one := &runner.Runner{Fleet: runner.Over(r), Job: j.Job, Exec: w.exec, Logger: log}
-		s.all.Go(func() {
-			if err := one.Run(ctx); err != nil {
-				log.Error("not run", "run", j.Job.Name, "err", err)
-			}
-		})
-	}
+	s := &runs{ring: r, log: log, ctx: ctx, cancel: cancel, jobs: map[string]runningJob{}}
+	s.exchange(jobs)
 	return s
+}
+
+// exchange keeps to these jobs from now on. Those that are the same go on; of others
+// nothing more is begun, and what runs goes on to its end.
+func (s *runs) exchange(jobs []jobSetting) {
+	next := map[string]runningJob{}
+	for _, j := range jobs {
+		if old, ok := s.jobs[j.Job.Name]; ok && reflect.DeepEqual(old.jobSetting, j) {
+			next[j.Job.Name] = old
+			delete(s.jobs, j.Job.Name)
+		}
+	}
+	for _, old := range s.jobs { // order does not matter: each is on its own
+		old.retire()
+	}
+	for _, j := range jobs {
+		if _, ok := next[j.Job.Name]; !ok {
+			next[j.Job.Name] = runningJob{j, s.start(j)}
+		}
+	}
+	s.jobs = next
+}
+
+func (s *runs) start(j jobSetting) (retire func()) {
+	w := work{j.Command, cmp.Or(j.Job.Lease, runner.DefaultLease), j.Grace, os.Stdout, os.Stderr}
+	retired := make(chan struct{})
+	one := &runner.Runner{
+		Fleet: runner.Over(s.ring), Job: j.Job, Exec: w.exec, Logger: s.log, Retire: retired,
+	}
+	s.all.Go(func() {
+		if err := one.Run(s.ctx); err != nil {
+			s.log.Error("not run", "run", j.Job.Name, "err", err)
+		}
+	})
+	return func() { close(retired) }
 }
 
 // end ends what runs, and returns when it has, each within its grace.

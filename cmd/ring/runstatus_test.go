@@ -194,8 +194,10 @@ func TestRollBar(t *testing.T) {
 	bar := &rollBar{out: &out}
 	began := time.Now().Add(-90 * time.Second)
 	p := runner.Progress{Done: 2, Parts: []runner.Part{
-		{Instance: "a", State: runner.Done}, {Instance: "b", State: runner.Done},
-		{Instance: "c", State: runner.Running, Started: &began, Living: true}, {Instance: "d", State: runner.Waiting},
+		{Instance: "a", State: runner.Done},
+		{Instance: "b", State: runner.Done},
+		{Instance: "c", State: runner.Running, Started: &began, Living: true},
+		{Instance: "d", State: runner.Waiting},
 	}}
 	bar.show(p)
 	slog.New(above{bar, slog.NewTextHandler(&out, nil)}).With("rollout", "x").Info("running")

@@ -1,0 +1,203 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ringofservers.dev/admin"
+	"ringofservers.dev/supervise"
+)
+
+// reloaded is a ring of one whose file is written anew.
+type reloaded struct {
+	t     *testing.T
+	dir   string
+	addr  string
+	cmd   *exec.Cmd
+	lines <-chan string
+}
+
+func newReloaded(t *testing.T, tables string) *reloaded {
+	t.Helper()
+	r := &reloaded{t: t, dir: t.TempDir(), addr: fmt.Sprintf("127.0.0.1:%d", freePorts(t, 1))}
+	r.write(tables)
+	r.cmd, r.lines = startNode(t, "D="+r.dir, "node", "--config", r.file())
+	return r
+}
+
+func (r *reloaded) file() string { return filepath.Join(r.dir, "ring.toml") }
+
+func (r *reloaded) write(tables string) {
+	r.t.Helper()
+	text := fmt.Sprintf("name = \"solo\"\nroster = [\"solo\"]\naddresses = %q\n%s", r.addr, tables)
+	if err := os.WriteFile(r.file(), []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *reloaded) signal(s syscall.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// reload has it read other tables, and waits until it says what has changed.
+func (r *reloaded) reload(tables, changed string) {
+	r.t.Helper()
+	r.write(tables)
+	r.signal(syscall.SIGHUP)
+	awaitLine(r.t, r.lines, "settings reloaded", "changed="+changed)
+}
+
+// app waits until the application is that way, and says which process it is.
+func (r *reloaded) app(what string, ok func(*supervise.Status) bool) (pid int) {
+	r.t.Helper()
+	var s admin.Status
+	for begin := time.Now(); time.Since(begin) < upPatience; time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get("http://" + r.addr + "/v1/status")
+		if err != nil {
+			continue
+		}
+		s = admin.Status{}
+		err = json.NewDecoder(resp.Body).Decode(&s)
+		resp.Body.Close()
+		if err != nil || !ok(s.App) {
+			continue
+		}
+		if s.App == nil {
+			return 0
+		}
+		return s.App.PID
+	}
+	r.t.Fatalf("not %s: %+v", what, s.App)
+	return 0
+}
+
+func (r *reloaded) healthy() (pid int) {
+	r.t.Helper()
+	return r.app("healthy", func(s *supervise.Status) bool {
+		return s != nil && s.State == supervise.Healthy && s.PID > 0
+	})
+}
+
+func (r *reloaded) leave() {
+	r.t.Helper()
+	r.signal(syscall.SIGTERM)
+	awaitLine(r.t, r.lines, "msg=left")
+	if err := r.cmd.Wait(); err != nil {
+		r.t.Errorf("SIGTERM: %v, want exit code 0", err)
+	}
+}
+
+// appTable is an application that says on whose behalf it runs, which signals it gets, and
+// that it was asked to end.
+func appTable(word, more string) string {
+	return fmt.Sprintf(`
+[app]
+command = ["sh", "-c", "for s in HUP USR1 USR2; do trap \"echo %[1]s got $s >&2\" $s; done; trap 'echo %[1]s drained >&2; exit 0' TERM; echo %[1]s runs >&2; while :; do sleep 0.02; done"]
+%[2]s
+`, word, more)
+}
+
+// An application whose settings have changed is drained and started anew, one whose have
+// not is left alone, one that is not wanted any more goes, and one that is new comes.
+func TestReloadExchangesTheApplication(t *testing.T) {
+	r := newReloaded(t, appTable("one", ""))
+	awaitLine(t, r.lines, "one runs")
+	first := r.healthy()
+	r.reload(appTable("one", "")+"\n[respawn]\ncommand = [\"true\"]\n", "respawn.command")
+	if again := r.healthy(); again != first {
+		t.Errorf("nothing of it has changed, and process %d is %d now", first, again)
+	}
+	r.reload(appTable("one", `exit = "leave"`), `"app.exit, respawn.command"`)
+	if again := r.healthy(); again != first {
+		t.Errorf("what the instance does with its end has changed, and process %d is %d now", first, again)
+	}
+	r.reload(appTable("two", `exit = "leave"`), "app.command")
+	awaitLine(t, r.lines, "one drained")
+	awaitLine(t, r.lines, "two runs") // and the instance has not left
+	second := r.healthy()
+	r.reload(appTable("two", "exit = \"leave\"\nstop_timeout = \"7s\""), "app.stop_timeout")
+	awaitLine(t, r.lines, "two drained")
+	awaitLine(t, r.lines, "two runs")
+	if third := r.healthy(); third == second || third == first {
+		t.Errorf("settings of it have changed, and process %d is %d now", second, third)
+	}
+	r.reload("", `"app.command, app.stop_timeout, app.exit"`)
+	awaitLine(t, r.lines, "two drained")
+	r.app("gone", func(s *supervise.Status) bool { return s == nil })
+	r.reload(appTable("three", ""), "app.command")
+	awaitLine(t, r.lines, "three runs")
+	r.healthy()
+	r.leave()
+}
+
+// Signals that mean no end reach the application, as the settings say, while it drains,
+// too; without one they do no harm.
+func TestSignalsArePassedOn(t *testing.T) {
+	r := newReloaded(t, "")
+	r.app("there is none", func(s *supervise.Status) bool { return s == nil })
+	r.signal(syscall.SIGUSR1)
+	awaitLine(t, r.lines, "signal not passed on")
+	r.reload(appTable("one", ""), "app.command")
+	awaitLine(t, r.lines, "one runs")
+	r.healthy()
+	for s, name := range map[syscall.Signal]string{syscall.SIGUSR1: "USR1", syscall.SIGUSR2: "USR2"} {
+		r.signal(s)
+		awaitLine(t, r.lines, "one got "+name)
+	}
+	r.reload(appTable("one", `forward_signals = ["HUP", "SIGUSR2"]`), "app.forward_signals")
+	awaitLine(t, r.lines, "one got HUP")
+	r.signal(syscall.SIGUSR1)
+	awaitLine(t, r.lines, "signal not passed on")
+	r.signal(syscall.SIGUSR2)
+	awaitLine(t, r.lines, "one got USR2")
+	r.leave()
+}
+
+// Jobs whose tables have changed are exchanged, and what they run goes on to its end; one
+// that is not there any more begins nothing new, and others do not notice.
+func TestReloadExchangesRuns(t *testing.T) {
+	job := func(name, command, more string) string {
+		return fmt.Sprintf("\n[[run]]\nname = %q\nevery = \"1s\"\n%s\ncommand = [\"sh\", \"-c\", %q]\n", name, more, command)
+	}
+	long := job("long", "echo old begins >&2; while [ ! -e $D/go ]; do sleep 0.05; done; echo old ends >&2", `overlap = "forbid"`)
+	r := newReloaded(t, long+job("same", "echo $RING_SLOT >> $D/same", ""))
+	awaitLine(t, r.lines, "old begins")
+	r.reload(job("long", "echo new begins >&2", `overlap = "forbid"`)+job("same", "echo $RING_SLOT >> $D/same", ""), "run")
+	lines := func(name string) []string {
+		text, _ := os.ReadFile(filepath.Join(r.dir, name))
+		return strings.Fields(string(text))
+	}
+	for n := len(lines("same")); len(lines("same")) < n+2; time.Sleep(20 * time.Millisecond) {
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	awaitLine(t, r.lines, "old ends") // it was not ended, and the new one has waited for it
+	awaitLine(t, r.lines, "new begins")
+	r.reload(job("other", "echo $RING_SLOT >> $D/other", ""), "run")
+	for len(lines("other")) < 2 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	last := lines("other")[0]
+	if slices.Max(lines("same")) > last {
+		t.Errorf("what was removed is run at %s, behind %s", slices.Max(lines("same")), last)
+	}
+	if all := lines("same"); len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
+		t.Errorf("a slot was run twice: %v", all)
+	}
+	r.leave()
+}
