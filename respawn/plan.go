@@ -72,6 +72,8 @@ type death struct {
 	attempts    int // begun, by anybody
 	last        noteKind
 	at          time.Time // of last, here
+	by          int       // whose attempt that was
+	held        time.Time // not before then: another, who counts attempts by himself, has asked too
 	mine        bool      // the last attempt was made here
 	told        bool      // that it is given up
 }
@@ -169,10 +171,10 @@ func (p *planner) count(now time.Time) {
 	}
 }
 
-// hear takes a note, of this instance or another. One of an incarnation that is known to
+// hear takes a note of instance by, which may be this one. One of an incarnation that is known to
 // be over says nothing any more, nor does one that nobody here has met; one of an
 // instance that is not missed yet is kept.
-func (p *planner) hear(now time.Time, n note) {
+func (p *planner) hear(now time.Time, by int, n note) {
 	d := p.deaths[n.Subject]
 	switch {
 	case n.Subject < 0 || n.Incarnation == 0 || len(p.rows) > 0 && n.Subject >= len(p.rows):
@@ -186,11 +188,31 @@ func (p *planner) hear(now time.Time, n note) {
 	case d.incarnation > n.Incarnation:
 		return
 	}
-	if n.Attempt < d.attempts || n.Attempt == d.attempts && rank(n.Kind) <= rank(d.last) {
-		return // old, or known
+	switch known := n.Attempt < d.attempts || n.Attempt == d.attempts && rank(n.Kind) <= rank(d.last); {
+	case by == d.by && d.mine:
+		return // this process has said so itself
+	case by == d.by || d.attempts == 0: // what one says comes in order: this is what it did last
+	case known:
+		p.hold(d, now, n.Kind)
+		return
+	default:
+		p.hold(d, d.at, d.last)
 	}
-	d.attempts, d.last, d.at, d.mine = n.Attempt, n.Kind, now, false
+	d.attempts, d.last, d.at, d.by, d.mine = n.Attempt, n.Kind, now, by, false
 	d.told = n.Kind == noteGivenUp
+}
+
+// hold has whatever comes next wait for what was done at that time, which will not be the
+// last that is known of. In a partition each part counts its attempts from one, so that
+// of two runners the one with the higher number need not be the later. At worst the other
+// is long over, and this waits in vain.
+func (p *planner) hold(d *death, at time.Time, kind noteKind) {
+	switch kind {
+	case noteStarted:
+		d.held = later(d.held, at.Add(p.rules.Timeout+p.rules.Return))
+	case noteSucceeded:
+		d.held = later(d.held, at.Add(p.rules.Return))
+	}
 }
 
 // rank orders what is said of one attempt.
@@ -205,8 +227,12 @@ func (p *planner) ended(now time.Time, n note, ok bool) (acts []act) {
 	if ok {
 		n.Kind = noteSucceeded
 	}
-	if d := p.deaths[n.Subject]; d != nil && d.incarnation == n.Incarnation && d.attempts == n.Attempt {
-		d.last, d.at, d.mine = n.Kind, now, true
+	switch d := p.deaths[n.Subject]; {
+	case d == nil || d.incarnation != n.Incarnation:
+	case d.mine && d.attempts == n.Attempt:
+		d.last, d.at = n.Kind, now
+	default: // somebody else has begun meanwhile
+		p.hold(d, now, n.Kind)
 	}
 	return []act{{actTell, n}}
 }
@@ -230,7 +256,7 @@ func (p *planner) step(now time.Time) []act {
 			continue
 		}
 		d.attempts++
-		d.last, d.at, d.mine = noteStarted, now, true
+		d.last, d.at, d.by, d.mine = noteStarted, now, p.self, true
 		n.Attempt, n.Kind = d.attempts, noteStarted
 		p.busy = i
 		acts = append(acts, act{actRun, n})
@@ -295,7 +321,7 @@ func (p *planner) due(i int, d *death) time.Time {
 	if d.told {
 		again = later(again, d.at.Add(p.rules.Slow))
 	}
-	return later(at, again)
+	return later(later(at, again), d.held)
 }
 
 func later(a, b time.Time) time.Time {

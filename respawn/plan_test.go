@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// other is an instance that has told something.
+const other = 2
+
 // table steps one planner by hand: instance 0 of n.
 type table struct {
 	t    *testing.T
@@ -163,27 +166,27 @@ func TestTakeOver(t *testing.T) {
 		{noteFailed, rules.Grace}, // longer than the backoff
 	} {
 		s := begin()
-		s.p.hear(s.now, note{2, 1, 1, c.kind})
+		s.p.hear(s.now, other, note{2, 1, 1, c.kind})
 		s.die(1)
 		s.quiet(rules.Grace)
 		if c.wait > rules.Grace {
 			s.want(s.p.step(s.now), run(1, 1, 1))
 			s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
-			s.p.hear(s.now, note{1, 1, 3, noteGivenUp}) // for the sake of this test
+			s.p.hear(s.now, other, note{1, 1, 3, noteGivenUp}) // for the sake of this test
 			s.quiet(c.wait - rules.Grace)
 		} else {
-			s.p.hear(s.now, note{1, 1, 3, noteGivenUp})
+			s.p.hear(s.now, other, note{1, 1, 3, noteGivenUp})
 		}
 		s.want(s.p.step(s.now), run(2, 1, 2))
 	}
 	s := begin()
-	s.p.hear(s.now, note{2, 1, 3, noteGivenUp})
-	s.p.hear(s.now, note{2, 1, 2, noteFailed}) // late
-	s.p.hear(s.now, note{1, 1, 3, noteGivenUp})
+	s.p.hear(s.now, other, note{2, 1, 3, noteGivenUp})
+	s.p.hear(s.now, other+1, note{2, 1, 2, noteFailed}) // late
+	s.p.hear(s.now, other, note{1, 1, 3, noteGivenUp})
 	s.die(1)
 	s.quiet(rules.Slow - 1)
-	s.p.hear(s.now, note{-1, 1, 3, noteFailed}) // nonsense harms nobody
-	s.p.hear(s.now, note{77, 1, 3, noteFailed})
+	s.p.hear(s.now, other, note{-1, 1, 3, noteFailed}) // nonsense harms nobody
+	s.p.hear(s.now, other, note{77, 1, 3, noteFailed})
 	s.want(s.p.step(s.now))
 }
 
@@ -200,10 +203,10 @@ func TestPartitionIsForgotten(t *testing.T) {
 	s.quiet(rules.Slow) // it most likely runs, in the other part
 	s.want(s.p.step(s.now), run(1, 1, 2))
 	s.p.ended(s.now, note{1, 1, 2, noteStarted}, true)
-	s.p.hear(s.now, note{1, 1, 9, noteGivenUp})
+	s.p.hear(s.now, other, note{1, 1, 9, noteGivenUp})
 	s.rows[1] = row{alive: true, incarnation: 1}
 	s.want(s.look())
-	s.p.hear(s.now, note{1, 1, 9, noteGivenUp}) // what is kept of it
+	s.p.hear(s.now, other, note{1, 1, 9, noteGivenUp}) // what is kept of it
 	s.quiet(time.Hour)
 	s.want(s.die(1))
 	s.quiet(rules.Grace)
@@ -213,13 +216,13 @@ func TestPartitionIsForgotten(t *testing.T) {
 // Nobody is kept from being respawned by what is said of incarnations that nobody has met.
 func TestNoteOfTheFuture(t *testing.T) {
 	s := newTable(t, 2, rules)
-	s.p.hear(s.now, note{1, 4_000_000_000, 99, noteGivenUp})
+	s.p.hear(s.now, other, note{1, 4_000_000_000, 99, noteGivenUp})
 	s.die(1)
 	s.quiet(rules.Grace)
 	s.want(s.p.step(s.now), run(1, 1, 1))
 
 	p := newPlanner(rules, 0) // who has no view yet takes it, until it has
-	p.hear(s.now, note{1, 4_000_000_000, 99, noteGivenUp})
+	p.hear(s.now, other, note{1, 4_000_000_000, 99, noteGivenUp})
 	p.see(s.now, true, []row{{alive: true, incarnation: 1}, {alive: true, incarnation: 1}})
 	s = &table{t: t, p: p, now: s.now.Add(time.Hour), rows: p.rows}
 	s.die(1)
@@ -259,11 +262,64 @@ func TestIdleRemembers(t *testing.T) {
 		t.Errorf("an idle planner wants to be called at %v", at)
 	}
 	s.quiet(time.Hour)
-	s.p.hear(s.now, note{2, 1, 1, noteSucceeded})
+	s.p.hear(s.now, other, note{2, 1, 1, noteSucceeded})
 	s.p.change(s.now, s.p.rules, false)
 	s.quiet(time.Second)
 	s.want(s.p.step(s.now), act{actRun, note{1, 1, 1, noteStarted}})
 	s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
 	s.quiet(59 * time.Second)
 	s.want(s.p.step(s.now), act{actRun, note{2, 1, 2, noteStarted}})
+}
+
+// What was asked for in another part of the fleet counts when the parts are one again,
+// whatever number each gave its attempts; what the same one said before does not.
+func TestOthersCountFromOneToo(t *testing.T) {
+	rules := Rules{Grace: time.Second, Timeout: 10 * time.Second, Return: time.Minute, Backoff: time.Second}
+	for kind, wait := range map[noteKind]time.Duration{
+		noteStarted: 70 * time.Second, noteSucceeded: time.Minute, noteFailed: 0,
+	} {
+		s := newTable(t, 4, rules)
+		s.die(1)
+		for attempt := 1; attempt <= 2; attempt++ {
+			s.quiet(max(rules.Grace, rules.Return*time.Duration(attempt-1)))
+			s.want(s.p.step(s.now), act{actRun, note{1, 1, attempt, noteStarted}})
+			s.p.ended(s.now, note{1, 1, attempt, noteStarted}, true)
+		}
+		s.quiet(rules.Return - time.Nanosecond)
+		s.p.hear(s.now, 0, note{1, 1, 2, noteSucceeded}) // its own word
+		s.p.hear(s.now, other, note{1, 1, 1, kind})
+		s.quiet(max(wait, time.Nanosecond))
+		s.want(s.p.step(s.now), act{actRun, note{1, 1, 3, noteStarted}})
+	}
+
+	// The higher number need not be the later: its own success is not forgotten over it.
+	s := newTable(t, 4, rules)
+	s.die(1)
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), act{actRun, note{1, 1, 1, noteStarted}})
+	s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
+	s.p.hear(s.now, other, note{1, 1, 7, noteStarted})
+	s.p.hear(s.now, other, note{1, 1, 7, noteFailed})
+	s.quiet(rules.Return)
+	s.want(s.p.step(s.now), act{actTell, note{1, 1, 7, noteGivenUp}})
+
+	// What comes of one sender is what it did last, whatever its number.
+	s = newTable(t, 4, rules)
+	s.die(1)
+	s.p.hear(s.now, other, note{1, 1, 2, noteFailed})
+	s.p.hear(s.now, other, note{1, 1, 1, noteStarted})
+	s.quiet(rules.Timeout + rules.Return)
+	s.want(s.p.step(s.now), act{actRun, note{1, 1, 2, noteStarted}})
+
+	// Its own run may end behind another's beginning.
+	s = newTable(t, 4, rules)
+	s.die(1)
+	s.quiet(rules.Grace)
+	s.want(s.p.step(s.now), act{actRun, note{1, 1, 1, noteStarted}})
+	s.p.hear(s.now, other, note{1, 1, 2, noteStarted})
+	s.p.hear(s.now, other, note{1, 1, 2, noteFailed})
+	s.now = s.now.Add(15 * time.Second)
+	s.p.ended(s.now, note{1, 1, 1, noteStarted}, true)
+	s.quiet(rules.Return)
+	s.want(s.p.step(s.now), act{actRun, note{1, 1, 3, noteStarted}})
 }

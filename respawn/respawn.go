@@ -61,6 +61,12 @@ type ending struct {
 	err  error
 }
 
+// told is a note, and who has told it.
+type told struct {
+	by   ring.Name
+	note note
+}
+
 // Run respawns whom r misses until ctx or r ends; then it kills a command that runs. It
 // is to be called once for each Ring, best before that has joined: who has just started
 // is then given what was told of attempts before.
@@ -74,7 +80,7 @@ func Run(ctx context.Context, r *ring.Ring, cfg Config) error {
 	w := &runner{ring: r, cfg: cfg, view: r.View(), ended: make(chan ending)}
 	w.plan = newPlanner(cfg.Rules, w.index(w.view.Self))
 	w.change(cfg)
-	views, notes := make(chan struct{}, 1), make(chan note)
+	views, notes := make(chan struct{}, 1), make(chan told)
 	defer r.OnView(func(ring.View) {
 		select {
 		case views <- struct{}{}:
@@ -89,7 +95,7 @@ func Run(ctx context.Context, r *ring.Ring, cfg Config) error {
 			return
 		}
 		select {
-		case notes <- n:
+		case notes <- told{m.From, n}:
 		case <-ctx.Done():
 		}
 	})()
@@ -112,7 +118,7 @@ func (w *runner) change(cfg Config) {
 }
 
 // loop is the only goroutine that touches the planner.
-func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan note) {
+func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan told) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -126,7 +132,7 @@ func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan n
 			w.view = w.ring.View()
 			acts = w.plan.see(time.Now(), w.view.Joined, rowsOf(w.view))
 		case n := <-notes:
-			w.plan.hear(time.Now(), n)
+			w.plan.hear(time.Now(), w.index(n.by), n.note)
 		case e := <-w.ended:
 			if e.err != nil {
 				w.say("failed", e.note, ": "+e.err.Error())

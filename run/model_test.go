@@ -21,14 +21,13 @@ var (
 // time of a synctest bubble, and what an observer outside of it has counted.
 type world struct {
 	seed     uint64
-	mutant   bool // it ends when something is seen
-	blind    bool // a mutant: writes ask no condition
-	generous bool // a mutant: leases are given to everybody
+	hunt     bool // it ends when something is seen
+	blind    bool // writes ask no condition, so that the observer sees something
+	generous bool // leases are given to everybody, likewise
 	ttl      time.Duration
 	lap      time.Duration // of a tick
 	began    time.Time
-	runner   flaws                // of the runners: mutants of their code
-	mutate   func(*station) Fleet // what they have of the fleet instead; nil: it itself
+	mutate   func(*station) Fleet // what runners have of the fleet instead; nil: it itself
 
 	mu        sync.Mutex // guards what follows
 	revision  uint64

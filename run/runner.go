@@ -58,12 +58,7 @@ type Runner struct {
 	// Retire has Run claim nothing more once it is closed, and return when what runs has
 	// ended by itself; nil: it never is.
 	Retire <-chan struct{}
-
-	flaws flaws
 }
-
-// flaws are checks that tests leave out, to see that it is noticed.
-type flaws struct{ behind, left, confirm bool }
 
 // Run keeps to the job until ctx ends, ends what runs then, and returns; see Retire, too. It fails at
 // once where the job is wrong, or the fleet's record of it is of another kind.
@@ -311,7 +306,7 @@ func (l *loop) claim(ctx context.Context, lease Lease, slot int64) (Run, error) 
 			return Run{}, err
 		}
 		o := l.plan.look(rec.Slot, l.now(ctx))
-		behind := len(rec.Runs) > 0 && rec.Runs[0].Fence >= lease.Fence() && !l.flaws.behind
+		behind := len(rec.Runs) > 0 && rec.Runs[0].Fence >= lease.Fence()
 		if o.slot == 0 || rec.Suspended || behind || l.plan.lease(o.slot) != l.plan.lease(slot) {
 			return Run{}, nil
 		}
@@ -350,8 +345,7 @@ func (l *loop) gone(ctx context.Context, rec Record, revision uint64) func(Run) 
 func (l *loop) confirm(ctx context.Context, run Run, why error) (Run, error) {
 	for {
 		if value, _, err := l.Fleet.Get(ctx, Key(l.plan.Name)); err == nil {
-			rec, err := l.parse(value)
-			if written := err == nil && rec.find(run.Fence) != nil; written != l.flaws.confirm {
+			if rec, err := l.parse(value); err == nil && rec.find(run.Fence) != nil {
 				return run, nil
 			}
 			// Not yet; but what was asked for may come yet. If it does, the slot is lost.
@@ -395,7 +389,7 @@ func (l *loop) work(ctx context.Context, run Run, lease Lease) {
 	log := l.log.With("slot", slot, "fence", run.Fence)
 	log.Info("running")
 	exit, err := -1, ErrLost
-	if lease.Left() > 0 || l.flaws.left { // the claim may have taken long
+	if lease.Left() > 0 { // the claim may have taken long
 		exit, err = l.Exec(ctx, Start{
 			Job: l.plan.Name, Slot: slot, Fence: run.Fence, Tick: run.Tick, Self: run.By,
 		}, lease)

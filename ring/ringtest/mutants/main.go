@@ -1,11 +1,13 @@
-// Command mutants proves that the simulator's checkers see: it breaks the core
-// in named ways, one at a time, and each must be found by the checker of its
-// invariant within a bounded number of seeds.
+// Command mutants proves that the checkers see, those of the simulator and those of the
+// applications that are simulated by themselves: it breaks the code in named ways, one at
+// a time, and each must be found by the checker of its invariant within a bounded number
+// of seeds.
 //
 //	go run ./ring/ringtest/mutants [-run text] [-seeds 1000] [-from 0]
 //
-// A mutant is the simulator's tests, compiled by means of -overlay, so nothing is
-// written into the tree; TestHunt there plays the seeds. It exits with 1 when a mutant lives, or no longer applies.
+// A mutant is the tests of a package, compiled by means of -overlay, so nothing is written
+// into the tree; TestHunt there plays the seeds. It exits with 1 when a mutant lives, or no
+// longer applies.
 package main
 
 import (
@@ -18,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -51,36 +54,38 @@ func breakAll(only string, from int64, seeds uint64) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	whole := filepath.Join(dir, "whole")
-	if err := build(root, whole); err != nil {
-		return err
-	}
-	verdicts := make([]chan string, len(table)) // in the order of the table, whoever is done first
+	var verdicts []chan string // in the order of the tables, whoever is done first
 	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var failed atomic.Int32
-	for i, m := range table {
-		verdicts[i] = make(chan string, 1)
-		if !strings.Contains(m.name, only) {
-			close(verdicts[i])
+	for _, set := range suites {
+		wanted := set.named(only)
+		if len(wanted) == 0 {
 			continue
 		}
-		go func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			begun, first := time.Now(), begins[m.name]
-			if from >= 0 {
-				first = uint64(from)
-			}
-			verdict := "found"
-			found, err := m.try(root, filepath.Join(dir, strconv.Itoa(i)), whole, first, seeds)
-			if err != nil {
-				verdict, found = "FAILED", err.Error()
-				failed.Add(1)
-			}
-			verdicts[i] <- fmt.Sprintf("%-7s %-44s %-9s %5.1fs  %s\n", verdict, m.name, m.invariant,
-				time.Since(begun).Seconds(), found)
-			close(verdicts[i])
-		}()
+		whole := filepath.Join(dir, set.room())
+		if err := set.build(root, whole); err != nil {
+			return err
+		}
+		for _, m := range wanted {
+			said, place := make(chan string, 1), filepath.Join(dir, strconv.Itoa(len(verdicts)))
+			verdicts = append(verdicts, said)
+			go func() {
+				turns <- struct{}{}
+				defer func() { <-turns }()
+				begun, first := time.Now(), begins[m.name]
+				if from >= 0 {
+					first = uint64(from)
+				}
+				verdict := "found"
+				found, err := set.try(m, root, place, whole, first, seeds)
+				if err != nil {
+					verdict, found = "FAILED", err.Error()
+					failed.Add(1)
+				}
+				said <- fmt.Sprintf("%-7s %-44s %-9s %5.1fs  %s\n", verdict, m.name, m.invariant,
+					time.Since(begun).Seconds(), found)
+			}()
+		}
 	}
 	for _, v := range verdicts {
 		fmt.Print(<-v)
@@ -91,6 +96,28 @@ func breakAll(only string, from int64, seeds uint64) error {
 	return nil
 }
 
+// suite is the mutants that one program of tests hunts.
+type suite struct {
+	tests   string // the package whose TestHunt it is, under the module
+	below   string // where the files of its mutants are, under the module
+	mutants []mutant
+}
+
+// named are those whose names contain text.
+func (s suite) named(text string) []mutant {
+	return slices.DeleteFunc(slices.Clone(s.mutants), func(m mutant) bool {
+		return !strings.Contains(m.name, text)
+	})
+}
+
+// room is a name of it for a file.
+func (s suite) room() string { return "whole-" + strings.ReplaceAll(s.tests, "/", "-") }
+
+// path is where a file of it is.
+func (s suite) path(root, file string) string {
+	return filepath.Join(root, filepath.FromSlash(s.below), filepath.FromSlash(file))
+}
+
 func moduleRoot() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
@@ -99,9 +126,9 @@ func moduleRoot() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// try builds the simulator's tests with the mutation in them, and lets them hunt.
-func (m mutant) try(root, dir, whole string, from, seeds uint64) (string, error) {
-	path := filepath.Join(root, "ring", "internal", filepath.FromSlash(m.file))
+// try builds the tests with the mutation in them, and lets them hunt.
+func (s suite) try(m mutant, root, dir, whole string, from, seeds uint64) (string, error) {
+	path := s.path(root, m.file)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
@@ -126,15 +153,15 @@ func (m mutant) try(root, dir, whole string, from, seeds uint64) (string, error)
 	if err := os.WriteFile(config, overlay, 0o600); err != nil {
 		return "", err
 	}
-	if err := build(root, program, "-overlay", config); err != nil {
+	if err := s.build(root, program, "-overlay", config); err != nil {
 		return "", err
 	}
 	return m.search(program, whole, from, from+seeds)
 }
 
-func build(root, program string, flags ...string) error {
+func (s suite) build(root, program string, flags ...string) error {
 	args := append([]string{"test", "-c", "-o", program}, flags...)
-	cmd := exec.Command("go", append(args, "./ring/ringtest")...)
+	cmd := exec.Command("go", append(args, "./"+s.tests)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %s", bytes.TrimSpace(out))
@@ -146,8 +173,8 @@ func build(root, program string, flags ...string) error {
 // there is none.
 func (m mutant) hunt(program string, from, seeds uint64) (string, error) {
 	hunt := exec.Command(program, "-test.run", "^TestHunt$", "-test.timeout", "1h")
-	hunt.Env = append(os.Environ(), fmt.Sprintf("RINGTEST_HUNT=%s %d %s %d %d", m.faults, m.nodes,
-		m.invariant, from, seeds))
+	hunt.Env = append(os.Environ(), fmt.Sprintf("RINGTEST_HUNT=%s %d %d", m.invariant, from, seeds),
+		fmt.Sprintf("RINGTEST_WORLD=%s %d", m.faults, m.nodes))
 	out, err := hunt.CombinedOutput()
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)

@@ -1,14 +1,21 @@
 package main
 
-// mutant is one deliberate fault of a core, and the invariant whose checker has
+// mutant is one deliberate fault of the code, and the invariant whose checker has
 // to see it.
 type mutant struct {
 	name      string
 	invariant string // any of these, with commas
-	file      string // under ring/internal
+	file      string // under suite.below
 	old, new  string // old stands in it exactly once
-	faults    string
+	faults    string // of the simulator; others know what they do
 	nodes     int
+}
+
+// suites are all there are.
+var suites = []suite{
+	{"ring/ringtest", "ring/internal", table},
+	{"run", "run", runTable},
+	{"respawn", "respawn", respawnTable},
 }
 
 // table holds at least one mutant for each invariant. A row whose old text no
