@@ -22,9 +22,14 @@
 // Nothing is read or copied of what the command prints where its outputs are files: it
 // has them itself. It reads nothing (/dev/null).
 //
-// What is not done: where the guard is killed with SIGKILL, the command goes with it on
-// Linux, and its group as long as this process lives, but not who has left that; elsewhere
-// the group goes only with this process alive. Deadlines are times of the boot clock, which
+// Where the guard is killed with SIGKILL, the command goes with it on Linux, and its group as
+// long as this process lives; elsewhere the group goes only with this process alive. Who has
+// left the group goes too where the command could be given a control group of its own: with
+// version 2 of these, where this process may write to its own (as root, or with Delegate=yes
+// of systemd), and Linux 5.14 or later.
+//
+// What is not done: without that, of a guard that is killed those who have left the group
+// live on, and of a guard and this process killed in one moment all but the command. Deadlines are times of the boot clock, which
 // goes on while the host sleeps, and are to be had on Linux only (see [Deadlines]). Only
 // Unix has process groups: on other systems Start fails with [ErrUnsupported].
 package guard

@@ -415,12 +415,12 @@ func TestDeadlineOutlivesHolder(t *testing.T) {
 // What is no order ends the orders, as if nobody gave any.
 func TestReadOrders(t *testing.T) {
 	for text, want := range map[string][]string{
-		"run 1 2 3\nuntil 4 5\nsignal 15\nstop\n": {"run[1 2 3]", "until[4 5]", "signal[15]", "stop[]"},
-		"stop\nuntil 4\nstop\n":                   {"stop[]"},
-		"stop\nsignal x\nstop\n":                  {"stop[]"},
-		"halt\nstop\n":                            nil,
-		"\nstop\n":                                nil,
-		"":                                        nil,
+		"run 1 0 2 3\nuntil 4 5\nsignal 15\nstop\n": {"run[1 0 2 3]", "until[4 5]", "signal[15]", "stop[]"},
+		"stop\nuntil 4\nstop\n":                     {"stop[]"},
+		"stop\nsignal x\nstop\n":                    {"stop[]"},
+		"halt\nstop\n":                              nil,
+		"\nstop\n":                                  nil,
+		"":                                          nil,
 	} {
 		orders := make(chan order)
 		go readOrders(strings.NewReader(text), orders)

@@ -23,8 +23,9 @@ import (
 const (
 	lifelineFD = 3
 	reportFD   = 4
+	cgroupFD   = 5 // the directory of the command's, where there is one
 
-	orderRun    = "run"    // grace, term, kill: the first, and only that
+	orderRun    = "run"    // grace, whether there is a cgroup, term, kill: the first, and only that
 	orderUntil  = "until"  // term, kill
 	orderSignal = "signal" // which
 	orderPass   = "pass"   // which
@@ -49,7 +50,7 @@ type order struct {
 // readOrders closes to when there is nobody who would give any, or nobody who can.
 func readOrders(from io.Reader, to chan<- order) {
 	defer close(to)
-	takes := map[string]int{orderRun: 3, orderUntil: 2, orderSignal: 1, orderPass: 1, orderStop: 0}
+	takes := map[string]int{orderRun: 4, orderUntil: 2, orderSignal: 1, orderPass: 1, orderStop: 0}
 	for lines := bufio.NewScanner(from); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) == 0 {
@@ -74,6 +75,7 @@ func readOrders(from io.Reader, to chan<- order) {
 // goroutine's, so nobody is signalled whose pid may be another's by now.
 type guard struct {
 	pid    int          // of the command, and of its group
+	cgroup *cgroup      // that it is in; nil: none of its own
 	orders <-chan order // closed when nobody gives any; nil behind that
 	died   <-chan os.Signal
 
@@ -115,7 +117,10 @@ func Run(command []string) int {
 		orders: orders, died: died, look: time.NewTicker(lookEvery), grace: time.Duration(first.numbers[0]),
 	}
 	defer g.look.Stop()
-	g.until(first.numbers[1:])
+	if first.numbers[1] != 0 {
+		g.cgroup = heir(cgroupFD)
+	}
+	g.until(first.numbers[2:])
 	exit := g.run(command, report)
 	_, _ = fmt.Fprintln(report, reportEnd, exit.Code, strings.ReplaceAll(exit.Text, "\n", " "))
 	return exit.Code
@@ -126,11 +131,12 @@ func (g *guard) run(command []string, report io.Writer) Exit {
 	if g.late(g.term) || g.late(g.kill) {
 		return Exit{NotRun, "there is no time left to run it"}
 	}
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = ownGroup()
 	adopt()
-	if err := cmd.Start(); err != nil {
+	cmd, err := start(command, g.cgroup)
+	if err != nil && g.cgroup != nil { // a sandbox may forbid to begin in one
+		cmd, err = start(command, nil)
+	}
+	if err != nil {
 		exit := Exit{NotRunnable, "it does not start: " + err.Error()}
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 			exit.Code = NotFound
@@ -140,7 +146,9 @@ func (g *guard) run(command []string, report io.Writer) Exit {
 	g.pid = cmd.Process.Pid
 	_, _ = fmt.Fprintln(report, reportPID, g.pid) // who does not hear it has ended, and so it goes on
 	status := g.await()
+	g.cgroup.kill()
 	g.sweep()
+	g.cgroup.remove() // who has made it may be gone
 	if status.Signaled() {
 		return Exit{
 			Signalled + int(status.Signal()), fmt.Sprintf("it was ended by a signal (%v)", status.Signal()),
@@ -183,6 +191,15 @@ func (g *guard) await() (status syscall.WaitStatus) {
 			g.look.Reset(lookEvery)
 		}
 	}
+}
+
+// start starts a command in a process group of its own, and in that cgroup.
+func start(command []string, c *cgroup) (*exec.Cmd, error) {
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = ownGroup()
+	c.begin(cmd.SysProcAttr)
+	return cmd, cmd.Start()
 }
 
 func (g *guard) obey(o order) {

@@ -28,6 +28,7 @@ const (
 type Process struct {
 	cmd    *exec.Cmd // of the guard
 	report *os.File
+	cgroup *cgroup // of the command; nil: none of its own
 
 	running chan struct{} // closed when it runs, or will not
 	pid     int           // of the command, set before running is closed
@@ -66,16 +67,21 @@ func Start(cfg Config) (*Process, error) {
 	// Ctrl-C at a terminal is for this process alone: it says when the command ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p := &Process{
-		cmd: cmd, report: report, lifeline: lifeline,
+		cmd: cmd, report: report, lifeline: lifeline, cgroup: newCgroup(),
 		running: make(chan struct{}), ended: make(chan struct{}),
 	}
-	p.tell(0, orderRun, int64(cfg.Grace), int64(cfg.Term), int64(cfg.Kill)) // an empty pipe takes it
+	grouped := int64(0)
+	if p.cgroup != nil {
+		cmd.ExtraFiles, grouped = append(cmd.ExtraFiles, p.cgroup.dir), 1 // cgroupFD
+	}
+	p.tell(0, orderRun, int64(cfg.Grace), grouped, int64(cfg.Term), int64(cfg.Kill)) // an empty pipe takes it
 	err = cmd.Start()
 	_ = life.Close() // the guard has its own
 	_ = reports.Close()
 	if err != nil {
 		_ = lifeline.Close()
 		_ = report.Close()
+		p.cgroup.remove()
 		return nil, fmt.Errorf("start the guard: %w", err)
 	}
 	go p.watch() // ends with the guard
@@ -168,7 +174,11 @@ func (p *Process) watch() {
 		// its children.
 		KillGroup(p.pid)
 	}
+	if !told {
+		p.cgroup.kill() // and with it who has left the group
+	}
 	_ = p.cmd.Wait() // what matters of its end was reported, or is told below
+	p.cgroup.remove()
 	if !told {
 		p.exit = Exit{Killed, "its guard ended before it: " + p.cmd.ProcessState.String()}
 	}
