@@ -29,7 +29,8 @@
 // of systemd), and Linux 5.14 or later.
 //
 // What is not done: without that, of a guard that is killed those who have left the group
-// live on, and of a guard and this process killed in one moment all but the command. Deadlines are times of the boot clock, which
-// goes on while the host sleeps, and are to be had on Linux only (see [Deadlines]). Only
-// Unix has process groups: on other systems Start fails with [ErrUnsupported].
+// live on, and of a guard and this process killed in one moment all but the command.
+// Deadlines are times of the boot clock, which goes on while the host sleeps, and are to be
+// had on Linux only (see [Deadlines]). Only Unix has process groups: on other systems Start
+// fails with [ErrUnsupported].
 package guard
