@@ -372,6 +372,36 @@ command = ["sh", "-c", "echo $$ >> %[1]s/pid; exec sleep 600"]
 	}
 }
 
+// rolled holds what `ring run status` says of a rollout against what is so.
+func (k *kept) rolled(name, state string, done int, parts []string) {
+	k.t.Helper()
+	p, err := k.Group.Start(fleet.Spec{
+		Name: "run status", Path: program, Dir: k.data, Env: []string{promptly},
+		Args: []string{"run", "status", "--addr", k.Addrs[2], "--json", name},
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	ends(k.t, p, 0)
+	var answer struct {
+		Rollouts []struct {
+			State string
+			Done  int
+			Parts []struct{ Instance, State string }
+		}
+	}
+	if err := json.Unmarshal([]byte(p.Output()), &answer); err != nil || len(answer.Rollouts) != 1 {
+		k.t.Fatalf("%v: %s", err, p.Output())
+	}
+	r, is := answer.Rollouts[0], []string{}
+	for _, one := range r.Parts {
+		is = append(is, one.State)
+	}
+	if r.State != state || r.Done != done || !slices.Equal(is, parts) {
+		k.t.Errorf("%s is shown as %s, %d done, %v; want %s, %d, %v", name, r.State, r.Done, is, state, done, parts)
+	}
+}
+
 // A rollout goes through the instances in their order, stops at the first failure and
 // says everywhere whose it was, goes on with --retry, and passes over the dead if told to.
 func TestRunRollingThroughFailureAndDeath(t *testing.T) {
@@ -396,6 +426,7 @@ func TestRunRollingThroughFailureAndDeath(t *testing.T) {
 	ends(t, procs[2], 0, "done") // instance 0, which was started last
 	ends(t, procs[1], 1, "dc1/prod/1 failed, exit code 9")
 	ends(t, procs[0], 1, "dc1/prod/1 failed, exit code 9")
+	k.rolled("first", "failed", 1, []string{"done", "failed", "waiting"})
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}
@@ -405,6 +436,8 @@ func TestRunRollingThroughFailureAndDeath(t *testing.T) {
 	if got := lines(t, dir, "first"); !slices.Equal(got, k.Names) {
 		t.Errorf("done at %v, want %v", got, k.Names)
 	}
+
+	k.rolled("first", "done", 3, []string{"done", "done", "done"})
 
 	k.kill(0)
 	k.down([]int{1, 2}, []int{0})

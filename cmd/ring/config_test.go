@@ -80,6 +80,7 @@ restart_period = "5m"
 backoff_min = "1s"
 backoff_max = "1m"
 exit = "leave"
+forward_signals = ["USR1", "HUP"]
 
 [respawn]
 command = ["/etc/ring/respawn", "now"]
