@@ -422,6 +422,10 @@ func TestRunRollingThroughFailureAndDeath(t *testing.T) {
 	if err := os.WriteFile(broken, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	early := roll("first", []int{2})[0]
+	says(t, early, "waiting for dc1/prod/0")
+	send(t, early.PID(), syscall.SIGTERM)
+	ends(t, early, 1, "ended before it was its turn")
 	procs := roll("first", k.All())
 	ends(t, procs[2], 0, "done") // instance 0, which was started last
 	ends(t, procs[1], 1, "dc1/prod/1 failed, exit code 9")

@@ -255,8 +255,7 @@ func (w *rolling) work(ctx context.Context, all []Instance, open rollOpen, lease
 	open.Exit = exit
 	letter := byte(rollDone)
 	if err != nil {
-		text := err.Error()
-		open.Error, letter = text[:min(len(text), errorMax)], rollFailed
+		open.Error, letter = short(err), rollFailed
 		if open.Exit == 0 {
 			open.Exit = -1
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -397,8 +398,7 @@ func (l *loop) work(ctx context.Context, run Run, lease Lease) {
 	ended := l.date()
 	run.Ended, run.Exit = &ended, exit
 	if err != nil {
-		text := err.Error()
-		run.Error = text[:min(len(text), errorMax)]
+		run.Error = short(err)
 	}
 	took := ended.Sub(run.Started)
 	if err != nil || exit != 0 {
@@ -413,6 +413,12 @@ func (l *loop) work(ctx context.Context, run Run, lease Lease) {
 	if l.Done != nil {
 		l.Done(run)
 	}
+}
+
+// short is what is kept of an error.
+func short(err error) string {
+	text := err.Error()
+	return strings.ToValidUTF8(text[:min(len(text), errorMax)], "")
 }
 
 // finish writes how a run ended, also where ctx is why.

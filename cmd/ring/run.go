@@ -201,10 +201,13 @@ func (f *runFlags) run(cmd *cobra.Command, command []string) error {
 	}
 	fleet, err := awaitBeside(ctx, *f.addr, log)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
+		switch {
+		case ctx.Err() == nil:
+			return err
+		case f.rolling: // who waits for the end of a rollout must not take this for it
+			return notRun(w)
 		}
-		return err
+		return nil
 	}
 	if f.rolling {
 		return f.roll(ctx, fleet, w, log)
@@ -214,7 +217,10 @@ func (f *runFlags) run(cmd *cobra.Command, command []string) error {
 		go fleet.follow(ctx) // ends with ctx, as this process does
 	}
 	r := &runner.Runner{Fleet: fleet, Job: f.job, Exec: w.exec, Logger: log}
-	if err := r.Run(ctx); err != nil {
+	switch err := r.Run(ctx); {
+	case err != nil && errors.Is(err, context.Cause(ctx)):
+		return notRun(w)
+	case err != nil:
 		return exitf(exitUsage, "%w", err)
 	}
 	return nil
@@ -237,10 +243,18 @@ func (f *runFlags) roll(ctx context.Context, fleet *beside, w work, log *slog.Lo
 			return w.exec(ctx, s, lease)
 		}
 	}
-	if err := r.Run(ctx); err != nil {
+	switch err := r.Run(ctx); {
+	case err != nil && errors.Is(err, context.Cause(ctx)):
+		return notRun(w)
+	case err != nil:
 		return exitf(exitFailed, "%s", strings.TrimPrefix(err.Error(), "run: "))
 	}
 	return nil
+}
+
+// notRun is that a signal has come before the command could be run.
+func notRun(w work) error {
+	return exitf(exitFailed, "ended before it was its turn: %s was not run", strings.Join(w.command, " "))
 }
 
 // once runs the command alone in the fleet.
@@ -256,7 +270,7 @@ func (f *runFlags) once(ctx context.Context, w work) error {
 	waiting.Stop()
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return exitf(exitFailed, "ended before it was its turn: %s was not run", strings.Join(w.command, " "))
+		return notRun(w)
 	case err != nil:
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -134,7 +135,7 @@ type runs struct {
 	ring   *ring.Ring
 	log    *slog.Logger
 	ctx    context.Context // of all jobs: it outlives the call that makes it
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	all    sync.WaitGroup
 	jobs   map[string]runningJob // by name
 }
@@ -147,7 +148,7 @@ type runningJob struct {
 
 // startRuns keeps to jobs beside r until they are ended.
 func startRuns(r *ring.Ring, jobs []jobSetting, log *slog.Logger) *runs {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &runs{ring: r, log: log, ctx: ctx, cancel: cancel, jobs: map[string]runningJob{}}
 	s.exchange(jobs)
 	return s
@@ -188,8 +189,11 @@ func (s *runs) start(j jobSetting) (retire func()) {
 	return func() { close(retired) }
 }
 
+// errLeaving is why what runs is ended then, as the fleet's record of it has it.
+var errLeaving = errors.New("the instance beside it leaves the ring")
+
 // end ends what runs, and returns when it has, each within its grace.
 func (s *runs) end() {
-	s.cancel()
+	s.cancel(errLeaving)
 	s.all.Wait()
 }
