@@ -19,7 +19,7 @@ type world struct {
 	rules Rules
 	nodes []*node
 	queue []happening // by time, then by when it was put there
-	wild  bool        // commands fail, and do nothing at times
+	wild  bool        // instances die, commands fail, and do nothing at times
 	held  []letter    // what is told across a partition, until that is healed
 	runs  []spawn
 	cuts  []time.Time // when the network was cut, or healed, and so on
@@ -152,7 +152,11 @@ func (w *world) start(i int) {
 	w.changed()
 }
 
+// kill does so while the fleet is not calm.
 func (w *world) kill(i int) {
+	if !w.wild {
+		return
+	}
 	w.nodes[i].alive, w.nodes[i].since = false, w.now
 	w.changed()
 }
@@ -257,7 +261,7 @@ func (w *world) run(n *node, x note) {
 				w.in(w.rules.Return/2, func() { w.start(x.Subject) })
 			}
 		}
-		if luck == 3 {
+		if luck == 3 && w.wild {
 			w.seen["runners that died over their success"]++
 			w.kill(n.index) // before it can say so
 			return
