@@ -34,6 +34,7 @@ type application struct {
 	wanted  appSettings    // as they are in force
 	app     *supervise.App // nil: none
 	runs    appSettings    // those that app was started with
+	ending  bool           // app is drained for another one
 	leaving bool           // the instance is
 }
 
@@ -54,7 +55,7 @@ func startApp(s settings, r *ring.Ring, logger *slog.Logger, registry *prometheu
 func (a *application) start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.runs = a.wanted
+	a.runs, a.ending = a.wanted, false
 	if a.app = nil; len(a.wanted.Command) == 0 || a.leaving {
 		return nil
 	}
@@ -88,7 +89,7 @@ func (a *application) start() error {
 func (a *application) judge() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.app == nil || a.wanted.Exit != appLeave || !a.runs.same(a.wanted) {
+	if a.app == nil || a.ending || a.wanted.Exit != appLeave || !a.runs.same(a.wanted) {
 		return
 	}
 	select {
@@ -118,6 +119,7 @@ func (a *application) exchange() {
 	defer a.turn.Unlock()
 	a.mu.Lock()
 	app, same := a.app, a.runs.same(a.wanted)
+	a.ending = !same
 	a.mu.Unlock()
 	if same { // the exchange before this has done it
 		return

@@ -144,6 +144,30 @@ func TestReloadExchangesTheApplication(t *testing.T) {
 	r.leave()
 }
 
+// Settings that change back while the application is drained for others do not make the
+// instance leave with it, and it runs again.
+func TestReloadThatChangesBack(t *testing.T) {
+	slow := `
+[app]
+command = ["sh", "-c", "trap 'echo drains >&2; while [ ! -e $D/go ]; do sleep 0.02; done; exit 0' TERM; echo slow runs >&2; while :; do sleep 0.02; done"]
+exit = "leave"
+`
+	r := newReloaded(t, slow)
+	awaitLine(t, r.lines, "slow runs")
+	first := r.healthy()
+	r.reload(appTable("other", `exit = "leave"`), "app.command")
+	awaitLine(t, r.lines, "drains")
+	r.reload(slow, "app.command")
+	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	awaitLine(t, r.lines, "slow runs")
+	if again := r.healthy(); again == first {
+		t.Errorf("process %d has outlived its drain", first)
+	}
+	r.leave()
+}
+
 // Signals that mean no end reach the application, as the settings say, while it drains,
 // too; without one they do no harm.
 func TestSignalsArePassedOn(t *testing.T) {
