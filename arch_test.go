@@ -84,7 +84,7 @@ var coreMay = []string{
 
 var cores = []string{
 	"bulk", "bus", "consensus", "core", "detect", "flood", "gather", "lease", "overlay", "particle",
-	"roster", "spread", "wire",
+	"roster", "spread", "train", "wire",
 }
 
 // engine is what consensus stands on: a state machine too, which is stepped.

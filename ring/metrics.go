@@ -31,7 +31,7 @@ var kindNames = map[wire.Kind]string{
 	wire.KindEntries: "entries", wire.KindChunk: "chunk",
 	wire.KindCast: "cast", wire.KindHave: "have", wire.KindWant: "want",
 	wire.KindDigest: "digest", wire.KindCredit: "credit",
-	wire.KindPart: "part",
+	wire.KindPart: "part", wire.KindHurry: "hurry",
 }
 
 // collector makes the metrics of one Ring when it is scraped, never before.

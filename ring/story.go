@@ -186,6 +186,11 @@ func (r *Ring) wordsOfOthers(e Event, t node.Report, who string, mine bool) stri
 	case core.Resent:
 		return strings.TrimSuffix(fmt.Sprintf("the particle of lap %d was sent again, to %s: %s",
 			e.Lap, who, t.Text), ": ")
+	case core.Moved:
+		if t.Passengers > 0 {
+			return fmt.Sprintf("I have moved to another order of passengers, of which I missed %d", t.Passengers)
+		}
+		return "I have moved to another order of passengers"
 	case core.Damped:
 		whose := "the return of " + who
 		if mine {

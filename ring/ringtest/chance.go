@@ -17,6 +17,7 @@ const (
 	forLease
 	forCast
 	forSpread
+	forRide
 )
 
 // dice is a splitmix64 stream: eight bytes, so that every stream of every link

@@ -119,6 +119,9 @@ func (w *World) planUse() {
 	if casts := dice(mix(w.seed, forCast)); !w.opt.idle && (w.opt.busy || casts.below(2) == 0) {
 		w.planCasts()
 	}
+	if rides := dice(mix(w.seed, forRide, 5<<32)); !w.opt.idle && (w.opt.busy || rides.below(2) == 0) {
+		w.planRides()
+	}
 	if w.opt.idle || roll > 1 {
 		return
 	}

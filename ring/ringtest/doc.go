@@ -7,7 +7,7 @@
 //	        │  host 0      host 1      host 2    …      │    checkers
 //	        │  core,disk   core,disk   core,disk        │──► R1 R2 P1 H1
 //	        │  own clock   own clock   own clock        │    H2 H4 H5
-//	        │     └─ frames ──┴── frames ──┘            │    P2 P3 S1
+//	        │     └─ frames ──┴── frames ──┘            │    P2–P5 S1
 //	        └─────▲───────────────▲───────────────▲─────┘    look on from outside
 //	              └─ clients of the bus, holders ─┘
 //	                 of leases, what these guard

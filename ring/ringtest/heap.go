@@ -25,6 +25,7 @@ const (
 	atWrite                // ref: write
 	atCry                  // ref: crier, gen: its turn
 	atSay                  // ref: host, gen: which saying
+	atRide                 // ref: boarder, gen: its turn
 )
 
 // moment is one entry of the world's agenda.

@@ -21,6 +21,10 @@ type input struct {
 	cast    *wire.Cast
 	payload []byte
 	ok      bool
+
+	rider    *wire.Rider
+	stations *core.StationSet
+	values   []core.Value
 }
 
 // host is one machine with its disk and clock, and the process on it, if any.
@@ -43,6 +47,7 @@ type host struct {
 	newest      newest // of what was broadcast
 
 	toDisk   core.Saved // what is on its way there, or there
+	floor    uint64     // the ceiling with which this process began
 	reserved uint64     // the ceiling that was written, and is to be told
 	log      logDisk
 	asked    uint64 // requests of this process
@@ -70,6 +75,7 @@ type host struct {
 	minor  minority
 
 	ears
+	journey
 }
 
 // trouble remembers whether something is, or recently was, the matter.
@@ -118,8 +124,8 @@ func (w *World) boot(h *host) {
 	h.life++
 	h.inbox = h.inbox[:0]
 	h.armed, h.late, h.waking, h.left = 0, false, false, false
-	h.ears = ears{born: w.now}
-	h.toDisk = h.disk
+	h.ears, h.journey = ears{born: w.now}, journey{}
+	h.toDisk, h.floor = h.disk, h.disk.Ceiling
 	h.newest = newest{}
 	h.agreed = revisionOf{}
 	if w.opt.memory() || !h.log.has {
@@ -133,7 +139,7 @@ func (w *World) boot(h *host) {
 	var err error
 	h.core, err = core.New(core.Config{
 		Roster: r, Overlay: w.overlay, Self: int(h.index),
-		Boot: uint32(mix(w.seed, forBoot, uint64(h.index), uint64(h.life))) | 1,
+		Boot: w.bootOf(h),
 		PID:  1000*h.life + uint32(h.index), Build: "ringtest", Saved: h.disk,
 		Bus: h.log.load(), Memory: w.opt.memory(),
 		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
@@ -146,6 +152,12 @@ func (w *World) boot(h *host) {
 	}
 	w.say(h, "process %d starts with %+v on disk", h.life, h.disk)
 	w.input(h.index, input{kind: core.Start})
+	w.openStations(h)
+}
+
+// bootOf names the process on h.
+func (w *World) bootOf(h *host) uint32 {
+	return uint32(mix(w.seed, forBoot, uint64(h.index), uint64(h.life))) | 1
 }
 
 // kill ends the process on h at once.
@@ -230,6 +242,13 @@ func (w *World) take(h *host, in input) {
 	switch in.kind {
 	case core.Publish, core.Answered, core.Folded:
 		ev.Cast, ev.Payload, ev.OK = in.cast, in.payload, in.ok
+	case core.Board:
+		ev.Riders, h.board = []wire.Rider{*in.rider}, in.rider
+	case core.Stations:
+		ev.Stations = in.stations
+	case core.Worked:
+		ev.Values = in.values
+		w.onWorked(h, in.seq)
 	case core.Received:
 		l, ref := w.endOf(in.conn)
 		if l == nil || !l.end[ref%2].open {
@@ -315,6 +334,9 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 	w.noteEffect(h, fx)
 	switch fx.Kind {
 	case core.Send:
+		if p, ok := fx.Msg.(*wire.Particle); ok {
+			w.onDeparted(h, p)
+		}
 		w.send(h, fx.Conn, fx.Msg)
 	case core.Dial:
 		w.dial(h, int32(fx.Peer), int64(fx.Timeout))
@@ -351,6 +373,19 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 		w.onCast(h, fx.Cast)
 	case core.Missed:
 		w.onMissed(h, fx.Range)
+	case core.Boarding:
+		w.onBoarding(h, fx.Seq)
+	case core.Full:
+		h.full = true
+	case core.Seats:
+		if !h.full {
+			w.fail("P4", "s%d is told of room, and there was some", h.index)
+		}
+		h.full = false
+	case core.Visited:
+		w.onVisit(h, fx.Visit)
+	case core.Work:
+		w.onWork(h, fx)
 	case core.Gone:
 		h.left = true
 		w.kill(h, false)

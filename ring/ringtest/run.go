@@ -349,6 +349,9 @@ func (w *World) suffer(*Result) {
 	for i := range w.script {
 		end = max(end, int64(w.script[i].over()))
 	}
+	if len(w.script) == 0 && w.rail.rides {
+		end = w.now + 5*second
+	}
 	w.run(max(end, w.now))
 	w.hushed = true
 }
@@ -392,6 +395,9 @@ func (w *World) calm(res *Result) {
 	}
 	w.checkCounting(set)
 	w.checkCasts(set)
+	if !w.opt.idle {
+		w.checkRides(set)
+	}
 	seconds := float64(w.now-from) / 1e9
 	res.IdleBytes = float64(w.bytes-sent) / seconds / float64(len(set))
 	if n := len(w.watch.passes); n > len(set) {
@@ -430,10 +436,22 @@ func (w *World) checkCounting(set []int32) {
 		}
 	}
 	for _, i := range set {
-		if h := &w.hosts[i]; !h.counts {
+		if h := &w.hosts[i]; !h.counts && !w.mayHaveCounted(h) {
 			w.fail("P3", "s%d counts no ticks, with all alive (%+v)", i, h.core.BusView())
 		}
 	}
+}
+
+// mayHaveCounted reports whether a process before the one on h may have counted the ticks of
+// now, for all that its disk says: passengers had made laps fast before it ended.
+func (w *World) mayHaveCounted(h *host) bool {
+	newest := uint64(0)
+	for i := range w.hosts {
+		if w.hosts[i].counts {
+			newest = max(newest, w.hosts[i].tick)
+		}
+	}
+	return newest > 0 && newest <= h.floor
 }
 
 func (w *World) sum(res *Result) {

@@ -121,6 +121,10 @@ func (w *World) note(h *host, ev *core.Event) {
 		text = fmt.Sprintf("reserved ticks below %d", ev.Seq)
 	case core.Persisted:
 		text = fmt.Sprintf("persisted %d", ev.Seq)
+	case core.Board:
+		text = fmt.Sprintf("board %s, %d bytes", ev.Riders[0].Topic, len(ev.Riders[0].Payload))
+	case core.Worked:
+		text = fmt.Sprintf("worked %d: %d values", ev.Seq, len(ev.Values))
 	}
 	w.trace.line.WriteString(text)
 }
@@ -173,6 +177,15 @@ func (w *World) noteEffect(h *host, fx *core.Effect) {
 		text = fmt.Sprintf("denied %d: why %d", fx.Seq, fx.Why)
 	case core.Persist:
 		text = fmt.Sprintf("persist %d", fx.Seq)
+	case core.Boarding:
+		text = fmt.Sprintf("boarding %d", fx.Seq)
+	case core.Full, core.Seats:
+		text = fmt.Sprintf("full: %v", fx.Kind == core.Full)
+	case core.Work:
+		text = fmt.Sprintf("work %d on %d for %v", fx.Seq, len(fx.Visit.Delivered), fx.Within)
+	case core.Visited:
+		text = fmt.Sprintf("visited: moved %v, %d delivered, %d home", fx.Visit.Moved,
+			len(fx.Visit.Delivered), len(fx.Visit.Home))
 	case core.Fatal:
 		text = "FATAL " + fx.Report.Text
 	}
@@ -265,8 +278,10 @@ func msgText(m wire.Msg) string {
 	case *wire.Sync:
 		return fmt.Sprintf("sync rank %v down %v", m.Rank, m.Down)
 	case *wire.Particle:
-		return fmt.Sprintf("particle %s lap %d anchored %v %v", epochText(m.Epoch), m.Lap, m.Anchored,
-			m.Stamps[:m.Voters])
+		return fmt.Sprintf("particle %s lap %d anchored %v %v%s", epochText(m.Epoch), m.Lap, m.Anchored,
+			m.Stamps[:m.Voters], trainText(m))
+	case *wire.Hurry:
+		return fmt.Sprintf("hurry to s%d, epoch %s lap %d", m.Stop, epochText(m.Epoch), m.Lap)
 	case *wire.Relay:
 		return fmt.Sprintf("relay s%d→s%d relayed %v, %d bytes", m.From, m.To, m.Relayed, len(m.Frame))
 	case *wire.Bye:
@@ -288,6 +303,26 @@ func msgText(m wire.Msg) string {
 		return fmt.Sprintf("chunk of %d: %d of %d", m.Index, m.Offset, m.Total)
 	}
 	return fmt.Sprintf("%T", m)
+}
+
+// trainText is who is aboard.
+func trainText(p *wire.Particle) string {
+	t := p.Train
+	if t == nil {
+		return fmt.Sprintf(" base %d", p.Line.Base)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, " base %d, spent %d us", p.Line.Base, t.SpentUS)
+	if l := t.Level; l != nil {
+		fmt.Fprintf(&b, ", levels until lap %d at s%d as of %s lap %d", l.Lap, l.Stop, epochText(l.Epoch),
+			l.AsLap)
+	}
+	for i := range min(len(t.Riders), 8) {
+		r := &t.Riders[i]
+		fmt.Fprintf(&b, " [%v since lap %d s%d]", r.CastID, r.Lap, r.Stop)
+	}
+	fmt.Fprintf(&b, " %d aboard", len(t.Riders))
+	return b.String()
 }
 
 func beatText(b *wire.Beat) string {

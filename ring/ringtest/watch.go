@@ -304,11 +304,16 @@ func (w *World) onTell(h *host, r *core.Report) {
 			w.fail("H2", "s%d joins as incarnation %d, and was %d before", h.index, r.Incarnation, h.inc)
 		}
 		h.inc = r.Incarnation
+		h.joins++
+		h.joined = w.now
 	case core.LinkUp:
 		w.checkLink(h, &w.hosts[r.Subject])
 	case core.Anchored, core.Unanchored:
 		h.says, h.holds = r.Kind == core.Anchored, false
 	case core.Dropped:
+		if w.rail.firm && w.untroubled(w.now) {
+			w.fail("P5", "s%d drops a particle, and stations alone have held the last", h.index)
+		}
 		if w.now < w.watch.forming {
 			w.watch.early = len(w.everybody()) > w.seenBy(h)
 			w.watch.dropped = w.now

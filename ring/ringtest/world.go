@@ -47,6 +47,7 @@ type World struct {
 	resting    bool // nobody asks anything any more
 	hushed     bool // nobody sends messages any more
 	sayings    []saying
+	rail       rail
 
 	script []Action
 	active []bool
@@ -108,6 +109,7 @@ func newWorld(opt Options) (*World, error) {
 	w.watch.ticks = map[tickOf]lapOf{}
 	w.watch.casts, w.watch.asked = map[wire.CastID]uint64{}, map[wire.CastID]question{}
 	w.watch.lives = lives{}
+	w.rail = newRail()
 	w.watch.bases = map[epochOf]uint64{}
 	w.watch.grants = map[grantOf]bool{}
 	w.watch.guarded = map[resourceOf]resource{}
@@ -207,6 +209,8 @@ func (w *World) dispatch(m moment) {
 		w.onWrite(m.ref)
 	case atCry:
 		w.cry(m.ref, m.gen)
+	case atRide:
+		w.ride(m.ref, m.gen)
 	case atSay:
 		w.sayingIsDue(m.ref, m.gen)
 	default:

@@ -11,6 +11,7 @@ import (
 	"ringofservers.dev/ring/internal/gather"
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
+	"ringofservers.dev/ring/internal/train"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -94,6 +95,10 @@ const (
 	Publish                         // Seq, Cast without a name: Published or Crowded follows, at once
 	Answered                        // Cast, Payload, OK: what this instance says to an Answer
 	Folded                          // Cast, Payload, OK: what came of a Fold
+	Board                           // Riders: passengers; Boarding or Full follows for each, at once and in order
+	Unboard                         // Seq, of Boarding: it need not board any more
+	Stations                        // Stations: what there is at this stop from now on
+	Worked                          // Seq, of Work, Values: what came of it
 )
 
 // Cause is why a dial failed.
@@ -124,6 +129,22 @@ type Event struct {
 	Cast    *wire.Cast // within wire's bounds; the Core's from now on
 	Payload []byte     // at most wire.CastMax bytes, the Core's from now on
 	OK      bool       // there is a Payload
+
+	Riders   []wire.Rider // Topic, Payload and Large count, within wire's bounds; the payloads are the Core's
+	Stations *StationSet  // never changed
+	Values   []Value      // each at most wire.PassengerMax bytes, the Core's from now on
+}
+
+// StationSet is the stations of a stop that may hold the particle.
+type StationSet struct {
+	Holds map[string]time.Duration // for how long at most, by topic
+	Every time.Duration            // the longest of those that do each time it passes, 0 for none
+}
+
+// Value is what stations have made of a passenger.
+type Value struct {
+	Number uint64
+	Value  []byte
 }
 
 // EffectKind says which fields of an Effect count.
@@ -153,6 +174,12 @@ const (
 	Fold                            // Cast: a question, Values: answers to it to be made one; Folded follows
 	Gathered                        // Outcome: what came of a question of ours
 	Missed                          // Range: messages that nobody has for us any more
+	Boarding                        // Seq: the passenger waits, and is called that when it comes home
+	Full                            // too many wait; Seats follows when there is room again
+	Seats                           // there is
+	Visited                         // Visit: what the particle brought
+	Overdue                         // Seq, of Work: the particle has gone on without what comes of it
+	Work                            // Seq, Visit.Delivered, Tick: stations may hold the particle for Within; Worked follows, or Overdue
 )
 
 // Effect is one thing to be done, in order.
@@ -176,6 +203,7 @@ type Effect struct {
 	Range   wire.CastRange
 	Values  [][]byte
 	Outcome *gather.Outcome
+	Visit   *train.Visit
 }
 
 // Tick is one pass of the particle.
@@ -213,6 +241,7 @@ const (
 	DetourOn    ReportKind = "detour_on"    // to Subject by way of By[0]
 	DetourOff   ReportKind = "detour_off"   // to Subject, direct again
 	Dropped     ReportKind = "dropped"      // a new particle, Epoch
+	Moved       ReportKind = "moved"        // passengers here are of another order from now on; Passengers of it have gone by
 	Resent      ReportKind = "resent"       // the particle was sent again to Subject
 	CutOff      ReportKind = "cut_off"      // this instance sees no quorum, or a quorum has cut it
 	Whole       ReportKind = "whole"        // it sees one again
@@ -243,9 +272,9 @@ type Report struct {
 	Wait        time.Duration
 	Text        string
 
-	Tick, Skipped, Revision uint64
-	State                   wire.State
-	Leader                  int // who proposed it, or -1
+	Tick, Skipped, Revision, Passengers uint64
+	State                               wire.State
+	Leader                              int // who proposed it, or -1
 }
 
 // InstanceView is one row of the view.

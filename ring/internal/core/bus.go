@@ -204,6 +204,7 @@ func (c *Core) busMoved() {
 // letGo lets the bus's particle go at this stop.
 func (c *Core) letGo(e bus.Epoch) {
 	p, pass := c.token.Let(c.now, e.Number, e.Lap, e.Base, e.Limit)
+	c.dropped()
 	c.tell(Report{Kind: Dropped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap})
 	c.passed(&p, pass)
 	c.forward()
@@ -223,6 +224,7 @@ func (c *Core) lostToken() {
 		return
 	}
 	p := c.token.Drop(c.now)
+	c.dropped()
 	c.tell(Report{Kind: Dropped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap})
 	tick, _ := c.token.Tick()
 	c.passed(&p, particle.Pass{Lap: p.Lap, Tick: tick})

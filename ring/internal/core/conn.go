@@ -156,6 +156,8 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 		c.onSync(cn, m)
 	case *wire.Particle:
 		c.onParticle(m)
+	case *wire.Hurry:
+		c.onHurry(cn, m)
 	case *wire.Relay:
 		c.onRelay(cn, m)
 	case *wire.Bye:

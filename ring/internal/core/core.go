@@ -29,6 +29,7 @@ import (
 	"ringofservers.dev/ring/internal/gather"
 	"ringofservers.dev/ring/internal/particle"
 	"ringofservers.dev/ring/internal/spread"
+	"ringofservers.dev/ring/internal/train"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -145,6 +146,8 @@ type Core struct {
 	viewNews bool      // a view change to be told
 
 	token   *particle.Core
+	train   *train.Core
+	rides   rides
 	next    int
 	sentTo  int
 	sentInc uint32
@@ -185,6 +188,7 @@ func New(cfg Config) (*Core, error) {
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
 			Lap: cfg.Timing.Lap, Loss: cfg.Timing.Loss,
 		}, cfg.Saved.Epoch, cfg.Saved.Ceiling),
+		train: train.New(cfg.Self, uint64(cfg.Boot)),
 		room:  cmp.Or(cfg.Room, &Room{}),
 		saved: cfg.Saved, ceiling: cfg.Saved.Ceiling,
 		next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
@@ -232,6 +236,15 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		c.propose(&ev)
 		if !c.bus.Pending() {
 			c.idle = earlier(c.idle, c.bus.Deadline())
+			c.schedule()
+			return c.done()
+		}
+		ev = Event{Kind: Timer}
+	}
+	if ev.Kind == Board && now.Before(c.idle) {
+		// They wait, as a rule, and nothing else can have changed.
+		c.board(ev.Riders)
+		if !c.token.Due(now) {
 			c.schedule()
 			return c.done()
 		}
@@ -307,6 +320,14 @@ func (c *Core) handle(ev Event) {
 		if c.answers != nil {
 			c.answers.Folded(c.now, ev.Cast, ev.Payload, ev.OK)
 		}
+	case Board:
+		c.board(ev.Riders)
+	case Unboard:
+		c.unboard(ev.Seq)
+	case Stations:
+		c.rides.stations = ev.Stations
+	case Worked:
+		c.worked(ev.Seq, ev.Values)
 	case Read:
 		c.bus.Read(c.now, ev.Seq)
 	case Cancel:

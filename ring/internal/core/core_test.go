@@ -12,6 +12,7 @@ import (
 	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
+	"ringofservers.dev/ring/internal/train"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -30,6 +31,10 @@ type lan struct {
 
 	emptied   int         // how often somebody was told that there is room to publish
 	delivered map[int]int // messages, by host
+
+	seats int                  // the same of room for passengers
+	homes map[int][]train.Home // what came of them, by host
+	works []Effect
 }
 
 type host struct {
@@ -90,7 +95,10 @@ func newLAN(t *testing.T, n int) *lan {
 		t.Fatal(err)
 	}
 	o := overlay.Build(names, "test", 0)
-	l := &lan{t: t, now: time.Unix(1000, 0), peers: map[ConnID]far{}, delivered: map[int]int{}}
+	l := &lan{
+		t: t, now: time.Unix(1000, 0), peers: map[ConnID]far{}, delivered: map[int]int{},
+		homes: map[int][]train.Home{},
+	}
 	for i := range n {
 		c, err := New(Config{
 			Roster: r, Overlay: o, Self: i, Boot: uint32(i + 1), PID: uint32(100 + i), Build: "v1",
@@ -205,6 +213,12 @@ func (l *lan) carryOut(h *host, fx Effect) {
 		l.emptied++
 	case Delivered:
 		l.delivered[h.i]++
+	case Seats:
+		l.seats++
+	case Visited:
+		l.homes[h.i] = append(l.homes[h.i], fx.Visit.Home...)
+	case Work:
+		l.works = append(l.works, fx)
 	case Fatal:
 		l.t.Errorf("%d: fatal: %s", h.i, fx.Report.Text)
 	}

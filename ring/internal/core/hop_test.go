@@ -1,6 +1,7 @@
 package core
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -60,5 +61,65 @@ func BenchmarkHop(b *testing.B) {
 	for b.Loop() {
 		p.Lap++
 		h.core.Step(l.now, ev)
+	}
+}
+
+// BenchmarkHopWithStations is a hop past stations that hold the particle for topics of
+// which nobody is aboard: what a station costs that does nothing.
+func BenchmarkHopWithStations(b *testing.B) {
+	for _, n := range []int{0, 1, 100} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			l, h, in := spinning(b)
+			set := &StationSet{Holds: map[string]time.Duration{}}
+			for i := range n {
+				set.Holds["topic/"+strconv.Itoa(i)] = time.Second
+			}
+			l.step(h, Event{Kind: Stations, Stations: set})
+			last, _ := h.core.token.Last()
+			p := &wire.Particle{Epoch: last.Epoch, Lap: last.Lap}
+			ev := Event{Kind: Received, Conn: in, Msg: p}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Lap++
+				h.core.Step(l.now, ev)
+			}
+		})
+	}
+}
+
+// BenchmarkHopWithPassengers is a hop with passengers of others aboard, from the frame that
+// came to the frame that goes: each is delivered here.
+func BenchmarkHopWithPassengers(b *testing.B) {
+	for _, n := range []int{1, 10, 100} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			l, h, in := spinning(b)
+			last, _ := h.core.token.Last()
+			var dec wire.Decoder
+			var frame, out []byte
+			lap, line := last.Lap, last.Line
+			b.ReportAllocs()
+			for b.Loop() {
+				lap++
+				p := &wire.Particle{Epoch: last.Epoch, Lap: lap, Line: line, Train: &wire.Train{Lap: lap}}
+				for i := range n {
+					p.Train.Riders = append(p.Train.Riders, wire.Rider{
+						CastID: wire.CastID{Life: 1, Seq: line.Base + uint64(i) + 1}, Lap: lap, Topic: "bench",
+						Payload: make([]byte, 64), Stop: uint32(i % 2),
+					})
+				}
+				frame = wire.Append(frame[:0], p)
+				m, err := dec.Decode(frame[wire.HeaderLen:])
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, fx := range h.core.Step(l.now, Event{Kind: Received, Conn: in, Msg: m}) {
+					if fx.Kind == Send {
+						out = wire.Append(out[:0], fx.Msg)
+					}
+				}
+				line, _ = h.core.train.Line()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/passenger")
+		})
 	}
 }

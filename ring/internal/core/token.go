@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring/internal/particle"
+	"ringofservers.dev/ring/internal/train"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -13,13 +14,19 @@ func (c *Core) onParticle(p *wire.Particle) {
 	if !c.joined {
 		return // not a stop of this ring; whoever sent it has a copy
 	}
+	if !train.Sound(p, c.n) {
+		return
+	}
+	mine, idle := c.before(p)
 	pass, ok := c.token.Arrive(c.now, p)
 	if !ok {
 		return
 	}
 	c.keep(p.Epoch)
+	c.aboard(mine, idle)
 	c.forward() // first: what it means here delays nobody
 	c.count(p, pass)
+	c.visited()
 }
 
 // passed has the epoch on disk before anything follows from it.
@@ -44,7 +51,11 @@ func (c *Core) count(p *wire.Particle, pass particle.Pass) {
 		c.tellAnchor()
 	}
 	if c.bus.Leading() && !p.Epoch.Detached() {
-		c.bus.Passed(c.now, p.Base+p.Lap, c.token.LapTime())
+		lap := c.token.LapTime()
+		if pass.Took > 0 {
+			lap = min(lap, pass.Took) // it may be hurried
+		}
+		c.bus.Passed(c.now, p.Base+p.Lap, lap)
 	}
 }
 
@@ -90,7 +101,9 @@ func (c *Core) turnToken() {
 	if !c.joined && !c.leaving {
 		return
 	}
+	c.hurryTurn()
 	c.forward()
+	c.visited()
 	if c.leaving {
 		return
 	}
@@ -115,9 +128,9 @@ func (c *Core) tokenDeadline() time.Time {
 		return time.Time{}
 	}
 	if c.token.Due(c.now) && c.next != c.self { // it waits for a road, which no timer brings
-		return time.Time{}
+		return c.rides.hurryAt
 	}
-	d := c.token.Deadline()
+	d := earlier(c.token.Deadline(), c.rides.hurryAt)
 	if d.Before(c.stale) && c.token.Lost(c.now) {
 		return c.stale
 	}
@@ -126,9 +139,17 @@ func (c *Core) tokenDeadline() time.Time {
 
 // comeRound is a lap of a ring of one.
 func (c *Core) comeRound() {
+	c.workOver()
+	if c.token.Resting() && !c.token.Due(c.now) {
+		c.visited()
+		return // nobody is aboard, and it rests on
+	}
 	p := c.token.Depart(c.now, c.self, 0)
+	mine, idle := c.before(&p)
 	if pass, ok := c.token.Arrive(c.now, &p); ok {
+		c.aboard(mine, idle)
 		c.passed(&p, pass)
+		c.visited()
 	}
 }
 
@@ -140,6 +161,10 @@ func (c *Core) forward() {
 	cn, relay := c.road()
 	if cn == nil {
 		return
+	}
+	c.workOver()
+	if !c.token.Due(c.now) && !c.leaving {
+		return // nobody is aboard, and it rests on
 	}
 	c.outP = c.token.Depart(c.now, c.next, cn.pulse.RTT()/2)
 	c.keep(c.outP.Epoch)

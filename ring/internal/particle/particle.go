@@ -25,6 +25,7 @@ package particle
 import (
 	"time"
 
+	"ringofservers.dev/ring/internal/train"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -78,6 +79,7 @@ type Core struct {
 	paceAt         time.Time // since when ticks are counted from paceTick on, for how many to reserve
 	paceTick       uint64
 	paceOf         uint64 // the epoch of which they are
+	paceWas        uint64 // what came of that the last time
 
 	// The guard. Of a particle of the bus (number, buslap) is the newest let
 	// pass; of the others det is, if it is the newer of the two.
@@ -88,7 +90,9 @@ type Core struct {
 
 	fresh   bool // last is of an epoch that is new here, and of which no lap has counted
 	early   int  // for how many more laps it may count as that
+	hurried bool // last has not rested here as long as others do
 	resting bool
+	stays   bool          // something holds it beyond that
 	rests   time.Duration // how long last rests here
 	release time.Time
 	sent    bool // last has left; a copy is all we hold
@@ -108,6 +112,10 @@ const idleLaps = 8
 // reservation costs a sync, and for what is left of it after a restart the stop does
 // not count.
 const ceilingAhead = 2 * time.Second
+
+// paceLeast is over how long the pace is taken at least: passengers make it fast for some
+// laps, which must not reserve as many ticks as if it stayed so.
+const paceLeast = ceilingAhead / 8
 
 // New returns the particle core of a stop of which the disk says that no epoch
 // above top has passed it, and no tick from ceiling on.
@@ -146,7 +154,7 @@ func (c *Core) SetPace(hold time.Duration, fast bool) { c.cfg.Hold, c.cfg.Fast =
 // one in the roster.
 func (c *Core) SetRing(alive, rank int) {
 	c.alive, c.rank = alive, rank
-	if at := c.at.Add(c.rest()); c.resting && at.Before(c.release) { // the shares are smaller now
+	if at := c.at.Add(c.rest()); c.resting && !c.stays && at.Before(c.release) { // the shares are smaller now
 		c.release, c.rests = at, c.rest()
 	}
 }
@@ -174,6 +182,41 @@ func (c *Core) SetBus(now time.Time, b Bus) {
 func (c *Core) Heard(e wire.Epoch) {
 	c.top.Number = max(c.top.Number, e.Number)
 	c.top.Counter = max(c.top.Counter, e.Counter)
+}
+
+// Here is the newest particle let pass, to be changed while it rests here; nil before the
+// first.
+func (c *Core) Here() *wire.Particle {
+	if !c.has {
+		return nil
+	}
+	return &c.last
+}
+
+// Go has the particle, which rests here, leave as soon as a declared rest is over.
+func (c *Core) Go(now time.Time) {
+	c.hurried = true
+	c.rests = now.Sub(c.at)
+	if c.cfg.Hold > 0 && !c.cfg.Fast {
+		c.rests = max(c.rests, c.cfg.Hold)
+	}
+	c.release = c.at.Add(c.rests)
+}
+
+// Stay has the particle, which rests here, stay until then, when it is Due.
+func (c *Core) Stay(until time.Time) {
+	c.stays = true
+	c.rests, c.release = until.Sub(c.at), until
+}
+
+// Stayed is for how long the particle has been here.
+func (c *Core) Stayed(now time.Time) time.Duration { return max(now.Sub(c.at), 0) }
+
+// Rest has it leave when it would have if nothing had held it, or now if that is over.
+func (c *Core) Rest(now time.Time) {
+	c.stays = false
+	c.rests = max(now.Sub(c.at), c.usual())
+	c.release = c.at.Add(c.rests)
 }
 
 // Last is the newest particle let pass; ok is false before the first.
@@ -236,7 +279,11 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	if c.has && p.Lap == c.last.Lap+1 && p.Epoch == c.last.Epoch {
 		pass.Took = now.Sub(c.at)
 		pass.Held = time.Duration(p.HeldUS-c.held) * time.Microsecond
-		if !c.fresh { // a lap without rests says nothing about the laps to come
+		switch { // a lap without rests says nothing about the laps to come
+		case c.fresh:
+		case c.hurried || p.Train != nil && (len(p.Train.Riders) > 0 || p.Train.Short != nil):
+			c.drops = 0
+		default:
 			c.learn(pass.Took)
 		}
 		c.round = p.Epoch.Detached() && c.at.After(c.busAt)
@@ -292,12 +339,8 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 		c.stamp()
 	}
 	c.sent, c.resends = false, 0
-	c.resting = true
-	c.rests = c.rest()
-	if alone := c.alive == 1 && int(p.Epoch.Dropper) == c.cfg.Self; c.fresh && c.cfg.Hold == 0 &&
-		!alone {
-		c.rests = 0
-	}
+	c.resting, c.hurried, c.stays = true, false, false
+	c.rests = c.usual()
 	c.release = now.Add(c.rests)
 	c.resend = now.Add(c.rests + c.expect() + c.expect()/2 + 50*time.Millisecond)
 }
@@ -332,11 +375,12 @@ func (c *Core) stamp() {
 func (c *Core) raiseCeiling(t uint64) {
 	// The smoothed lap time is no measure: it believes each slow lap at once, and the
 	// lap that waits for this very reservation is one.
-	ahead, took := uint64(2), c.at.Sub(c.paceAt)
+	ahead, took := max(2, c.paceWas), c.at.Sub(c.paceAt)
 	if n := c.last.Epoch.Number; n == c.paceOf && took > 0 {
-		ahead = max(ahead, uint64(float64(t-c.paceTick)*float64(ceilingAhead)/float64(took)))
+		pace := uint64(float64(t-c.paceTick) * float64(ceilingAhead) / float64(max(took, paceLeast)))
+		ahead = max(ahead, pace)
 		if took > ceilingAhead {
-			c.paceAt, c.paceTick = c.at, t
+			c.paceAt, c.paceTick, c.paceWas = c.at, t, pace
 		}
 	} else {
 		c.paceAt, c.paceTick, c.paceOf = c.at, t, n
@@ -364,6 +408,15 @@ func (c *Core) putVoters(p *wire.Particle) {
 			}
 		}
 	}
+}
+
+// usual is how long the last particle stays here if nothing is the matter.
+func (c *Core) usual() time.Duration {
+	alone := c.alive == 1 && int(c.last.Epoch.Dropper) == c.cfg.Self
+	if c.fresh && c.cfg.Hold == 0 && !alone {
+		return 0
+	}
+	return c.rest()
 }
 
 // rest is how long a particle stays here.
@@ -514,10 +567,14 @@ func (c *Core) Drop(now time.Time) wire.Particle {
 		Lap:    c.last.Lap + 1,
 		HeldUS: c.last.HeldUS,
 	}
+	c.renew(&p)
 	c.drops++
 	c.take(now, &p)
 	return p
 }
+
+// renew puts on a new particle who was on the last that passed here.
+func (c *Core) renew(p *wire.Particle) { train.Renew(p, c.Here(), c.cfg.Self) }
 
 // Asked says that the bus was asked for a new particle; it is given time.
 func (c *Core) Asked(now time.Time) { c.asked, c.vain = now, c.vain+1 }
@@ -529,6 +586,7 @@ func (c *Core) Let(now time.Time, number uint64, lap, base, limit uint64) (wire.
 		Epoch: wire.Epoch{Number: number, Dropper: uint32(c.cfg.Self)},
 		Lap:   lap, Base: base, Limit: limit, HeldUS: c.last.HeldUS, Anchored: base+lap < limit,
 	}
+	c.renew(&p)
 	pass, _ := c.Arrive(now, &p)
 	c.drops++
 	return p, pass

@@ -43,6 +43,8 @@ func Append(dst []byte, m Msg) []byte {
 		dst = appendMarks(dst, m.Down)
 	case *Relay:
 		dst = appendRelay(dst, m)
+	case *Hurry:
+		dst = appendHurry(dst, m)
 	case *Bye:
 		dst = appendText(dst, m.Text, TextMax)
 	default:
@@ -96,7 +98,7 @@ func appendParticle(dst []byte, p *Particle) []byte {
 		dst = binary.BigEndian.AppendUint16(dst, s.Voter)
 		dst = append(dst, byte(s.Role))
 	}
-	return dst
+	return appendTrain(dst, p.Line, p.Train)
 }
 
 func appendEpoch(dst []byte, e Epoch) []byte {

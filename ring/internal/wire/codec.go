@@ -50,8 +50,8 @@ type Decoder struct {
 
 // Decode returns the message in frame, which starts with its kind byte and may
 // be reused once Decode has returned. A *Particle, *Beat or *Flood, with all it
-// points to, is valid until the next Decode and costs no allocation; all other
-// messages are the caller's.
+// points to, is valid until the next Decode and costs no allocation, but for a
+// particle's Train, which is the caller's, as all other messages are.
 // Errors wrap ErrMalformed, ErrTooLong or ErrUnknownKind.
 func (d *Decoder) Decode(frame []byte) (Msg, error) {
 	if len(frame) == 0 {
@@ -100,6 +100,8 @@ func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
 		return &Sync{Rank: c.rank(), Down: c.marks()}, nil
 	case KindRelay:
 		return relay(c), nil
+	case KindHurry:
+		return &Hurry{Epoch: c.epoch(), Lap: c.number("lap", CounterMax), Stop: c.index()}, nil
 	case KindBye:
 		return &Bye{Text: c.text("text", TextMax)}, nil
 	}
@@ -143,6 +145,10 @@ func decodeParticle(p *Particle, b []byte) error {
 		p.Stamps[i] = Stamp{Voter: binary.BigEndian.Uint16(s), Role: Role(s[2])}
 	}
 	clear(p.Stamps[n:])
+	c := cursor{rest: b[particleLen+n*stampLen:]}
+	if p.Line, p.Train = c.train(); c.fault != "" {
+		return fmt.Errorf("%w: particle: %s", ErrMalformed, c.fault)
+	}
 	if p.Epoch.Number > CounterMax || p.Epoch.Counter > CounterMax || p.Lap > CounterMax ||
 		p.Limit > CounterMax {
 		return fmt.Errorf("%w: particle with a counter over its bound", ErrMalformed)
@@ -247,10 +253,7 @@ func (d *Decoder) record(c *cursor) Record {
 		Seq:         c.u32("sequence"),
 		Boot:        c.fixed32(),
 		PID:         c.u32("pid"),
-		Epoch: Epoch{
-			Number: c.number("epoch", CounterMax), Counter: c.number("epoch", CounterMax),
-			Dropper: c.u32("dropper"),
-		},
+		Epoch:       c.epoch(),
 	}
 	flags := c.byte()
 	r.Left, r.Out = flags&recordLeft != 0, flags&recordOut != 0

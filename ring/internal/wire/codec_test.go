@@ -23,6 +23,22 @@ func everyKind() []Msg {
 		SlowStop: 3, SlowUS: 4000, WasStop: 5, WasUS: 6000, Anchored: true, Conf: 12, Voters: 2,
 		Stamps: [VotersMax]Stamp{{3, Votes | Stamped}, {RosterMax - 1, Votes | Leaves}},
 	}
+	aboard := *particle
+	aboard.Line = Line{Base: 1 << 50, Chain: 1<<64 - 1}
+	aboard.Train = &Train{
+		Lap: 1 << 40, Seen: []uint64{0, 3}, Before: []uint64{1 << 63}, SpentUS: 5000,
+		Short: &Short{Lap: 1 << 40, Stop: 7, Bytes: TrainMax},
+		Level: &Level{Lap: 9, Stop: 4, Epoch: Epoch{Number: 2, Counter: 3, Dropper: 4}, AsLap: 8},
+		Riders: []Rider{
+			{
+				CastID: CastID{Origin: 7, Life: 1 << 61, Seq: 3}, Epoch: Epoch{Number: 3}, Lap: 1 << 40,
+				Stop: 7, Folded: 2, Topic: "sum", Payload: []byte("p"), Value: []byte("v"),
+			},
+			{Large: true, Payload: []byte("name"), Value: []byte{}},
+		},
+	}
+	leveling := *particle
+	leveling.Train = &Train{Lap: 1}
 	history := History{1, 2, 15: 16}
 	record := Record{
 		Origin: RosterMax - 1, Incarnation: 300, Seq: 70_000, Boot: 0xdeadbeef, PID: 4_000_000,
@@ -40,7 +56,8 @@ func everyKind() []Msg {
 		&Flood{Records: []Record{record, {Origin: 1, Build: "v1.2.3"}}},
 		&Cut{Marks: []Mark{{1, 2}, {RosterMax - 1, IncarnationMax}}},
 		&Sync{Rank: beat.Rank, Down: []Mark{{0, 0}}},
-		particle,
+		particle, &aboard, &leveling,
+		&Hurry{Epoch: particle.Epoch, Lap: 1 << 40, Stop: RosterMax - 1},
 		&Relay{From: 1, To: 2, Relayed: true, Frame: Append(nil, particle)[HeaderLen:]},
 		&Relay{From: 1, To: 2, Frame: Append(nil, &Raft{Payload: []byte("vote")})[HeaderLen:]},
 		&Bye{Text: "leaving"},

@@ -205,6 +205,9 @@ type Particle struct {
 	Conf     uint64 // the entry that made these the voters
 	Voters   uint8  // how many
 	Stamps   [VotersMax]Stamp
+
+	Line  Line   // of who was aboard
+	Train *Train // who is, nil for nobody
 }
 
 // Stamp is what a voter did with the particle on this lap.

@@ -40,6 +40,13 @@ var suites = []suite{
 // message that is announced to nobody (TestB1AnnouncedIsAskedFor of package spread), and
 // a slow neighbour that is told nothing when it goes on (TestASlowNeighbourIsToldWhenItGoesOn
 // of package core).
+//
+// Nor what of passengers shows but where several things go wrong in one moment; package train
+// plays such (TestP4WhateverHappens): that those board again who were on a copy that the
+// particle has come past, that who moves to another order does not take a copy for what it was
+// given, that who comes a lap late has its passengers ride again, that a new particle takes
+// along who was aboard where it was dropped, where laps that were broken
+// off begin anew, and which of two copies of an epoch is the newer.
 var table = []mutant{
 	{
 		"link with another roster", "R1", "core/conn.go",
@@ -339,6 +346,138 @@ var table = []mutant{
 		"if fx.Msg.Question != nil && !c.cast.Earlier(fx.Msg.CastID) {", "if fx.Msg.Question != nil {",
 		"crash,restart", 5,
 	},
+	{
+		"a new particle takes nothing along of what others hold", "P4", "train/train.go",
+		"\tif mine == nil || !newer(mine, p) {",
+		"\tif true {",
+		"third,crash", 7,
+	},
+	{
+		"others board before all have leveled", "P4", "train/train.go",
+		"l := &wire.Level{Lap: p.Lap + 1,",
+		"l := &wire.Level{Lap: p.Lap,",
+		"third,crash", 7,
+	},
+	{
+		"equal numbers are of one order", "P4", "train/train.go",
+		"l.Base <= end(p) && chainAt(p, l.Base) == l.Chain",
+		"l.Base <= end(p)",
+		"partition,blackhole", 5,
+	},
+	{
+		"nobody is told of another order", "P4", "train/train.go",
+		"\t\tv.Moved = true\n",
+		"",
+		"partition,blackhole", 5,
+	},
+	{
+		"passengers are delivered as they board, too", "P4", "train/train.go",
+		"\t\tc.let(p)\n",
+		"\t\tn := len(t.Riders)\n\t\tc.let(p)\n\t\tfor i := n; i < len(t.Riders); i++ {\n\t\t\tv.Delivered = append(v.Delivered, Passenger{p.Line.Base + uint64(i) + 1, t.Riders[i]})\n\t\t}\n",
+		"none", 3,
+	},
+	{
+		"passengers are taken off by whoever comes", "P4", "train/train.go",
+		"\t\tover := place{r.Lap + 1, r.Stop}\n\t\tif here.before(over) || r.Origin != c.self && here.before(place{r.Lap + 2, r.Stop}) {",
+		"\t\tif here == (place{r.Lap, r.Stop}) {",
+		"none", 3,
+	},
+	{
+		"a lap is over when it begins", "P4", "train/train.go",
+		"\t\tover := place{r.Lap + 1, r.Stop}\n\t\tif over.before(here) {",
+		"\t\tover := place{r.Lap, r.Stop}\n\t\tif over.before(here) {",
+		"none", 3,
+	},
+	{
+		"those who come home stay on the list", "P4", "train/train.go",
+		"\tc.aboard = ride\n",
+		"",
+		"none", 3,
+	},
+	{
+		"the lap before is forgotten", "P4", "train/train.go",
+		"\t\tt.Before, t.Seen = t.Seen, nil\n\t\tt.Lap, t.SpentUS = p.Lap, 0\n\tdefault",
+		"\t\tt.Before, t.Seen = nil, nil\n\t\tt.Lap, t.SpentUS = p.Lap, 0\n\tdefault",
+		"none", 5,
+	},
+	{
+		"a receipt names both laps the wrong way round", "P4", "train/train.go",
+		"\t\t\tkeep = ^(1<<bit | (1<<bit - 1))",
+		"\t\t\tkeep = 1<<bit | (1<<bit - 1)",
+		"none", 5,
+	},
+	{
+		"who waits is nothing to an empty particle", "P4", "train/train.go",
+		"\t\tlen(c.waiting) == 0 && len(c.aboard) == 0\n",
+		"\t\ttrue\n",
+		"none", 3,
+	},
+	{
+		"a stop passed is not noted", "P4", "train/train.go",
+		"\tt.Seen = with(t.Seen, c.self)\n\treturn t",
+		"\treturn t",
+		"none", 3,
+	},
+	{
+		"a value of the same twice", "P4", "core/train.go",
+		"\t\tif !slices.ContainsFunc(values[:i], again) {",
+		"\t\tif _ = values[:i]; true || again(v) {",
+		"none", 3,
+	},
+	{
+		"values of another pass", "P4,P5", "core/train.go",
+		"\tif seq == 0 || seq != c.rides.work {",
+		"\tif c.rides.work == 0 {",
+		"none", 3,
+	},
+	{
+		"stations share nothing", "P5", "core/train.go",
+		"c.cfg.Timing.Loss/2-spent)",
+		"c.cfg.Timing.Loss/2-0*spent)",
+		"none", 11,
+	},
+	{
+		"stations take longer than they have", "P5", "core/train.go",
+		"\tc.token.Stay(c.now.Add(budget))",
+		"\tc.token.Stay(c.now.Add(2 * budget))",
+		"none", 5,
+	},
+	{
+		"the particle rests with passengers aboard", "P4", "core/train.go",
+		"\t\tc.token.Go(c.now)\n\t}\n\tc.tellSeats()",
+		"\t}\n\tc.tellSeats()",
+		"none", 5,
+	},
+	{
+		"word of who waits is not handed on", "P4", "core/train.go",
+		"\tc.sendHurry(cn.peer.i, m)\n",
+		"",
+		"none", 16,
+	},
+	{
+		"nobody is told of who waits", "P4", "core/train.go",
+		"\tc.sendHurry(-1, &",
+		"\t_ = (&",
+		"none", 5,
+	},
+	{
+		"who heard of one that waits rests", "P4", "core/train.go",
+		"\tif c.token.Resting() && r.work == 0 {\n\t\tc.token.Go(c.now)",
+		"\tif false {\n\t\tc.token.Go(c.now)",
+		"none", 5,
+	},
+	{
+		"what came before the next pass is forgotten", "P4", "core/train.go",
+		"\tc.visited() // what the last pass brought, where nothing else has told it\n",
+		"",
+		"none", 1,
+	},
+	{
+		"what the particle brought is not told once it left", "P4", "core/token.go",
+		"\tc.hurryTurn()\n\tc.forward()\n\tc.visited()\n",
+		"\tc.hurryTurn()\n\tc.forward()\n\tc.rides.visit = nil\n",
+		"none", 3,
+	},
 }
 
 // begins is the seed with which the search for some mutants begins, 0 for the others.
@@ -363,4 +502,8 @@ var begins = map[string]uint64{
 	"accept an older epoch":                                       17,
 	"a starved observer accuses":                                  15,
 	"stay under the goodbye of our own name":                      15,
+	"equal numbers are of one order":                              50,
+	"values of another pass":                                      19,
+	"a new particle takes nothing along of what others hold":      17,
+	"others board before all have leveled":                        17,
 }

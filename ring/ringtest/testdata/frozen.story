@@ -18,7 +18,7 @@ run 4s
 	  1017.8 ms  s2: detour_off s3
 	  1017.8 ms  s2: next_changed s4
 	  1017.8 ms  s2: resent s4 epoch 1.1 (the stop before it is gone)
-	  1020.0 ms  s1 s4 s0 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 6
+	  1020.3 ms  s4 s0 s1 s2: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 6
 	  4000.0 ms  s3: starved s3 3.995s
 	  4000.0 ms  s3: resent s4 epoch 1.1 (its link is new)
 	3 laps
@@ -30,6 +30,6 @@ run 3s
 	    20.5 ms  s0 s2 s4 s1: returned s3 incarnation 2
 	    20.5 ms  s2: next_changed s3
 	    20.7 ms  s3: ticks_skipped s3 epoch 1.1 tick 10 skipped 3
-	    23.4 ms  s4 s2 s0 s1 s3: view_numbered s3 incarnation 2 revision 8
+	    22.9 ms  s1 s4 s2 s0 s3: view_numbered s3 incarnation 2 revision 8
 	   633.6 ms  s3: view_numbered s3 by s0 s1 s2 s4 incarnation 1 revision 6
 	3 laps

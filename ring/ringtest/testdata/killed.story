@@ -10,7 +10,7 @@ run 3s
 	    15.5 ms  s4 s1 s0 s3: died s2 by s0 s1 s3 s4 incarnation 1 proven
 	    15.5 ms  s4 s1 s0 s3: view_changed (4 of 5 alive)
 	    15.5 ms  s1: next_changed s3
-	    17.9 ms  s1 s4 s0 s3: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 6
+	    18.3 ms  s4 s1 s0 s3: view_numbered s2 by s0 s1 s3 s4 incarnation 1 proven revision 6
 	3 laps
 # It is started again, and is let in at once.
 run 3s
@@ -22,7 +22,7 @@ run 3s
 	   151.9 ms  s2 s3 s1 s0 s4: view_changed (5 of 5 alive)
 	   152.2 ms  s3 s1 s0 s4: returned s2 incarnation 2
 	   152.2 ms  s1: next_changed s2
-	   154.9 ms  s4 s0 s3 s1 s2: view_numbered s2 incarnation 2 revision 8
+	   154.4 ms  s1 s4 s0 s3 s2: view_numbered s2 incarnation 2 revision 8
 	   829.9 ms  s2: elected s1
-	  1646.7 ms  s2: anchored s2 tick 12
+	   845.5 ms  s2: anchored s2 tick 11
 	3 laps

@@ -13,5 +13,5 @@ run 3s
 	    13.5 ms  s2 s3 s1 s4: view_changed (4 of 5 alive)
 	    13.8 ms  s4: next_changed s1
 	    13.8 ms  s4: resent s1 epoch 1.1 (the stop before it is gone)
-	    15.5 ms  s1 s2 s3 s4: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
+	    16.5 ms  s4 s2 s1 s3: view_numbered s0 by s1 s2 s3 s4 incarnation 1 proven revision 6
 	3 laps

@@ -119,7 +119,7 @@ run 4s
 	    90.9 ms  s3 s4 s6 s5 s1 s0: returned s2 incarnation 2
 	    91.2 ms  s1: detour_off s3
 	    91.2 ms  s1: next_changed s2
-	   170.5 ms  s0 s6 s5 s1 s4 s3 s2: view_numbered s2 incarnation 2 revision 9
+	   171.1 ms  s0 s6 s5 s4 s1 s3 s2: view_numbered s2 incarnation 2 revision 9
 	   233.8 ms  s3: detour_off s4
 	   234.1 ms  s4: unanchored s4 tick 15 (too few of those who vote have stamped the last lap)
 	   234.1 ms  s3 s2: elected s0

@@ -18,6 +18,6 @@ run 4s
 	    16.3 ms  s5 s2 s6 s1 s0: view_changed (5 of 7 alive)
 	    16.3 ms  s2: next_changed s5
 	    16.3 ms  s2: resent s5 epoch 1.0 (the stop before it is gone)
-	    18.6 ms  s0 s6 s1 s2 s5: view_numbered s3 by s0 s1 s2 s5 s6 incarnation 1 proven revision 6
-	    18.6 ms  s0 s6 s1 s2 s5: view_numbered s4 by s0 s1 s2 s5 s6 incarnation 1 proven revision 6
+	    19.2 ms  s0 s6 s5 s1 s2: view_numbered s3 by s0 s1 s2 s5 s6 incarnation 1 proven revision 6
+	    19.2 ms  s0 s6 s5 s1 s2: view_numbered s4 by s0 s1 s2 s5 s6 incarnation 1 proven revision 6
 	4 laps

@@ -12,15 +12,15 @@ run 30s
 	    13.5 ms  s2 s3 s1 s0: view_changed (4 of 5 alive)
 	    13.6 ms  s3: next_changed s0
 	    13.6 ms  s3: resent s0 epoch 1.1 (the stop before it is gone)
-	    15.5 ms  s1 s2 s3 s0: view_numbered s4 by s0 s1 s2 s3 incarnation 1 proven revision 6
+	    16.3 ms  s2 s0 s3 s1: view_numbered s4 by s0 s1 s2 s3 incarnation 1 proven revision 6
 	30 laps
 crash 3
 run 30s
 	     0.5 ms  s0 s1 s2: accused s3 by s0 incarnation 1 proven
 	     0.6 ms  s2 s1 s0: accused s3 by s2 incarnation 1 proven
-	     0.9 ms  s1 s2 s0: accused s3 by s1 incarnation 1 proven
-	    13.4 ms  s1 s0 s2: died s3 by s0 s1 s2 incarnation 1 proven
-	    13.4 ms  s1 s0 s2: view_changed (3 of 5 alive)
+	     0.9 ms  s1 s0 s2: accused s3 by s1 incarnation 1 proven
+	    13.4 ms  s1 s2 s0: died s3 by s0 s1 s2 incarnation 1 proven
+	    13.4 ms  s1 s2 s0: view_changed (3 of 5 alive)
 	    13.6 ms  s2: next_changed s0
 	    13.6 ms  s2: resent s0 epoch 1.1 (the stop before it is gone)
 	    15.9 ms  s1 s2 s0: view_numbered s3 by s0 s1 s2 incarnation 1 proven revision 10
@@ -33,5 +33,5 @@ run 5s
 	    13.4 ms  s0 s1: died s2 by s0 s1 incarnation 1 proven
 	    13.4 ms  s0 s1: view_changed (2 of 5 alive)
 	    13.6 ms  s1: next_changed s0
-	    14.9 ms  s1 s0: view_numbered s2 by s0 s1 incarnation 1 proven revision 14
+	    15.0 ms  s1 s0: view_numbered s2 by s0 s1 incarnation 1 proven revision 14
 	5 laps
