@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/wire"
 )
 
-// PayloadMax is how many bytes Broadcast sends at most.
-const PayloadMax = wire.CastMax
+const (
+	// PayloadMax is how many bytes Broadcast sends at most.
+	PayloadMax = wire.CastMax
+	// TopicMax is how many bytes a topic has at most.
+	TopicMax = wire.TopicMax
+)
 
 // Message is one that was broadcast, or word that some will not come.
 type Message struct {
@@ -32,7 +35,7 @@ type Message struct {
 // Before this instance is in the ring, and where more is sent than half of its links
 // carry, or by all together than some 6 MiB a second, it waits for room, or for ctx; a
 // slow neighbour of several holds nothing up, it gets what it missed later. It fails with
-// ErrRefused for a topic that is empty, over 255 bytes or no UTF-8, and for more than
+// ErrRefused for a topic that is empty, over TopicMax bytes or no UTF-8, and for more than
 // PayloadMax bytes, for which there is BroadcastFrom.
 //
 // An instance that was cut off gets what it missed from its neighbours, as long as these
@@ -87,8 +90,7 @@ func (r *Ring) Subscribe(topic string, f func(Message)) (stop func()) {
 			f(Message{
 				At: c.At, From: r.name(int(x.Origin)), Life: x.Life, Seq: x.To, Missed: x.To - x.From + 1,
 			})
-		case topic == "" || m.Topic == topic ||
-			strings.HasSuffix(topic, "/") && strings.HasPrefix(m.Topic, topic):
+		case topicHas(topic, m.Topic):
 			msg := Message{
 				At: c.At, From: r.name(int(m.Origin)), Life: m.Life, Seq: m.Seq, Topic: m.Topic,
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"slices"
@@ -310,6 +311,35 @@ func ExampleRing_OnEvent() {
 	}
 	// Output:
 	// died dc3/prod/0 with proof: true
+}
+
+// A passenger rides once round; each stop pipes it through its Transform.
+func ExampleRing_Lap() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	rings := joinAll(ctx)
+	for _, r := range rings {
+		edit := func(in io.Reader, out io.Writer) error {
+			word, err := io.ReadAll(in)
+			if err == nil {
+				_, err = fmt.Fprintf(out, "%s!", word)
+			}
+			return err
+		}
+		if _, err := r.Station("word", ring.Transform(edit), ring.Holds(time.Second)); err != nil {
+			fmt.Println(err)
+		}
+	}
+	var l ring.Lapped
+	for l.Folded < 3 && ctx.Err() == nil { // not all may have met yet
+		l, _ = rings[1].Lap(ctx, "word", []byte("round"))
+	}
+	fmt.Printf("%s, by %d; seen at %v\n", l.Value, l.Folded, l.Seen)
+	for _, r := range rings {
+		r.Close()
+	}
+	// Output:
+	// round!!!, by 3; seen at [dc1/prod/0 dc2/prod/0 dc3/prod/0]
 }
 
 // Who is alive is told at once, and again each time that something changes.

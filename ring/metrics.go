@@ -47,6 +47,9 @@ type collector struct {
 
 	castPublished, castDelivered, castMissed, castKept, castWaiting *prometheus.Desc
 
+	riders, ridersMoved, ridersSlow                                     *prometheus.Desc
+	stationCalls, stationHeld, stationOver, stationFailed, stationLeaks *prometheus.Desc
+
 	bulkTransfers, bulkBytes, bulkKept, bulkWrong, bulkWhole, bulkMissed *prometheus.Desc
 }
 
@@ -95,6 +98,17 @@ func newCollector(r *Ring) *collector {
 		castKept:    desc("broadcast_kept_bytes", "Bytes of broadcasts kept for who comes late."),
 		castWaiting: desc("broadcast_waiting", "Publishers that wait for room."),
 
+		riders: desc("passengers_total",
+			"Passengers of this instance that boarded, came home or were lost, and those delivered here.",
+			"what"),
+		ridersMoved:   desc("passenger_moves_total", "How often this stop came into another order of passengers."),
+		ridersSlow:    desc("passengers_missed_total", "Passengers that a subscriber was too slow for."),
+		stationCalls:  desc("station_holds_total", "How often stations held the particle here."),
+		stationHeld:   desc("station_held_seconds_total", "For how long they did, together."),
+		stationOver:   desc("station_overruns_total", "Calls of stations that took longer than their budget."),
+		stationFailed: desc("station_failures_total", "Calls of stations that failed or panicked."),
+		stationLeaks:  desc("station_leaks", "Calls of stations that go on though nobody waits for them."),
+
 		bulkTransfers: desc("bulk_transfers", "Large payloads, by state.", "state"),
 		bulkBytes:     desc("bulk_bytes_total", "Bytes of chunks of large payloads.", "direction"),
 		bulkKept:      desc("bulk_kept_bytes", "Bytes on disk for large payloads, or reserved there."),
@@ -130,6 +144,8 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.anchored, c.skipped, c.revision, c.leads, c.term, c.proposals, c.commitTime, c.syncTime,
 		c.leases,
 		c.castPublished, c.castDelivered, c.castMissed, c.castKept, c.castWaiting,
+		c.riders, c.ridersMoved, c.ridersSlow,
+		c.stationCalls, c.stationHeld, c.stationOver, c.stationFailed, c.stationLeaks,
 		c.bulkTransfers, c.bulkBytes, c.bulkKept, c.bulkWrong, c.bulkWhole, c.bulkMissed,
 	} {
 		out <- d
@@ -188,6 +204,18 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(c.castMissed, k.Casts.Slow, "slow")
 	gauge(c.castKept, float64(k.Casts.Kept))
 	gauge(c.castWaiting, float64(k.Casts.Waiting))
+	for what, v := range map[string]uint64{
+		"boarded": k.Rides.Boarded, "delivered": k.Rides.Delivered, "home": k.Rides.Home, "lost": k.Rides.Lost,
+	} {
+		counter(c.riders, v, what)
+	}
+	counter(c.ridersMoved, k.Rides.Moved)
+	counter(c.ridersSlow, k.Rides.Slow)
+	counter(c.stationCalls, k.Rides.Works)
+	out <- prometheus.MustNewConstMetric(c.stationHeld, prometheus.CounterValue, k.Rides.Held.Seconds())
+	counter(c.stationOver, k.Rides.Overruns)
+	counter(c.stationFailed, k.Rides.Failures)
+	gauge(c.stationLeaks, float64(k.Rides.Leaks))
 	states := map[string]int{TransferWaiting: 0, TransferRunning: 0, TransferWhole: 0}
 	for _, t := range c.ring.Transfers() {
 		states[t.State]++

@@ -177,6 +177,10 @@ func (n *Node) carryCast(now time.Time, fx *core.Effect) {
 		if q := fx.Cast.Question; q != nil && (q.How != wire.AskReceipt || q.First != fx.Cast.Seq) {
 			return // nobody who subscribes is to see it, or to see it again
 		}
+		if fx.Cast.Topic == ParcelTopic {
+			n.keepParcel(fx.Cast)
+			return
+		}
 		n.tellCast(Cast{At: now, Msg: fx.Cast})
 	case core.Missed:
 		n.tellCast(Cast{At: now, Missed: fx.Range})

@@ -92,6 +92,7 @@ type Node struct {
 	ticks   *feed[Tick]
 	reports *feed[Report]
 	casts   *feed[Cast]
+	riders  *feed[Rider]
 	news    *feed[struct{}] // one for each change of the view
 
 	latest atomic.Pointer[core.Saved] // what Save is to keep
@@ -122,6 +123,7 @@ type Node struct {
 
 	asks    asks
 	cast    casting
+	ride    riding
 	writes  []consensus.Write // to be appended to the journal
 	written uint64            // the number of the newest of them
 	write   chan struct{}     // one token while there are any
@@ -135,10 +137,12 @@ func Start(cfg Config) *Node {
 		timer: time.NewTimer(time.Hour), done: make(chan struct{}),
 		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
 		casts: newFeed[Cast](castsKept), cast: newCasting(),
+		riders: newFeed[Rider](ridersKept), ride: newRiding(),
 		news: newFeed[struct{}](1), stats: newStats(),
 		asks: newAsks(), write: make(chan struct{}, 1),
 	}
 	n.casts.weigh, n.casts.most = Cast.weight, castsBytes
+	n.riders.weigh, n.riders.most = Rider.weight, ridersBytes
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.server = newServer(n)
 	if cfg.Bulk != nil {
@@ -162,6 +166,7 @@ func (n *Node) finish() {
 	n.ticks.close()
 	n.reports.close()
 	n.casts.close()
+	n.riders.close()
 	n.news.close()
 	close(n.done)
 }
@@ -242,6 +247,8 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	case core.Published, core.Crowded, core.Emptied, core.Delivered, core.Missed,
 		core.Answer, core.Fold, core.Gathered:
 		n.carryCast(now, fx)
+	case core.Boarding, core.Full, core.Seats, core.Visited, core.Work, core.Overdue:
+		n.carryRide(now, fx)
 	case core.Fatal:
 		n.flush()
 		r := fx.Report
@@ -358,6 +365,10 @@ func (n *Node) publish() {
 	if n.cast.told {
 		n.cast.told = false
 		n.casts.wake()
+	}
+	if n.ride.told {
+		n.ride.told = false
+		n.riders.wake()
 	}
 	if v := n.core.ViewVersion(); v != n.version {
 		n.version, n.view = v, nil

@@ -116,6 +116,7 @@ type Counts struct {
 	Syncs     Timings                   // of the journal
 
 	Casts CastCounts
+	Rides RideCounts
 }
 
 // CastCounts is what became of broadcasts here, without the questions.
@@ -145,6 +146,7 @@ func (n *Node) Counts() Counts {
 			Published: n.stats.published, Delivered: n.stats.delivered, Gone: n.stats.gone,
 			Slow: n.cast.slow.Load(), Kept: n.core.CastKept(), Waiting: int(n.cast.waiting.Load()),
 		},
+		Rides: n.ride.counts(),
 	}
 	for peer, t := range n.stats.rtts {
 		c.RTTs[peer] = t.copy()
