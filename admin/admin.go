@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"ringofservers.dev/lap"
 	"ringofservers.dev/ring"
 	"ringofservers.dev/supervise"
 )
@@ -38,11 +39,18 @@ type Options struct {
 	// App says how the application beside this instance is, which is then in the
 	// status, and a check of /readyz; it is nil while there is none. Nil: there never is.
 	App func() *supervise.Status
+	// Apps says how the applications of all instances are, as far as that is known here,
+	// which is then in the status. Nil: it is not known.
+	Apps func() map[ring.Name]lap.App
+	// Questions are the topics for which the ring has stations. Of those that begin with
+	// ring/ no others can be asked for a lap.
+	Questions []string
 }
 
 // api answers for one instance. Its methods are safe for concurrent use.
 type api struct {
 	ring    *ring.Ring
+	train   train // the ring too
 	options Options
 	streams chan struct{} // holds one token for each open stream
 	leases  *sessions
@@ -58,7 +66,7 @@ func New(r *ring.Ring, options Options) http.Handler {
 	}
 	asked := make(chan struct{})
 	a := &api{
-		ring: r, options: options, streams: make(chan struct{}, StreamsMax),
+		ring: r, train: r, options: options, streams: make(chan struct{}, StreamsMax),
 		leases: newSessions(), asked: asked, ask: sync.OnceFunc(func() { close(asked) }),
 	}
 
@@ -70,6 +78,7 @@ func New(r *ring.Ring, options Options) http.Handler {
 	mux.HandleFunc("GET /v1/live", a.live)
 	mux.HandleFunc("GET /v1/roster", a.roster)
 	a.mountBroadcast(mux)
+	a.mountLaps(mux)
 	a.mountBulk(mux)
 	mux.HandleFunc("GET /livez", a.livez)
 	mux.HandleFunc("GET /healthz", a.livez)
@@ -91,7 +100,9 @@ func (a *api) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *api) statusNow() Status {
-	return Status{Status: a.ring.Status(), App: a.statusOfApp()}
+	s := withApps(a.ring.Status(), a.options.Apps)
+	s.App = a.statusOfApp()
+	return s
 }
 
 // statusOfApp is how the application is, nil where there is none now.

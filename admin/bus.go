@@ -185,7 +185,8 @@ func refuseBus(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, ring.ErrRefused):
 		refuse(w, http.StatusUnprocessableEntity, err.Error())
-	case errors.Is(err, ring.ErrUncertain), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, ring.ErrUncertain), errors.Is(err, ring.ErrLost),
+		errors.Is(err, context.DeadlineExceeded):
 		refuse(w, http.StatusGatewayTimeout, err.Error())
 	default: // no quorum, or the instance is going away
 		refuse(w, http.StatusServiceUnavailable, err.Error())

@@ -10,6 +10,8 @@
 //	GET  /v1/roster     the enumeration and its hash
 //	POST /v1/broadcast/T     send the body to all; from this host only
 //	GET  /v1/messages   what is delivered here, as it comes   ?topic=T
+//	POST /v1/lap/T      have the body ride once round; from this host only   ?timeout=10s
+//	GET  /v1/passengers what rides by here, in the one order   ?topic=T
 //	GET  /v1/bulk       large payloads that are here or on their way
 //	GET  /v1/bulk/NAME  the bytes of one, or a range of them
 //	GET  /v1/bus        who votes, who leads, revisions, leases
@@ -45,6 +47,9 @@
 // without a quorum, 409 where a condition does not hold, 404 where there is no such
 // key or nothing to back up, 422 where it is refused, and 504 where it is not known
 // what came of it.
+//
+// A lap is answered when the passenger is home, with who has seen it and what they have made
+// of it. Below ring/ only the questions are to be had, without a body.
 //
 // A lease is held by the instance for a program of its host, at most [LeasesMax] at a
 // time. The answer has its fence, an ID, and how long the program may act

@@ -20,7 +20,7 @@
 // Only who runs as another user may be left, as nobody may signal that.
 //
 // Nothing is read or copied of what the command prints where its outputs are files: it
-// has them itself. It reads nothing (/dev/null).
+// has them itself. It reads nothing (/dev/null), or the file that is its Config.Stdin.
 //
 // Where the guard is killed with SIGKILL, the command goes with it on Linux, and its group as
 // long as this process lives; elsewhere the group goes only with this process alive. Who has

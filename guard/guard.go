@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"io"
+	"os"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Config struct {
 	Env   []string // whole, as of exec.Cmd; nil: this process's own
 	Dir   string   // "": this process's own
 
+	// Stdin is the command's, given to it as it is; nil is /dev/null.
+	Stdin *os.File
 	// Stdout and Stderr are the command's. An *os.File is given to it as it is; nil is
 	// /dev/null.
 	Stdout, Stderr io.Writer

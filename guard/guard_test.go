@@ -433,3 +433,28 @@ func TestReadOrders(t *testing.T) {
 		}
 	}
 }
+
+// The command reads what it is given, and nothing if that is not said; when it reads no
+// more, whoever writes to it is told.
+func TestStdin(t *testing.T) {
+	reads, writes, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writes.Close()
+	g := run(t, `read x; echo "got $x"; exec <&-; echo closed; read y <"$D/go"`, func(cfg *Config) {
+		cfg.Stdin = reads
+		if err := syscall.Mkfifo(filepath.Join(strings.TrimPrefix(cfg.Env[len(cfg.Env)-1], "D="), "go"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	reads.Close()
+	if _, err := writes.WriteString("a line\n"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "what was read", func() bool { return strings.Contains(g.output(), "got a line\nclosed\n") })
+	await(t, "an error of who writes", func() bool { _, err := writes.WriteString("\n"); return err != nil })
+	g.Signal(syscall.SIGKILL)
+
+	run(t, `read x || exit 3`, nil).ends(3, "exit code 3")
+}

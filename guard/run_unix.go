@@ -143,6 +143,7 @@ func (g *guard) run(command []string, report io.Writer) Exit {
 		}
 		return exit
 	}
+	_ = os.Stdin.Close() // whoever writes there is to be told when the command reads no more
 	g.pid = cmd.Process.Pid
 	_, _ = fmt.Fprintln(report, reportPID, g.pid) // who does not hear it has ended, and so it goes on
 	status := g.await()
@@ -196,7 +197,7 @@ func (g *guard) await() (status syscall.WaitStatus) {
 // start starts a command in a process group of its own, and in that cgroup.
 func start(command []string, c *cgroup) (*exec.Cmd, error) {
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = ownGroup()
 	c.begin(cmd.SysProcAttr)
 	return cmd, cmd.Start()

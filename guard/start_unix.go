@@ -62,6 +62,9 @@ func Start(cfg Config) (*Process, error) {
 		cmd.Args[0] = cfg.Name
 	}
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = cfg.Env, cfg.Dir, cfg.Stdout, cfg.Stderr
+	if cfg.Stdin != nil {
+		cmd.Stdin = cfg.Stdin
+	}
 	cmd.WaitDelay = copyTime                   // who is out of reach may hold what it prints into
 	cmd.ExtraFiles = []*os.File{life, reports} // lifelineFD, reportFD
 	// Ctrl-C at a terminal is for this process alone: it says when the command ends.

@@ -6,9 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
-	"runtime"
-	"time"
 
 	"ringofservers.dev/guard"
 )
@@ -64,17 +61,7 @@ func TCP(addr string) Check {
 // Env is as of exec.Cmd. When ctx ends they are killed, with what they have started.
 func Command(words, env []string) Check {
 	return func(ctx context.Context) error {
-		runtime.LockOSThread() // on Linux what it starts dies with it, if this process does
-		defer runtime.UnlockOSThread()
-		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
-		cmd.Env = env
-		cmd.WaitDelay = time.Second
-		guard.InGroup(cmd)
-		err := cmd.Run()
-		if cmd.Process != nil {
-			guard.KillGroup(cmd.Process.Pid)
-		}
-		if err != nil {
+		if err := guard.Brief(ctx, words, env, nil); err != nil {
 			return fmt.Errorf("%s: %w", words[0], err)
 		}
 		return nil

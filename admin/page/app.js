@@ -132,6 +132,7 @@ function drawBadLinks() {
 }
 
 function drawRows(all) {
+  $("table").classList.toggle("noapps", !all.some((i) => i.app));
   for (const i of all) {
     let row = rows.get(i.name);
     if (!row) {
@@ -144,6 +145,7 @@ function drawRows(all) {
       row.state.className = i.state;
       row.state.replaceChildren(element("span", "dot", ""), i.state);
     });
+    drawApp(row.app, i.app);
     row.state.parentNode.title = i.damped_until
       ? `its return waits until ${i.damped_until}` : "";
     const linked = i.rtt_ms !== null && i.rtt_ms !== undefined;
@@ -154,6 +156,14 @@ function drawRows(all) {
     fill(row.pid, i.pid || "–");
     fill(row.version, i.version || "–");
   }
+}
+
+// drawApp shows how the application beside an instance is, if it has told of one.
+function drawApp(node, app) {
+  const kinds = { healthy: "well", failed: "ill", unhealthy: "ill", stopped: "none" };
+  fill(node, app ? app.state + (app.restarts ? ` (restarts ${app.restarts})` : "") : "–");
+  node.className = app ? kinds[app.state] || "between" : "none";
+  node.parentNode.title = app ? `since ${app.since}` + (app.why ? `: ${app.why}` : "") : "";
 }
 
 function makeRow(i) {
@@ -167,6 +177,7 @@ function makeRow(i) {
   cell("index", "num", document.createTextNode(String(i.index)));
   cell("name", "", document.createTextNode(i.name));
   cell("state", "", document.createElement("span"));
+  cell("app", "app", document.createElement("span"));
   cell("vote", "");
   const link = element("a", "", i.address);
   link.href = `${location.protocol}//${i.address}/`;

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"ringofservers.dev/ring"
@@ -11,7 +10,7 @@ import (
 // answerBuiltIn has r answer what every instance can say of itself.
 func answerBuiltIn(r *ring.Ring, build build) error {
 	for topic, answer := range map[string]func() string{
-		"ring/version": func() string { return strings.TrimSpace(build.Version + " " + build.Revision) },
+		"ring/version": build.text,
 		"ring/clock":   func() string { return time.Now().UTC().Format(time.RFC3339Nano) },
 	} {
 		_, err := r.Answer(topic, func(context.Context, ring.Question) ([]byte, error) {

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ringofservers.dev/lap"
 	"ringofservers.dev/ring"
 	"ringofservers.dev/supervise"
 )
@@ -23,6 +25,7 @@ import (
 // methods may be called by several goroutines.
 type application struct {
 	ring   *ring.Ring
+	health *lap.Health // to all
 	name   ring.Name
 	logger *slog.Logger
 	over   chan struct{}  // closed when the instance is to leave because it has ended
@@ -38,11 +41,12 @@ type application struct {
 	leaving bool           // the instance is
 }
 
-// startApp starts the application that the settings name, if they do.
-func startApp(s settings, r *ring.Ring, logger *slog.Logger, registry *prometheus.Registry) (
-	*application, error,
-) {
-	a := &application{ring: r, name: s.Name, logger: logger, over: make(chan struct{}), wanted: s.App}
+// startApp starts the application that the settings name, if they do. How it is rides to all
+// by health.
+func startApp(s settings, r *ring.Ring, health *lap.Health, logger *slog.Logger,
+	registry *prometheus.Registry,
+) (*application, error) {
+	a := &application{ring: r, health: health, name: s.Name, logger: logger, over: make(chan struct{}), wanted: s.App}
 	a.shut = sync.OnceFunc(func() { close(a.over) })
 	registry.MustRegister(appCollector{a.status})
 	if err := a.start(); err != nil {
@@ -69,7 +73,11 @@ func (a *application) start() error {
 		Stdout: os.Stdout, Stderr: os.Stderr, Policy: a.wanted.Policy, Checks: a.wanted.checks(env),
 		Timeout: a.wanted.HealthTimeout, Signal: a.wanted.signal(), Logger: a.logger,
 	}
+	a.health.Set(lap.App{State: string(supervise.Starting), Since: time.Now()})
 	app, err := supervise.Start(config, func(now supervise.Status) {
+		a.health.Set(lap.App{
+			State: string(now.State), Since: now.Since, Restarts: now.Restarts, Why: now.Why,
+		})
 		text := strings.TrimSuffix("the application is "+string(now.State)+": "+now.Why, ": ")
 		_ = a.ring.Tell("app_"+string(now.State), a.name, text) // which cannot be refused
 	})
@@ -216,8 +224,9 @@ func (a *application) drain(signals <-chan os.Signal) (hurried os.Signal) {
 	return hurried
 }
 
-// appTopic is what instances answer with the status of their application.
-const appTopic = "ring/app"
+// appTopic is what instances answer with the whole status of their application; the
+// passengers of that topic carry its state.
+const appTopic = lap.AppTopic
 
 // noApp is the answer of an instance beside which there is none.
 const noApp = `{"state":"none"}`

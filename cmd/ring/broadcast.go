@@ -182,15 +182,14 @@ func castInput(cmd *cobra.Command, args []string) io.Reader {
 	return cmd.InOrStdin()
 }
 
-// castPayload is all of that, if it is no more than a message may have.
-func castPayload(cmd *cobra.Command, args []string) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(castInput(cmd, args), ring.PayloadMax+1))
+// castPayload is all of that, if it is no more than so many bytes.
+func castPayload(cmd *cobra.Command, args []string, most int) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(castInput(cmd, args), int64(most)+1))
 	if err != nil {
 		return "", fmt.Errorf("read the payload: %w", err)
 	}
-	if len(text) > ring.PayloadMax {
-		return "", exitf(exitRefused, "the payload is longer than %d bytes, which is the most",
-			ring.PayloadMax)
+	if len(text) > most {
+		return "", exitf(exitRefused, "the payload is longer than %d bytes, which is the most", most)
 	}
 	return string(text), nil
 }
@@ -251,7 +250,7 @@ It waits at most for --timeout. Exit code 3 says that nobody has an answer to th
 		text := ""
 		if len(args) == 2 {
 			var err error
-			if text, err = castPayload(cmd, args); err != nil {
+			if text, err = castPayload(cmd, args, ring.PayloadMax); err != nil {
 				return err
 			}
 		}

@@ -143,7 +143,7 @@ func TestBroadcastReadsStandardInput(t *testing.T) {
 
 // What is for the instance's own host only says so, and shows no example that cannot work.
 func TestHelpSaysOwnHostOnly(t *testing.T) {
-	for _, name := range []string{"broadcast", "gather", "bus"} {
+	for _, name := range []string{"broadcast", "gather", "lap", "bus"} {
 		var out strings.Builder
 		if code := run([]string{name, "--help"}, &out, &out); code != exitDone {
 			t.Fatalf("%s --help: exit code %d", name, code)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ringofservers.dev/lap"
 	"ringofservers.dev/ring"
 )
 
@@ -34,6 +35,9 @@ type settings struct {
 	App       appSettings
 	Respawn   respawnSettings
 	Runs      []jobSetting
+	Stations  []stationSetting
+	OnTick    string // a line for sh
+	Laps      []lap.Command
 }
 
 // ringConfig is what the library has to know of them.
@@ -62,6 +66,12 @@ func (s settings) check() error {
 	if len(s.Runs) > 0 {
 		errs = append(errs, canRun())
 	}
+	if len(s.Stations) > 0 || s.OnTick != "" {
+		errs = append(errs, canFilter())
+	}
+	if len(s.Laps) > 0 {
+		errs = append(errs, canAnswer())
+	}
 	return errors.Join(errs...)
 }
 
@@ -80,17 +90,22 @@ func difference(old, new settings) (changed, fixed []string) {
 	if !reflect.DeepEqual(old.Runs, new.Runs) {
 		changed = append(changed, "run")
 	}
+	if !reflect.DeepEqual(old.Laps, new.Laps) {
+		fixed = append(fixed, "lap")
+	}
 	return changed, fixed
 }
 
 // layer is one place where settings come from. Later ones beat earlier ones.
 type layer struct {
-	origin func(key string) string // how to name the place of a key to a person
-	values map[string][]string     // those of a file are sound
-	runs   []jobSetting            // [[run]] tables of a file
-	groups []group                 // [[instance]] tables of a file
-	fault  error                   // what is wrong with a file
-	torn   bool                    // so that its instances are not all known
+	origin   func(key string) string // how to name the place of a key to a person
+	values   map[string][]string     // those of a file are sound
+	runs     []jobSetting            // [[run]] tables of a file
+	laps     []lap.Command           // [[lap]] tables of a file, or flags --lap
+	groups   []group                 // [[instance]] tables of a file
+	stations []stationSetting        // [[station]] tables of a file
+	fault    error                   // what is wrong with a file
+	torn     bool                    // so that its instances are not all known
 }
 
 // group is an [[instance]] table: a name or pattern, and where it is.
@@ -121,6 +136,12 @@ func resolve(layers []layer) (settings, error) {
 		}
 		if len(l.runs) > 0 {
 			d.Runs = l.runs
+		}
+		if len(l.stations) > 0 {
+			d.Stations = l.stations
+		}
+		if len(l.laps) > 0 {
+			d.Laps = l.laps
 		}
 		for _, o := range options {
 			texts, said := l.values[o.key]
@@ -255,6 +276,7 @@ func unprefixed(err error) error {
 func addSettingsFlags(cmd *cobra.Command) (load func() (settings, error)) {
 	file := cmd.Flags().StringP("config", "c", "", "`file` with settings (RING_CONFIG)")
 	addOptionFlags(cmd.Flags(), optionKeys()...)
+	addLapFlag(cmd.Flags())
 	return func() (settings, error) {
 		path := *file
 		if !cmd.Flags().Changed("config") {
@@ -295,12 +317,15 @@ func settle(layers []layer) (settings, error) {
 }
 
 // envLayer reads RING_… of every setting; an empty one counts as absent. Of
-// RING_ROSTER the patterns stand between spaces, and so do the words of a command.
+// RING_ROSTER the patterns stand between spaces, and so do the words of a command; of
+// RING_STATION each stands on a line of its own.
 func envLayer(getenv func(string) string) layer {
 	l := layer{origin: envName, values: make(map[string][]string)}
 	for _, o := range options {
 		switch text := getenv(envName(o.key)); {
 		case text == "":
+		case o.kind == kindStation:
+			l.values[o.key] = strings.Split(strings.Trim(text, "\n"), "\n")
 		case o.many():
 			l.values[o.key] = strings.Fields(text)
 		default:
@@ -316,8 +341,11 @@ func flagLayer(flags *pflag.FlagSet) layer {
 		values: make(map[string][]string),
 	}
 	flags.Visit(func(f *pflag.Flag) {
-		if v, ok := f.Value.(*optionFlag); ok {
+		switch v := f.Value.(type) {
+		case *optionFlag:
 			l.values[v.option.key] = v.texts
+		case *lapFlag:
+			l.laps, l.fault = v.commands()
 		}
 	})
 	return l

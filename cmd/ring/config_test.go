@@ -47,6 +47,9 @@ func withoutSettings(t *testing.T) {
 	}
 }
 
+// oneInstance is a file with which an instance starts.
+const oneInstance = "name = \"a\"\nroster = [\"a\"]\nlisten = \"127.0.0.1:0\"\n"
+
 const wholeFile = `
 ring = "prod"
 name = "dc1/prod/0"
@@ -62,6 +65,7 @@ insecure = true
 cpus = 2
 log_level = "debug"
 log_format = "json"
+on_tick = "./tick"
 
 [app]
 command = ["./shop", "--port", "8080"]
@@ -93,6 +97,10 @@ limit = 4
 [[instance]]
 name = "spare/{0..1}"
 address = "10.0.0.9:{3000+index}"
+
+[[station]]
+topic = "news"
+command = ["sed", "-u", "s/foo/bar/"]
 `
 
 func TestSettingsFromFile(t *testing.T) {
@@ -420,6 +428,9 @@ func TestEverySettingInAllPlaces(t *testing.T) {
 		t.Fatal(l.fault)
 	}
 	l.values["max_speed"] = nil // the whole file has hold in its place
+	if len(l.stations) > 0 {
+		l.values["station"] = nil // these are tables in a file
+	}
 	cmd := &cobra.Command{}
 	addSettingsFlags(cmd)
 	for _, o := range options {

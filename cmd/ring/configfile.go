@@ -63,8 +63,12 @@ func parseFile(path string, text []byte) layer {
 			l.groups = p.groups(tree[key])
 		case isTable(key):
 			p.table(&l, key, tree[key])
+		case key == "station":
+			l.stations = p.stations(tree[key])
 		case key == "run":
 			l.runs = p.jobs(tree[key])
+		case key == "lap":
+			l.laps = p.laps(tree[key])
 		case i < 0:
 			p.unknown(key, key)
 		default:
@@ -232,20 +236,29 @@ func (p *parse) texts(path, key, want string, value any) []string {
 	return texts
 }
 
-// groups reads the [[instance]] tables.
-func (p *parse) groups(value any) []group {
+// tables are those that stand under [[key]]; none where value is something else.
+func (p *parse) tables(key string, value any) []map[string]any {
 	list, ok := value.([]any)
 	if !ok {
 		list = []any{value}
 	}
-	groups := make([]group, len(list))
+	tables := make([]map[string]any, len(list))
 	for i, v := range list {
 		table, isTable := v.(map[string]any)
 		if !ok || !isTable {
-			p.fault(p.place("instance").value, "instance: want tables, here is %s: write [[instance]]",
-				tomlKind(value))
+			p.fault(p.place(key).value, "%s: want tables, here is %s: write [[%s]]", key, tomlKind(value), key)
 			return nil
 		}
+		tables[i] = table
+	}
+	return tables
+}
+
+// groups reads the [[instance]] tables.
+func (p *parse) groups(value any) []group {
+	tables := p.tables("instance", value)
+	groups := make([]group, len(tables))
+	for i, table := range tables {
 		path := fmt.Sprintf("instance.%d.", i)
 		for _, key := range p.inOrder(table, path) {
 			into := map[string]*string{"name": &groups[i].Name, "address": &groups[i].Address}[key]

@@ -15,10 +15,10 @@ import (
 
 func newEventsCommand() *cobra.Command {
 	var follow, asJSON bool
-	var since, topic, save string
+	var since, topic, save, passengers string
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Tell who saw whom die or come back, who leads, detours; or messages as they come",
+		Short: "Tell who saw whom die or come back, who leads, detours; or what comes by",
 		Long: `Events prints the story that one instance can tell: the newest 4096 things that
 happened to it or that it heard of. With -f it goes on with each new one. A change
 of who is alive that the fleet has agreed on has a revision, the same everywhere:
@@ -31,6 +31,10 @@ SHA-256, when it is there whole. With --save each payload is written to a file o
 directory, whose name is topic.sender.life.number with _ for what is no letter, digit,
 dot or hyphen.
 
+With --passengers it prints instead each passenger of that topic that rides by the
+instance on the particle, whose number and order are the same at all stops, what it carries,
+and what the stops before have made of it. Topics are as with --topic.
+
 --since takes the number of an event (those after it are told), a duration back
 from now, or a time such as 2026-11-23T12:00:00Z.`,
 		Example: `  ring events
@@ -38,6 +42,7 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
   ring events --topic config/
   ring events --topic ''
   ring events --topic image --save /tmp/images
+  ring events --passengers ''
   ring events --json | jq 'select(.kind == "view_numbered")'`,
 		Args: cobra.NoArgs,
 	}
@@ -48,7 +53,10 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
 	cmd.Flags().StringVar(&topic, "topic", "",
 		"print the messages of this topic instead, as they come; '' for all")
 	cmd.Flags().StringVar(&save, "save", "", "write the payloads to files in this `directory`")
-	cmd.MarkFlagsMutuallyExclusive("topic", "since")
+	cmd.Flags().StringVar(&passengers, "passengers", "",
+		"print the passengers of this `topic` instead, as they ride by; '' for all")
+	cmd.MarkFlagsMutuallyExclusive("topic", "since", "passengers")
+	cmd.MarkFlagsMutuallyExclusive("save", "passengers")
 	cmd.MarkFlagsMutuallyExclusive("save", "since")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Flags().Changed("topic") {
@@ -57,6 +65,13 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
 				return err
 			}
 			return followMessages(cmd, c, topic, save, asJSON)
+		}
+		if cmd.Flags().Changed("passengers") {
+			c, err := newClient(*addr)
+			if err != nil {
+				return err
+			}
+			return followPassengers(cmd, c, passengers, asJSON)
 		}
 		if save != "" {
 			return usageError("--save goes with --topic: it is messages that have payloads")

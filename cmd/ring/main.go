@@ -96,7 +96,7 @@ out.`,
 	}
 	add("run", newUpCommand(), newNodeCommand(), newRunCommand(), newGuardCommand(), newAskCommand())
 	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
-		newBulkCommand(), newGatherCommand(),
+		newBulkCommand(), newGatherCommand(), newLapCommand(),
 		newBusCommand(),
 		newLeaveCommand())
 	add("offline", newRosterCommand(), newOverlayCommand(), newSimCommand(), newVersionCommand())

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringofservers.dev/admin"
+	"ringofservers.dev/lap"
 	"ringofservers.dev/respawn"
 	"ringofservers.dev/ring"
 )
@@ -47,6 +48,25 @@ a flag beats the environment, which beats the file. Only the file has tables
 the roster, for instances whose addresses no template fits. And only it has tables
 [[run]], each a command that is run on one instance at a time, by a schedule: name, command
 (a list), one of every, cron and every_tick, and the flags of ` + "`ring run`" + ` for the rest.
+Tables [[lap]] are commands that answer to ` + "`ring lap NAME`" + ` wherever it is asked: name,
+command (a list), and timeout (default 100ms, 5s at most), for which the particle waits here
+at most; then the command is killed, and this instance has not answered. --lap does the same.
+
+--station injects a filter at this stop: sh runs the command once, each passenger of the
+topic is a line of its input (its value so far, or else its payload), and the line that it
+answers is the value with which the passenger goes on. It must answer line by line, without
+buffering (sed -u, jq --unbuffered), within 100ms; else the passenger goes on as it was, and
+the filter is killed and started again, as it is when it ends. What is no line of text goes
+on as it was. The file has tables [[station]] for that, which the flag takes the place of:
+topic, command (a list, which no sh sees), hold = "100ms" for how long it may hold the
+particle (all of a fleet together hold it for 200ms a lap at most, or 1s without preset lan),
+and format: "text", or "json"; then a line is an object with number, topic, from, payload and
+value (in base64), and so is the answer, of which number and value count.
+
+--on-tick has sh run a command at ticks, with RING_TICK, RING_EPOCH and RING_LAP in its
+environment: never two at once, so at full speed most are skipped, RING_TICKS_SKIPPED since
+the one before. After a failure there is a pause. A filter and what runs at ticks get the
+environment of the application, and nothing of them outlives the instance.
 
 Behind -- stands the application that the instance is to run beside itself, or it is
 app.command in the table [app] of the file. It is started at once, looked after
@@ -70,7 +90,8 @@ GOMAXPROCS or --cpus changes that.`,
 		Example: `  ring node --name dc1/prod/0 --config /etc/ring/ring.toml
   ring node --name a/1 --ring demo --roster 'a/{0..2}' --addresses '127.0.0.1:{4000..4002}'
   ring node --config ring.toml --app-health-http http://127.0.0.1:8080/healthz -- ./shop --port 8080
-  ring gather ring/app                          # how all applications are
+  ring node --config ring.toml --station 'news=sed -u s/foo/bar/' --on-tick 'echo tick $RING_TICK'
+  ring node --config ring.toml --lap 'disk=df -h /data'   # then, anywhere: ring lap disk
   ring node --config ring.toml --respawn-command /etc/ring/respawn   # see the README for recipes`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			_, err := behindDash(args, cmd.ArgsLenAtDash())
@@ -121,23 +142,33 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	}
 
 	if err := answerBuiltIn(r, build); err != nil {
-		return exitf(exitFailed, "%w", err)
+		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
 	}
-	app, err := startApp(s, r, logger, registry)
+	stations, err := startStations(s, r, logger)
+	defer stations.end()
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	questions, err := addStations(s, r, build.text())
+	if err != nil {
+		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
+	}
+	health := lap.NewHealth(r, logger)
+	app, err := startApp(s, r, health, logger, registry)
 	if err != nil {
 		return errors.Join(appError(err), r.Close())
 	}
 	logger.Info("listening", "addr", r.Addr().String(), "page", pageOf(r.Addr(), s))
 
 	n := &instance{
-		ring: r, app: app, logger: logger, level: level, settings: s, load: load,
+		ring: r, app: app, stations: stations, logger: logger, level: level, settings: s, load: load,
 		supervisor: newSupervisor(logger), leaving: make(chan struct{}),
 		respawns: make(chan respawn.Config, 1), reload: newReloadMetrics(registry),
 	}
 	asked := make(chan struct{}, 1)
 	r.Handle(admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
-		Leaving: n.leaving, App: app.status,
+		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,
 		Leave: func() {
 			select {
 			case asked <- struct{}{}:
@@ -152,7 +183,8 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var attending sync.WaitGroup
 	attending.Go(func() { n.supervisor.attend(ctx, r) })
-	respawns := n.respawnConfig(s.Respawn) // not n's settings: those may be reloaded by then
+	attending.Go(func() { _ = health.Run(ctx) }) // which ends with ctx, and with nothing else
+	respawns := n.respawnConfig(s.Respawn)       // not n's settings: those may be reloaded by then
 	attending.Go(func() { n.respawn(ctx, respawns) })
 	err = n.until(signals, asked)
 	app.drain(signals) // where the ring has ended by itself; else it has ended
@@ -207,6 +239,7 @@ type instance struct {
 	load       func() (settings, error)
 	supervisor supervisor
 	leaving    chan struct{} // closed once it leaves
+	stations   *stations
 	runs       *runs
 	respawns   chan respawn.Config // what changed settings say; the newest alone waits in it
 	reload     reloadMetrics
@@ -269,6 +302,7 @@ func (n *instance) leave(why string, signals <-chan os.Signal) error {
 	}
 	left := make(chan error, 1)
 	go func() {
+		n.stations.end()
 		n.runs.end() // while the leases can still be given back
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 		defer cancel()

@@ -29,7 +29,7 @@ var presets = map[string]func() ring.Timing{
 }
 
 // options are all settings, in the order a person thinks of them.
-var options = slices.Concat(nodeOptions, appOptions, respawnOptions)
+var options = slices.Concat(nodeOptions, stationOptions, appOptions, respawnOptions)
 
 // nodeOptions are those of the instance itself.
 var nodeOptions = []option{
@@ -209,7 +209,9 @@ func setLogFormat(d *draft, text string) error {
 const kindWords = "word"
 
 // many says whether an option is a list.
-func (o option) many() bool { return o.key == "roster" || o.kind == kindWords }
+func (o option) many() bool {
+	return o.key == "roster" || o.kind == kindWords || o.kind == kindStation
+}
 
 func setWords(into *[]string, text string) error {
 	if *into = nil; text != "" {

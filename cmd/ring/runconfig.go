@@ -79,17 +79,9 @@ func jobTime(field func(*jobSetting) *time.Duration) func(*jobSetting, []string)
 
 // jobs reads the [[run]] tables.
 func (p *parse) jobs(value any) []jobSetting {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
-	jobs, names := make([]jobSetting, len(list)), map[string]bool{}
-	for i, v := range list {
-		table, isTable := v.(map[string]any)
-		if !ok || !isTable {
-			p.fault(p.place("run").value, "run: want tables, here is %s: write [[run]]", tomlKind(value))
-			return nil
-		}
+	tables := p.tables("run", value)
+	jobs, names := make([]jobSetting, len(tables)), map[string]bool{}
+	for i, table := range tables {
 		jobs[i] = p.job(table, fmt.Sprintf("run.%d.", i), names)
 	}
 	return jobs

@@ -11,8 +11,6 @@ import (
 	runner "ringofservers.dev/run"
 )
 
-const oneInstance = "name = \"a\"\nroster = [\"a\"]\nlisten = \"127.0.0.1:0\"\n"
-
 func TestRunTables(t *testing.T) {
 	withoutSettings(t)
 	s, err := loaded(t, "--config", written(t, oneInstance+`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringofservers.dev/admin"
+	"ringofservers.dev/lap"
 	"ringofservers.dev/ring"
 	"ringofservers.dev/supervise"
 )
@@ -32,8 +34,8 @@ func newStatusCommand() *cobra.Command {
 fleet is anchored: whether a quorum of the voters stamps the laps of the particle,
 so that they count as ticks. Then every instance with its state, the epoch, lap
 times without the declared rests, and links that are bad while both ends live. How the
-application beside the one that is asked is, if it has one, stands before its table;
-ring gather ring/app asks for those of all.
+application beside the one that is asked is, if it has one, stands before its table, and how
+those of all are in the column APP, if there are any: each tells it on the particle.
 
 With --quiet it prints nothing: exit code 0 means that all are alive and this
 instance is in the ring, 3 that it is otherwise, 4 that it cannot be reached.`,
@@ -167,21 +169,12 @@ func printStatus(out io.Writer, all admin.Status) error {
 		fmt.Fprintln(out, p.in(red, fmt.Sprintf("bad link: %s cannot talk to %s", l.From, l.To)))
 	}
 	fmt.Fprintln(out)
-	return printTable(out, p, statusRows(s))
+	return printTable(out, p, statusRows(s.Self, all.Instances))
 }
 
 // appText tells how the application beside an instance is.
 func appText(p paint, a supervise.Status) string {
-	color := yellow
-	switch a.State {
-	case supervise.Healthy:
-		color = green
-	case supervise.Failed, supervise.Unhealthy:
-		color = red
-	case supervise.Stopped:
-		color = dim
-	}
-	text := fmt.Sprintf("application %s for %s", p.in(color, string(a.State)),
+	text := fmt.Sprintf("application %s for %s", p.in(appColor(a.State), string(a.State)),
 		time.Since(a.Since).Round(time.Second))
 	if a.PID > 0 {
 		text += fmt.Sprintf(", pid %d", a.PID)
@@ -195,16 +188,21 @@ func appText(p paint, a supervise.Status) string {
 	return text
 }
 
-func statusRows(s ring.Status) [][]cell {
+// statusRows is the table of the instances, with a column for applications if any has one.
+func statusRows(self ring.Name, instances []admin.Instance) [][]cell {
 	head := func(text string, right bool) cell { return cell{text, bold, right} }
+	apps := slices.ContainsFunc(instances, func(i admin.Instance) bool { return i.App != nil })
 	rows := [][]cell{{
 		head("#", true), head("NAME", false), head("STATE", false), head("ADDRESS", false),
 		head("NEXT", false), head("TICK", true), head("RTT", true), head("INCARNATION", true),
 		head("PID", true), head("VERSION", false),
 	}}
-	for _, i := range s.Instances {
+	if apps {
+		rows[0] = slices.Insert(rows[0], appColumn, head("APP", false))
+	}
+	for _, i := range instances {
 		name, state, rtt := string(i.Name), string(i.State), "–"
-		if i.Name == s.Self {
+		if i.Name == self {
 			name += " (self)"
 		}
 		if i.DampedUntil != nil && time.Until(*i.DampedUntil) > 0 {
@@ -213,7 +211,7 @@ func statusRows(s ring.Status) [][]cell {
 		if i.RTTMillis != nil {
 			rtt = millis(*i.RTTMillis)
 		}
-		rows = append(rows, []cell{
+		row := []cell{
 			{strconv.Itoa(i.Index), dim, true},
 			{name, "", false},
 			{state, stateColor(i.State), false},
@@ -224,9 +222,40 @@ func statusRows(s ring.Status) [][]cell {
 			{orDash(number(uint64(i.Incarnation))), "", true},
 			{orDash(number(uint64(i.PID))), "", true},
 			{orDash(i.Version), dim, false},
-		})
+		}
+		if apps {
+			row = slices.Insert(row, appColumn, appCell(i.App))
+		}
+		rows = append(rows, row)
 	}
 	return rows
+}
+
+// appColumn is where the applications stand in the table: behind the states.
+const appColumn = 3
+
+// appCell is how the application of an instance is; it may be nil.
+func appCell(a *lap.App) cell {
+	if a == nil {
+		return cell{"–", dim, false}
+	}
+	text := a.State
+	if a.Restarts > 0 {
+		text += fmt.Sprintf(" (restarts %d)", a.Restarts)
+	}
+	return cell{shown(text), appColor(supervise.State(a.State)), false}
+}
+
+func appColor(state supervise.State) string {
+	switch state {
+	case supervise.Healthy:
+		return green
+	case supervise.Failed, supervise.Unhealthy:
+		return red
+	case supervise.Stopped:
+		return dim
+	}
+	return yellow
 }
 
 func stateColor(state ring.State) string {

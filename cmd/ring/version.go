@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -22,6 +23,9 @@ type build struct {
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
+
+// text is the version and its revision, as instances tell each other.
+func (b build) text() string { return strings.TrimSpace(b.Version + " " + b.Revision) }
 
 // readBuild asks the binary itself; a release build may override the version.
 func readBuild() build {

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package lap
+
+func hostLoad() *float64 { return nil }
+
+func resident() *int64 { return nil }
