@@ -60,6 +60,9 @@ var experiments = []struct {
 	{"bus", "durable writes beside etcd-server", durable},
 	{"broadcast", "messages to all, beside memberlist, the base ring and nats-server", broadcast},
 	{"storm", "every instance sends to all at full speed, and one is ill meanwhile", storm},
+	{"passengers", "ordered passengers per second, beside corosync's totem", passengers},
+	{"lap", "once round, at full speed and from rest, beside a lap of the particle", lap},
+	{"skew", "how far apart instances count the same tick", skew},
 	{"bulk", "64 MiB to 11 instances beside a plain copy over as many hops", bulk},
 	{"partial", "bad links, cut-off, mute and stopping instances", partial},
 	{"false", "false deaths under processor load and under packet loss", falseDeaths},
@@ -108,7 +111,7 @@ func realMain(args []string) int {
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: go run . <experiment> [flags]; --help behind one for its flags")
 	for _, e := range experiments {
-		fmt.Fprintf(os.Stderr, "  %-9s %s\n", e.name, e.help)
+		fmt.Fprintf(os.Stderr, "  %-10s %s\n", e.name, e.help)
 	}
 }
 

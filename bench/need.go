@@ -11,6 +11,7 @@ import (
 var packages = map[string]string{
 	"ip": "iproute2", "nft": "nftables", "corosync": "corosync", "etcd": "etcd-server",
 	"node": "nodejs", "nats-server": "nats-server",
+	"gcc": "gcc", "nsenter": "util-linux",
 }
 
 // need returns when these programs are there. Root has the missing ones installed where

@@ -19,6 +19,15 @@ const (
 	Counts  = "counts"  // what was counted since the process began
 	Report  = "report"  // all that was received
 	Gather  = "gather"  // ID questions to all, one after the other
+
+	// What follows is for riders of the particle, see bench/rider.
+	Pace    = "pace"    // of the particle at this stop: full speed if Fast, or the default
+	Station = "station" // code at this stop, for passengers of Topic, that adds a byte to each
+	Lap     = "lap"     // a passenger of Topic without a payload
+	Mark    = "mark"    // a passenger that tells all where in the order a ride begins, or has ended
+	Ride    = "ride"    // Callers at once that have passengers ride until Warm and For are over
+	Ridden  = "ridden"  // what was delivered between two marks, once the second has come
+	Watch   = "watch"   // the passes of the particle, for that time
 )
 
 // Order is what a process is told to do.
@@ -27,6 +36,11 @@ type Order struct {
 	ID   uint32        `json:",omitempty"` // of the message, above 0
 	Size int           `json:",omitempty"` // of its payload, at least HeadLen
 	For  time.Duration `json:",omitempty"`
+
+	Topic   string        `json:",omitempty"`
+	Fast    bool          `json:",omitempty"`
+	Callers int           `json:",omitempty"`
+	Warm    time.Duration `json:",omitempty"` // before For
 }
 
 // Answer is what a process says.
@@ -35,7 +49,11 @@ type Answer struct {
 	Ready    bool            `json:",omitempty"`
 	Count    *Count          `json:",omitempty"`
 	Receipts []Receipt       `json:",omitempty"`
-	Took     []time.Duration `json:",omitempty"` // of each Gather
+	Took     []time.Duration `json:",omitempty"` // of each Gather, or of a Lap
+	Folded   int             `json:",omitempty"` // stops at which a station changed a Lap's value
+	Rate     *Rate           `json:",omitempty"`
+	Sum      *Sum            `json:",omitempty"`
+	Passes   []Pass          `json:",omitempty"`
 	Error    string          `json:",omitempty"` // that ends it
 }
 
@@ -55,6 +73,29 @@ type Count struct {
 type Receipt struct {
 	ID    uint32
 	After time.Duration
+}
+
+// Rate is what a Ride was like here, of its time For.
+type Rate struct {
+	Delivered float64 // a second
+	Calls     int
+	P50, P99  time.Duration // of a call
+}
+
+// Sum is what was delivered between two marks.
+type Sum struct {
+	All, Missed uint64
+	Moved       int    // to another order
+	Hash        string // of all, in their order
+}
+
+// Pass is one of the particle.
+type Pass struct {
+	Tick     uint64
+	Anchored bool
+	At, Seen time.Time     // by the ring, and when the callback began
+	Skew     time.Duration // as the ring says it
+	Took     time.Duration // less the rests
 }
 
 // HeadLen is how many bytes of a payload are not padding.
