@@ -206,6 +206,9 @@ func TestFound(t *testing.T) {
 			"B1 asked again after it had learnt of a later life of its name", 2, 9000000002817,
 			"37.315s blank 1 for 7.001s; 42.908s flap 1 for 4.5s", bySeed,
 		},
+		{ // of a checker: of three observers two are the mark
+			"H4 one of three observers is cut off, and another loses packets", 4, 6001091, "", bySeed,
+		},
 	} {
 		if i%seedShare != 0 {
 			continue
