@@ -151,11 +151,17 @@ func (c *Core) rests() bool {
 	return lap == 0 || lap > time.Duration(c.alive)*hurryEach
 }
 
-// hurry asks all to let the particle come here without rest.
+// hurry asks all to let the particle come here without rest: first down our tree, which
+// takes a frame for each, and where it has not come by then, all by all links.
 func (c *Core) hurry(p *wire.Particle) {
 	r := &c.rides
-	r.asked, r.hurryAt = true, time.Time{}
-	c.sendHurry(-1, &wire.Hurry{Epoch: p.Epoch, Lap: p.Lap, Stop: uint32(c.self)})
+	m := &wire.Hurry{Epoch: p.Epoch, Lap: p.Lap, Stop: uint32(c.self), Wide: r.asked}
+	r.hurryAt = time.Time{}
+	if !m.Wide {
+		r.hurryAt = c.now.Add(2 * time.Duration(c.alive) * hurryEach)
+	}
+	r.asked = true
+	c.sendHurry(-1, m)
 }
 
 func (c *Core) hurryTurn() {
@@ -167,13 +173,19 @@ func (c *Core) hurryTurn() {
 	}
 }
 
-// sendHurry hands m on to all neighbours but one.
+// sendHurry hands m on to those behind us in its stop's tree, or to all neighbours but one.
 func (c *Core) sendHurry(but int, m *wire.Hurry) {
-	for _, i := range (crew{c}).Linked(nil) {
-		if i != but {
-			if cn := c.linkTo(i); cn != nil {
-				c.send(cn, m)
-			}
+	all := crew{c}
+	var tree []int32
+	if !m.Wide {
+		tree = all.Tree(int(m.Stop))
+	}
+	for _, i := range all.Linked(nil) {
+		if i == but || tree != nil && tree[i] != int32(c.self) {
+			continue
+		}
+		if cn := c.linkTo(i); cn != nil {
+			c.send(cn, m)
 		}
 	}
 }
@@ -186,14 +198,13 @@ func (c *Core) onHurry(cn *conn, m *wire.Hurry) {
 		return
 	}
 	at := slices.IndexFunc(r.hurries, func(h wire.Hurry) bool { return h.Stop == m.Stop })
-	switch {
-	case at < 0:
+	if at < 0 {
+		at = len(r.hurries)
 		r.hurries = append(r.hurries, *m)
-	case r.hurries[at].Epoch == m.Epoch && r.hurries[at].Lap >= m.Lap:
+	} else if h := &r.hurries[at]; h.Epoch == m.Epoch && (h.Lap > m.Lap || h.Lap == m.Lap && (h.Wide || !m.Wide)) {
 		return
-	default:
-		r.hurries[at] = *m
 	}
+	r.hurries[at] = *m
 	c.sendHurry(cn.peer.i, m)
 	if c.token.Resting() && r.work == 0 {
 		c.token.Go(c.now)

@@ -101,7 +101,7 @@ func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
 	case KindRelay:
 		return relay(c), nil
 	case KindHurry:
-		return &Hurry{Epoch: c.epoch(), Lap: c.number("lap", CounterMax), Stop: c.index()}, nil
+		return &Hurry{Epoch: c.epoch(), Lap: c.number("lap", CounterMax), Stop: c.index(), Wide: c.flag()}, nil
 	case KindBye:
 		return &Bye{Text: c.text("text", TextMax)}, nil
 	}

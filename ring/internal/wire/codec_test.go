@@ -57,7 +57,7 @@ func everyKind() []Msg {
 		&Cut{Marks: []Mark{{1, 2}, {RosterMax - 1, IncarnationMax}}},
 		&Sync{Rank: beat.Rank, Down: []Mark{{0, 0}}},
 		particle, &aboard, &leveling,
-		&Hurry{Epoch: particle.Epoch, Lap: 1 << 40, Stop: RosterMax - 1},
+		&Hurry{Epoch: particle.Epoch, Lap: 1 << 40, Stop: RosterMax - 1, Wide: true},
 		&Relay{From: 1, To: 2, Relayed: true, Frame: Append(nil, particle)[HeaderLen:]},
 		&Relay{From: 1, To: 2, Frame: Append(nil, &Raft{Payload: []byte("vote")})[HeaderLen:]},
 		&Bye{Text: "leaving"},

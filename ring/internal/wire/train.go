@@ -70,6 +70,7 @@ type Hurry struct {
 	Epoch Epoch
 	Lap   uint64
 	Stop  uint32
+	Wide  bool // goes by all links; else down the tree of Stop
 }
 
 // KindHurry is the kind of Hurry.
@@ -219,7 +220,8 @@ func (c *cursor) epoch() Epoch {
 func appendHurry(dst []byte, m *Hurry) []byte {
 	dst = appendEpochShort(dst, m.Epoch)
 	dst = binary.AppendUvarint(dst, m.Lap)
-	return binary.AppendUvarint(dst, uint64(m.Stop))
+	dst = binary.AppendUvarint(dst, uint64(m.Stop))
+	return appendFlag(dst, m.Wide)
 }
 
 // AppendCastName is how a large rider's payload names its message.

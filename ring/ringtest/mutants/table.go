@@ -456,8 +456,8 @@ var table = []mutant{
 	},
 	{
 		"nobody is told of who waits", "P4", "core/train.go",
-		"\tc.sendHurry(-1, &",
-		"\t_ = (&",
+		"\tc.sendHurry(-1, m)\n",
+		"\t_ = m\n",
 		"none", 5,
 	},
 	{
