@@ -63,6 +63,9 @@ func checkCast(topic string, payload []byte) error {
 	if err := checkTopic(topic); err != nil {
 		return err
 	}
+	if topic == node.ParcelTopic {
+		return fmt.Errorf("%w: the topic %s is the ring's own", ErrRefused, topic)
+	}
 	if len(payload) > PayloadMax {
 		return fmt.Errorf("%w: the payload has %d bytes, a broadcast takes at most %d; "+
 			"BroadcastFrom sends more", ErrRefused, len(payload), PayloadMax)

@@ -163,6 +163,13 @@ func (r *Ring) ask(ctx context.Context, how wire.How, topic string, payload []by
 	if err := checkCast(topic, payload); err != nil {
 		return wire.CastID{}, nil, err
 	}
+	return r.askOwn(ctx, how, topic, payload)
+}
+
+// askOwn is ask for topics of the ring's own, too.
+func (r *Ring) askOwn(ctx context.Context, how wire.How, topic string, payload []byte) (
+	wire.CastID, *gather.Outcome, error,
+) {
 	wait := GatherWait
 	if by, ok := ctx.Deadline(); ok {
 		wait = min(time.Until(by)*9/10, wire.WaitMax*time.Millisecond)

@@ -47,8 +47,8 @@ type collector struct {
 
 	castPublished, castDelivered, castMissed, castKept, castWaiting *prometheus.Desc
 
-	riders, ridersMoved, ridersSlow                                     *prometheus.Desc
-	stationCalls, stationHeld, stationOver, stationFailed, stationLeaks *prometheus.Desc
+	riders, ridersMoved, ridersSlow                                                      *prometheus.Desc
+	stationCalls, stationHeld, stationOver, stationFailed, stationUnfolded, stationLeaks *prometheus.Desc
 
 	bulkTransfers, bulkBytes, bulkKept, bulkWrong, bulkWhole, bulkMissed *prometheus.Desc
 }
@@ -107,7 +107,9 @@ func newCollector(r *Ring) *collector {
 		stationHeld:   desc("station_held_seconds_total", "For how long they did, together."),
 		stationOver:   desc("station_overruns_total", "Calls of stations that took longer than their budget."),
 		stationFailed: desc("station_failures_total", "Calls of stations that failed or panicked."),
-		stationLeaks:  desc("station_leaks", "Calls of stations that go on though nobody waits for them."),
+		stationUnfolded: desc("station_unfolded_total",
+			"Passengers that went on without a station's part, for want of time on their lap or of room."),
+		stationLeaks: desc("station_leaks", "Calls of stations that go on though nobody waits for them."),
 
 		bulkTransfers: desc("bulk_transfers", "Large payloads, by state.", "state"),
 		bulkBytes:     desc("bulk_bytes_total", "Bytes of chunks of large payloads.", "direction"),
@@ -145,7 +147,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.leases,
 		c.castPublished, c.castDelivered, c.castMissed, c.castKept, c.castWaiting,
 		c.riders, c.ridersMoved, c.ridersSlow,
-		c.stationCalls, c.stationHeld, c.stationOver, c.stationFailed, c.stationLeaks,
+		c.stationCalls, c.stationHeld, c.stationOver, c.stationFailed, c.stationUnfolded, c.stationLeaks,
 		c.bulkTransfers, c.bulkBytes, c.bulkKept, c.bulkWrong, c.bulkWhole, c.bulkMissed,
 	} {
 		out <- d
@@ -215,6 +217,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.stationHeld, prometheus.CounterValue, k.Rides.Held.Seconds())
 	counter(c.stationOver, k.Rides.Overruns)
 	counter(c.stationFailed, k.Rides.Failures)
+	counter(c.stationUnfolded, k.Rides.Unfolded)
 	gauge(c.stationLeaks, float64(k.Rides.Leaks))
 	states := map[string]int{TransferWaiting: 0, TransferRunning: 0, TransferWhole: 0}
 	for _, t := range c.ring.Transfers() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"ringofservers.dev/ring/internal/gather"
@@ -57,7 +58,7 @@ type Lapped struct {
 	Value  []byte        `json:"value"`  // what stations made of it; base64 in JSON
 	Folded int           `json:"folded"` // how many of them did
 	Seen   []Name        `json:"seen"`   // at which stops it was delivered, in roster order
-	Unseen []Absent      `json:"unseen"` // all others of the roster but who has left
+	Unseen []Absent      `json:"unseen"` // all others of the roster but who has left: it is not known that they were given it
 	Took   time.Duration `json:"took_ns"`
 }
 
@@ -70,7 +71,12 @@ type Lapped struct {
 // half of the room that it finds; while 4,096 wait to board here, Lap waits for room.
 //
 // More than PassengerMax bytes, and up to PayloadMax, are broadcast first, and board when
-// all that live have them: Seen is who has both.
+// all that live have them: Seen is whom the passenger has passed of those who have said so. Each stop
+// keeps 16 MiB of them until their numbers come. An instance has its share of half of that
+// under way, and waits with more; where several hundred do so at once a stop may have let go
+// of one by then, which its Passenger.Lacks says.
+//
+// What Config.Hold declares is kept at each stop, whoever is aboard.
 //
 // It fails with ErrLost if the passenger has not come home, which may be whether or not
 // others have seen it; with ErrRefused for a topic that is empty, over TopicMax bytes or no
@@ -84,7 +90,12 @@ func (r *Ring) Lap(ctx context.Context, topic string, payload []byte) (Lapped, e
 	var have gather.Set
 	large := len(payload) > PassengerMax
 	if large {
-		id, o, err := r.ask(ctx, wire.AskReceipt, node.ParcelTopic, payload)
+		done, err := r.loads.take(ctx, len(payload), r.parcelRoom())
+		if err != nil {
+			return Lapped{}, err
+		}
+		defer done()
+		id, o, err := r.askOwn(ctx, wire.AskReceipt, node.ParcelTopic, payload)
 		if err != nil {
 			return Lapped{}, err
 		}
@@ -114,6 +125,57 @@ func (r *Ring) Lap(ctx context.Context, topic string, payload []byte) (Lapped, e
 		Number: r.number(&h.Passenger), Topic: topic, Value: h.Value, Folded: int(h.Folded),
 		Seen: r.namesOf(seen, nil), Unseen: r.absent(seen), Took: time.Since(begun),
 	}, nil
+}
+
+// parcelRoom is how many bytes of large payloads this instance has under way at most.
+func (r *Ring) parcelRoom() int {
+	alive := 0
+	for _, i := range r.View().Instances {
+		if i.State == Alive || i.State == Suspect {
+			alive++
+		}
+	}
+	return node.ParcelsBytes / 2 / max(alive, 1)
+}
+
+// loads is the large payloads that are under way.
+type loads struct {
+	mu    sync.Mutex
+	bytes int
+	freed chan struct{} // closed, and another in its place, when some are not any more
+}
+
+// take waits until there is room for size bytes, of room in all, or for nobody else, and
+// takes it until done is called. The error is ctx's.
+func (l *loads) take(ctx context.Context, size, room int) (done func(), err error) {
+	for {
+		l.mu.Lock()
+		if l.bytes == 0 || l.bytes+size <= room {
+			l.bytes += size
+			l.mu.Unlock()
+			return func() { l.give(size) }, nil
+		}
+		if l.freed == nil {
+			l.freed = make(chan struct{})
+		}
+		freed := l.freed
+		l.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (l *loads) give(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bytes -= size
+	if l.freed != nil {
+		close(l.freed)
+		l.freed = nil
+	}
 }
 
 func (r *Ring) number(p *train.Passenger) Number {

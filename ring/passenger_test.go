@@ -162,6 +162,61 @@ func TestP4LargePayload(t *testing.T) {
 	}
 }
 
+// Many large ones at once: whoever is named by a receipt has had both.
+func TestP4ManyLargePayloads(t *testing.T) {
+	f := newFleet(t, 3, nil)
+	f.joined()
+	f.seeAllAlive()
+	var heards []*heard
+	for i := range 3 {
+		heards = append(heards, f.hear(i, "t"))
+	}
+	const each = 60 // more than are kept for their numbers
+	var wg sync.WaitGroup
+	for i := range 3 {
+		for k := range each {
+			wg.Go(func() {
+				size := PayloadMax
+				if k%3 == 0 {
+					size = 10
+				}
+				l, err := f.rings[i].Lap(t.Context(), "t", bytes.Repeat([]byte{byte(k)}, size))
+				if err != nil || len(l.Seen) != 3 {
+					t.Errorf("%d of %d: seen by %v, %v", k, i, l.Seen, err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for i, h := range heards {
+		until(t, fmt.Sprint("all are heard at ", i), func() bool { return len(h.list()) >= 3*each || t.Failed() })
+		for _, p := range h.list() {
+			if p.Lacks {
+				t.Errorf("%d lacks number %d", i, p.Number.N)
+			}
+		}
+	}
+}
+
+// Who has given up before boards nobody.
+func TestLapOfACancelledContext(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	f.joined()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h := f.hear(0, "")
+	for range 50 {
+		if _, err := f.rings[0].Lap(ctx, "t", nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want the context's", err)
+		}
+	}
+	f.lap(0, "u", nil)
+	until(t, "the last is heard", func() bool { return len(h.list()) > 0 })
+	if p := h.list()[0]; p.Topic != "u" {
+		t.Errorf("somebody boarded: %+v", p)
+	}
+}
+
 // When an instance dies with the particle, what rides on it is known to the others all the
 // same, and comes home.
 func TestP4LapsSurviveADeath(t *testing.T) {

@@ -42,6 +42,7 @@ type Ring struct {
 	store   *store.Store // nil without Config.Data
 	journal *journal.Journal
 	bulk    *haul.Haul
+	loads   loads
 	metrics *collector // nil without Config.Registerer
 	handler atomic.Pointer[http.Handler]
 	joined  chan struct{}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"ringofservers.dev/ring/internal/core"
@@ -85,8 +84,8 @@ func Holds(budget time.Duration) StationOption {
 	return func(o *stationOptions) { o.budget = budget }
 }
 
-// EveryPass has the station called each time that the particle passes, also where nobody of
-// its topic is aboard.
+// EveryPass has the station, which must hold the particle, called each time that it passes,
+// also where nobody of its topic is aboard. [Ring.OnTick] tells of each pass and holds nothing.
 func EveryPass() StationOption { return func(o *stationOptions) { o.every = true } }
 
 // Station injects code at this stop, for passengers of topic, until remove is called. f
@@ -99,12 +98,14 @@ func EveryPass() StationOption { return func(o *stationOptions) { o.every = true
 // took over begins its lap, and its value, anew: f may see it a second time.
 //
 // An f that is not done within its budget is left alone with what it does, which is not used
-// any more: the particle goes on, and f is not called again before it has returned. Until
-// then it counts in the gauge ring_station_leaks. After three such calls in a row it is not
-// called any more. Overruns, failures and that are events. A panic is contained.
+// any more: the particle goes on, f is not called again before it has returned, and another
+// station may take the topic. Until then it counts in the gauge ring_station_leaks. One that
+// overruns its budget again and again (three times in a row, or every other time for some
+// time) is not called any more. Overruns, failures and that are events, at most one of a kind a
+// minute. A panic is contained.
 //
 // There is one station that holds the particle for a topic: another is refused with
-// ErrRefused, as are a budget below zero and topics that Lap refuses.
+// ErrRefused, as are a budget below zero, topics that Lap refuses, and EveryPass without Holds.
 func (r *Ring) Station(topic string, f StationFunc, options ...StationOption) (remove func(), err error) {
 	if err := checkTopic(topic); err != nil {
 		return nil, err
@@ -116,8 +117,11 @@ func (r *Ring) Station(topic string, f StationFunc, options ...StationOption) (r
 	switch {
 	case o.budget < 0:
 		return nil, fmt.Errorf("%w: a station cannot hold the particle for %v", ErrRefused, o.budget)
+	case o.budget == 0 && o.every:
+		return nil, fmt.Errorf("%w: EveryPass is for a station that holds the particle, with Holds; "+
+			"OnTick tells of each pass", ErrRefused)
 	case o.budget == 0:
-		return r.bystander(topic, f, o.every), nil
+		return r.bystander(topic, f)
 	}
 	remove, err = r.node.AddStation(node.Station{
 		Topic: topic, Budget: min(o.budget, r.cfg.Timing.Loss/2), Every: o.every,
@@ -146,36 +150,31 @@ func (r *Ring) Station(topic string, f StationFunc, options ...StationOption) (r
 }
 
 // bystander is a station that sees the particle after it has gone on.
-func (r *Ring) bystander(topic string, f StationFunc, every bool) (remove func()) {
-	var one sync.Mutex // f is never called twice at once
+func (r *Ring) bystander(topic string, f StationFunc) (remove func(), err error) {
+	select {
+	case <-r.Done():
+		return nil, ErrClosed
+	default:
+	}
 	var toldAt time.Time
 	ctx, cancel := context.WithCancel(context.Background())
-	call := func(t Tick, ps ...Passenger) {
-		one.Lock()
-		defer one.Unlock()
-		if ctx.Err() != nil {
+	stop := r.node.OnRider(func(_ uint64, p node.Rider) {
+		if p.Topic != topic || ctx.Err() != nil {
 			return
 		}
-		err := contained(func() error { return f(ctx, &Stop{Tick: t, Passengers: ps, ring: r}) })
-		if err != nil && time.Since(toldAt) > time.Minute {
-			toldAt = time.Now()
-			r.node.Say("station_failed", -1, fmt.Sprintf("the station %q failed: %v", topic, err))
+		s := &Stop{Tick: r.tick(p.Tick), Passengers: []Passenger{r.passenger(&p)}, ring: r}
+		if err := contained(func() error { return f(ctx, s) }); err != nil {
+			r.node.StationFailed(topic, err, &toldAt)
 		}
-	}
-	stops := []func(){cancel, r.OnPassenger(topic, func(p Passenger) {
-		if p.Topic != "" {
-			t, _ := r.LastTick()
-			call(t, p)
+	})
+	go func() { // it ends with the ring, too
+		select {
+		case <-r.Done():
+			cancel()
+		case <-ctx.Done():
 		}
-	})}
-	if every {
-		stops = append(stops, r.OnTick(func(t Tick) { call(t) }))
-	}
-	return func() {
-		for _, stop := range stops {
-			stop()
-		}
-	}
+	}()
+	return func() { cancel(); stop() }, nil
 }
 
 // contained turns a panic of somebody else's code into an error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -112,6 +113,107 @@ func TestP5SlowStationDoesNotHoldTheTrain(t *testing.T) {
 	})
 }
 
+func (f *fleet) leaks(i int) int { return f.rings[i].node.Counts().Rides.Leaks }
+
+// A station has its own budget, whatever another at the same stop has.
+func TestP5TwoStationsHaveTwoBudgets(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	f.joined()
+	free := make(chan struct{})
+	hangs := func(context.Context, *Stop) error {
+		<-free
+		return nil
+	}
+	f.station(0, "a", hangs, Holds(time.Millisecond))
+	long := make(chan struct{})
+	f.station(0, "b", func(ctx context.Context, _ *Stop) error {
+		select {
+		case <-long:
+		case <-ctx.Done():
+		}
+		return nil
+	}, Holds(time.Minute), EveryPass())
+	done := make(chan Lapped)
+	go func() { done <- f.lap(0, "a", nil) }()
+	until(t, "the one with less is given up while the other has time", func() bool { return f.leaks(0) == 1 })
+	close(long)
+	<-done
+	close(free)
+	until(t, "it is back", func() bool { return f.leaks(0) == 0 })
+}
+
+// One that never comes back is not called again, and gives its topic away. What ends its
+// goroutine is as good as a failure.
+func TestP5HangingStationIsReplaced(t *testing.T) {
+	f := newFleet(t, 3, nil)
+	f.joined()
+	f.seeAllAlive()
+	free := make(chan struct{})
+	var called atomic.Int64
+	remove := f.station(1, "t", func(context.Context, *Stop) error {
+		called.Add(1)
+		<-free
+		return nil
+	}, Holds(20*time.Millisecond))
+	for range 5 {
+		f.lap(0, "t", nil)
+	}
+	if called.Load() != 1 {
+		t.Errorf("one that hangs was called %d times", called.Load())
+	}
+	f.station(1, "t", func(context.Context, *Stop) error {
+		if called.Add(1) == 2 {
+			runtime.Goexit()
+		}
+		return nil
+	}, Holds(time.Second))
+	f.lap(0, "t", nil)
+	awaitEvent(t, f.rings[1], "station_failed", "")
+	f.lap(0, "t", nil)
+	if called.Load() != 3 || f.leaks(1) != 1 {
+		t.Errorf("called %d times, %d leak", called.Load(), f.leaks(1))
+	}
+	remove()
+	close(free)
+	until(t, "the first is back", func() bool { return f.leaks(1) == 0 })
+}
+
+// To remove a station while it is at it counts no leak twice, and none less than there are.
+func TestP5RemovedWhileItWorks(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	f.joined()
+	free, in := make(chan struct{}), make(chan struct{})
+	remove := f.station(0, "t", func(context.Context, *Stop) error {
+		close(in)
+		<-free
+		return nil
+	}, Holds(20*time.Millisecond))
+	done := make(chan Lapped)
+	go func() { done <- f.lap(0, "t", nil) }()
+	<-in
+	remove()
+	<-done
+	until(t, "it leaks", func() bool { return f.leaks(0) == 1 })
+	close(free)
+	until(t, "it is back", func() bool { return f.leaks(0) == 0 })
+}
+
+// What a station writes to what it was shown is nobody else's.
+func TestP5StationsHaveCopies(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	f.joined()
+	f.station(0, "t", func(_ context.Context, s *Stop) error {
+		s.Passengers[0].Payload[0] = 'Z'
+		return s.SetValue(0, []byte("v"))
+	}, Holds(time.Second))
+	h := f.hear(0, "t")
+	f.lap(0, "t", []byte("abc"))
+	until(t, "it is heard", func() bool { return len(h.list()) == 1 })
+	if p := h.list()[0]; string(p.Payload) != "abc" {
+		t.Errorf("it came by as %q", p.Payload)
+	}
+}
+
 func TestP5EveryPassAndBoarding(t *testing.T) {
 	f := newFleet(t, 3, fast)
 	f.joined()
@@ -135,12 +237,21 @@ func TestStationRefuses(t *testing.T) {
 	f.station(0, "t", nothing)
 	for topic, options := range map[string][]StationOption{
 		"t":                      {Holds(time.Second)},
+		"v":                      {EveryPass()},
 		"":                       {Holds(time.Second)},
 		"u":                      {Holds(-time.Second)},
 		strings.Repeat("x", 256): nil,
 	} {
 		if _, err := f.rings[0].Station(topic, nothing, options...); !errors.Is(err, ErrRefused) {
 			t.Errorf("a station at %.9q: %v", topic, err)
+		}
+	}
+	if err := f.rings[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range [][]StationOption{nil, {Holds(time.Second)}} {
+		if _, err := f.rings[0].Station("w", nothing, options...); !errors.Is(err, ErrClosed) {
+			t.Errorf("a station of a ring that is closed: %v", err)
 		}
 	}
 }

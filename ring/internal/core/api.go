@@ -178,6 +178,7 @@ const (
 	Full                            // too many wait; Seats follows when there is room again
 	Seats                           // there is
 	Visited                         // Visit: what the particle brought
+	Unfolded                        // Seq: so many passengers went on without a station that was to see them
 	Overdue                         // Seq, of Work: the particle has gone on without what comes of it
 	Work                            // Seq, Visit.Delivered, Tick: stations may hold the particle for Within; Worked follows, or Overdue
 )

@@ -136,8 +136,9 @@ type Core struct {
 	overs    []int                   // who
 	between  map[int32]time.Duration // since when, after the start
 	cleared  map[int]bool
-	flaps    []flap     // by instance
-	stood    []standing // accusations, by observer
+	flaps    []flap            // by instance
+	outs     map[int]time.Time // since when who waits for the end of its hold-down has said so
+	stood    []standing        // accusations, by observer
 	bad      []BadLinkView
 	badAt    time.Time // when the next accusation will have stood for long
 	weigh    bool      // accusations changed
@@ -193,6 +194,7 @@ func New(cfg Config) (*Core, error) {
 		saved: cfg.Saved, ceiling: cfg.Saved.Ceiling,
 		next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
 		downAt: map[int]time.Time{}, said: map[int]said{}, lost: map[int]Report{},
+		outs: map[int]time.Time{},
 	}
 	c.calm = calm(cfg.Timing.Settle, cfg.Overlay, c.out.Window)
 	var err error

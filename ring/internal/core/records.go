@@ -72,6 +72,11 @@ func (c *Core) onRecord(r *wire.Record, from *conn) {
 	}
 	c.note(from, r.Origin)
 	c.token.Heard(r.Epoch)
+	if r.Out {
+		c.outs[i] = c.now
+	} else {
+		delete(c.outs, i)
+	}
 	c.recordAt = c.now
 	c.version++
 	if len(before)+len(r.Accused) > 0 {

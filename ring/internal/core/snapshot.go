@@ -58,6 +58,10 @@ func (c *Core) Row(i int) InstanceView {
 		if d := c.dampedFor(i); d > 0 {
 			w.Damped = c.now.Add(d)
 		}
+		// What it has done to be damped, a process that has just started does not know.
+		if at, ok := c.outs[i]; ok && at.Add(c.cfg.Timing.HoldDown).After(c.now) && w.Damped.IsZero() {
+			w.Damped = at.Add(c.cfg.Timing.HoldDown)
+		}
 	}
 	if i == c.self && c.damped.After(c.now) {
 		w.Damped = c.damped

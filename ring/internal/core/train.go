@@ -194,7 +194,7 @@ func (c *Core) sendHurry(but int, m *wire.Hurry) {
 func (c *Core) onHurry(cn *conn, m *wire.Hurry) {
 	r, p := &c.rides, c.token.Here()
 	if !c.joined || p == nil || m.Stop >= uint32(c.n) || m.Stop == uint32(c.self) || m.Epoch != p.Epoch ||
-		m.Lap >= wire.CounterMax || c.satisfied(m, p) {
+		m.Lap > p.Lap+1 || c.satisfied(m, p) {
 		return
 	}
 	at := slices.IndexFunc(r.hurries, func(h wire.Hurry) bool { return h.Stop == m.Stop })
@@ -246,8 +246,11 @@ func (c *Core) holds(p *wire.Particle) bool {
 			}
 		}
 	}
-	budget = min(budget, c.cfg.Timing.Loss/2-spent)
-	if budget <= 0 || s.Every == 0 && len(v.Delivered) == 0 {
+	if s.Every == 0 && len(v.Delivered) == 0 {
+		return false
+	}
+	if budget = min(budget, c.cfg.Timing.Loss/2-spent); budget <= 0 {
+		c.unfolded(len(v.Delivered))
 		return false
 	}
 	r.worked++
@@ -261,6 +264,14 @@ func (c *Core) holds(p *wire.Particle) bool {
 	return true
 }
 
+// unfolded counts passengers that go on without what a station was to make of them, for want
+// of time or of room.
+func (c *Core) unfolded(passengers int) {
+	if passengers > 0 {
+		c.fx = append(c.fx, Effect{Kind: Unfolded, Seq: uint64(passengers)})
+	}
+}
+
 // worked takes what the stations have made, if the particle has waited for it.
 func (c *Core) worked(seq uint64, values []Value) {
 	if seq == 0 || seq != c.rides.work {
@@ -270,7 +281,9 @@ func (c *Core) worked(seq uint64, values []Value) {
 	for i, v := range values {
 		again := func(w Value) bool { return w.Number == v.Number }
 		if !slices.ContainsFunc(values[:i], again) {
-			c.train.Fold(p, v.Number, v.Value)
+			if !c.train.Fold(p, v.Number, v.Value) {
+				c.unfolded(1)
+			}
 		}
 	}
 	c.rides.work = 0

@@ -127,3 +127,25 @@ func TestP5AStationHoldsTheParticleForItsBudget(t *testing.T) {
 		})
 	}
 }
+
+// Who wants the particle on a lap that is far away does not keep it from resting for ever.
+func TestHurryOfALapThatIsFarAway(t *testing.T) {
+	l := newLAN(t, 3)
+	l.run(3 * time.Second)
+	h := l.hosts[1]
+	p := h.core.token.Here()
+	for _, cn := range h.core.open {
+		if !cn.up {
+			continue
+		}
+		for lap, want := range map[uint64]int{p.Lap + 2: 0, wire.CounterMax - 1: 0, p.Lap: 1} {
+			h.core.rides.hurries = nil
+			l.step(h, Event{Kind: Received, Conn: cn.id, Msg: &wire.Hurry{Epoch: p.Epoch, Lap: lap, Stop: 2}})
+			if got := len(h.core.rides.hurries); got != want {
+				t.Errorf("lap %d beside %d: %d wait, want %d", lap, p.Lap, got, want)
+			}
+		}
+		return
+	}
+	t.Fatal("no link")
+}

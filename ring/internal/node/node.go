@@ -197,6 +197,7 @@ func (n *Node) step(now time.Time, ev core.Event) {
 	}
 	n.arm(now)
 	n.publish()
+	n.tellStations()
 }
 
 // rescue turns a broken invariant of the core into the end of this instance,
@@ -247,7 +248,7 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	case core.Published, core.Crowded, core.Emptied, core.Delivered, core.Missed,
 		core.Answer, core.Fold, core.Gathered:
 		n.carryCast(now, fx)
-	case core.Boarding, core.Full, core.Seats, core.Visited, core.Work, core.Overdue:
+	case core.Boarding, core.Full, core.Seats, core.Visited, core.Work, core.Overdue, core.Unfolded:
 		n.carryRide(now, fx)
 	case core.Fatal:
 		n.flush()

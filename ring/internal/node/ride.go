@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,12 +18,10 @@ const (
 	ridersKept = 16384
 	// ridersBytes is how many bytes of them do.
 	ridersBytes = 8 << 20
-	// parcelsBytes is how many bytes of payloads wait for their numbers to come.
-	parcelsBytes = 8 << 20
-	// overrunsMax is after how many overruns a station is not called again.
-	overrunsMax = 3
-	// failedPause is between two words about the failures of one station.
-	failedPause = time.Minute
+	// ParcelsBytes is how many bytes of payloads wait for their numbers to come.
+	ParcelsBytes = 16 << 20
+	// parcelLeast is what each of them counts for at least.
+	parcelLeast = 256
 )
 
 // ParcelTopic is the topic of messages whose numbers ride on the particle.
@@ -37,6 +33,7 @@ var ErrFull = errors.New("too many passengers wait to board here")
 // Rider is a passenger that was delivered here, or word of what was not.
 type Rider struct {
 	At     time.Time
+	Tick   Tick   // the pass
 	Moved  bool   // what follows is of another order
 	Missed uint64 // of that, as far as can be said
 	train.Passenger
@@ -62,10 +59,11 @@ type riding struct {
 	parcelBytes int
 
 	stations []*station
+	changed  bool // stations, since the core was told of them
 	job      *job
 
 	boarded, delivered, home, lost, moved uint64
-	works, overruns, failures             uint64
+	works, overruns, failures, unfolded   uint64
 	held                                  time.Duration
 	leaks                                 int // calls that go on though nobody waits for them
 	slow                                  atomic.Uint64
@@ -101,6 +99,9 @@ func (n *Node) Board(topic string, payload []byte) error {
 // Lap has a passenger ride once round and returns it as it came home. While too many wait to
 // board here, it waits. The error is ctx's, or ErrEnded.
 func (n *Node) Lap(ctx context.Context, topic string, payload []byte, large bool) (train.Home, error) {
+	if ctx.Err() != nil {
+		return train.Home{}, context.Cause(ctx)
+	}
 	r := wire.Rider{Topic: topic, Payload: bytes.Clone(payload), Large: large}
 	home := make(chan train.Home, 1)
 	for {
@@ -197,7 +198,9 @@ func (n *Node) carryRide(now time.Time, fx *core.Effect) {
 	case core.Work:
 		n.startWork(now, fx)
 	case core.Overdue:
-		n.expire(fx.Seq)
+		n.expire(now, fx.Seq)
+	case core.Unfolded:
+		r.unfolded += fx.Seq
 	}
 }
 
@@ -211,7 +214,7 @@ func (n *Node) visit(now time.Time, v *train.Visit) {
 	}
 	r.delivered += uint64(len(v.Delivered))
 	for i := range v.Delivered {
-		p := Rider{At: now, Passenger: v.Delivered[i]}
+		p := Rider{At: now, Tick: n.last, Passenger: v.Delivered[i]}
 		if p.Large {
 			p.Payload, p.Lacks = n.parcel(p.Payload)
 		}
@@ -270,10 +273,10 @@ func (n *Node) keepParcel(m *wire.Cast) {
 	r := &n.ride
 	r.parcels[m.CastID] = m.Payload
 	r.parcelOrder = append(r.parcelOrder, m.CastID)
-	for r.parcelBytes += len(m.Payload); r.parcelBytes > parcelsBytes; {
+	for r.parcelBytes += max(len(m.Payload), parcelLeast); r.parcelBytes > ParcelsBytes; {
 		oldest := r.parcelOrder[0]
 		r.parcelOrder = r.parcelOrder[1:]
-		r.parcelBytes -= len(r.parcels[oldest])
+		r.parcelBytes -= max(len(r.parcels[oldest]), parcelLeast)
 		delete(r.parcels, oldest)
 	}
 }
@@ -287,237 +290,10 @@ func (n *Node) parcel(name []byte) (payload []byte, lacks bool) {
 	return payload, !ok
 }
 
-// Station is code that may hold the particle at this stop.
-type Station struct {
-	Topic  string
-	Budget time.Duration
-	Every  bool // called at each pass
-	// Work is called in a goroutine of its own, never twice at once.
-	Work func(ctx context.Context, t core.Tick, ps []Rider) ([]core.Value, error)
-}
-
-// station is one that was added.
-type station struct {
-	Station
-	work     chan *job
-	at       *job // what it is at, nil for nothing
-	overruns int
-	failedAt time.Time
-}
-
-// job is what stations have to do while the particle is held.
-type job struct {
-	seq     uint64
-	at      time.Time
-	within  time.Duration
-	open    int // stations that have not said anything
-	values  []core.Value
-	tick    core.Tick
-	ps      []Rider
-	expired bool
-}
-
-// ErrStation is that another station holds the particle for that topic.
-var ErrStation = errors.New("there is a station that holds the particle for that topic already")
-
-// AddStation has s called from now on, until remove.
-func (n *Node) AddStation(s Station) (remove func(), err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return nil, ErrEnded
-	}
-	for _, o := range n.ride.stations {
-		if o.Topic == s.Topic {
-			return nil, ErrStation
-		}
-	}
-	st := &station{Station: s, work: make(chan *job, 1)}
-	n.ride.stations = append(n.ride.stations, st)
-	n.setStations()
-	go n.man(st) // not waited for at the end: it may be in somebody else's code
-	return func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.dropStation(st)
-	}, nil
-}
-
-// dropStation takes st away. The caller holds the baton.
-func (n *Node) dropStation(st *station) {
-	r := &n.ride
-	for i, o := range r.stations {
-		if o == st {
-			r.stations = append(r.stations[:i:i], r.stations[i+1:]...)
-			close(st.work)
-			n.setStations()
-			return
-		}
-	}
-}
-
-// setStations tells the core which stations there are.
-func (n *Node) setStations() {
-	set := &core.StationSet{Holds: map[string]time.Duration{}}
-	for _, st := range n.ride.stations {
-		set.Holds[st.Topic] = st.Budget
-		if st.Every {
-			set.Every = max(set.Every, st.Budget)
-		}
-	}
-	if len(n.ride.stations) == 0 {
-		set = nil
-	}
-	n.step(time.Now(), core.Event{Kind: core.Stations, Stations: set})
-}
-
-// startWork has the stations work that are asked for. The caller holds the baton.
-func (n *Node) startWork(now time.Time, fx *core.Effect) {
-	r := &n.ride
-	j := &job{seq: fx.Seq, at: now, within: fx.Within, tick: fx.Tick}
-	for _, p := range fx.Visit.Delivered {
-		q := Rider{At: now, Passenger: p}
-		if p.Large {
-			q.Payload, q.Lacks = n.parcel(p.Payload)
-		}
-		j.ps = append(j.ps, q)
-	}
-	r.job = j
-	r.works++
-	for _, st := range r.stations {
-		if st.at != nil || !st.Every && !j.concerns(st.Topic) {
-			continue
-		}
-		st.at = j
-		j.open++
-		st.work <- j // it has room: st is at nothing
-	}
-	if j.open == 0 { // all who are asked are still at what was given up
-		go func() {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			n.endWork(j)
-		}()
-	}
-}
-
-func (j *job) concerns(topic string) bool {
-	for i := range j.ps {
-		if j.ps[i].Topic == topic {
-			return true
-		}
-	}
-	return false
-}
-
-// expire is that the particle has gone on without what stations are at. The caller holds
-// the baton.
-func (n *Node) expire(seq uint64) {
-	r := &n.ride
-	j := r.job
-	if j == nil || j.seq != seq {
-		return
-	}
-	r.job, j.expired = nil, true
-	took := time.Since(j.at)
-	r.held += took
-	for _, st := range r.stations {
-		if st.at != j {
-			continue
-		}
-		r.leaks++
-		if took < st.Budget { // others have spent what there was, or another particle came
-			continue
-		}
-		st.overruns++
-		r.overruns++
-		n.Say("station_overran", -1, fmt.Sprintf(
-			"the particle has gone on without what the station %q is at: it has a budget of %v", st.Topic,
-			st.Budget))
-	}
-}
-
-// endWork lets the particle go on.
-func (n *Node) endWork(j *job) {
-	if n.ride.job != j {
-		return // it has gone on already
-	}
-	n.ride.job = nil
-	now := time.Now()
-	n.ride.held += now.Sub(j.at)
-	n.step(now, core.Event{Kind: core.Worked, Seq: j.seq, Values: j.values})
-}
-
-// man is the goroutine of a station.
-func (n *Node) man(st *station) {
-	for {
-		var j *job
-		var ok bool
-		select {
-		case j, ok = <-st.work:
-			if !ok {
-				return
-			}
-		case <-n.ctx.Done():
-			return
-		}
-		ctx, cancel := context.WithDeadline(n.ctx, j.at.Add(min(st.Budget, j.within)))
-		values, err := st.do(ctx, j)
-		cancel()
-		n.workDone(st, j, values, err)
-	}
-}
-
-// do is one call, whose panic is contained.
-func (st *station) do(ctx context.Context, j *job) (values []core.Value, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			values, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	var mine []Rider
-	for i := range j.ps {
-		if j.ps[i].Topic == st.Topic {
-			mine = append(mine, j.ps[i])
-		}
-	}
-	return st.Work(ctx, j.tick, mine)
-}
-
-// workDone takes what a station has made, if that is not too late.
-func (n *Node) workDone(st *station, j *job, values []core.Value, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	st.at = nil
-	r := &n.ride
-	if err != nil {
-		r.failures++
-		if now := time.Now(); now.Sub(st.failedAt) >= failedPause {
-			st.failedAt = now
-			n.Say("station_failed", -1, fmt.Sprintf("the station %q failed: %v", st.Topic, err))
-		}
-	}
-	if j.expired {
-		r.leaks--
-		if st.overruns >= overrunsMax {
-			n.Say("station_disabled", -1, fmt.Sprintf(
-				"the station %q has overrun its budget %d times in a row, and is not called again", st.Topic,
-				st.overruns))
-			n.dropStation(st)
-		}
-		return
-	}
-	st.overruns = 0
-	j.values = append(j.values, values...)
-	if j.open--; j.open == 0 {
-		n.endWork(j)
-	}
-}
-
 // RideCounts are counters of passengers and stations.
 type RideCounts struct {
 	Boarded, Delivered, Home, Lost, Moved, Slow uint64
-	Works, Overruns, Failures                   uint64
+	Works, Overruns, Failures, Unfolded         uint64
 	Held                                        time.Duration
 	Leaks                                       int
 }
@@ -526,7 +302,8 @@ type RideCounts struct {
 func (r *riding) counts() RideCounts {
 	return RideCounts{
 		Boarded: r.boarded, Delivered: r.delivered, Home: r.home, Lost: r.lost, Moved: r.moved,
-		Slow: r.slow.Load(), Works: r.works, Overruns: r.overruns, Failures: r.failures, Held: r.held,
+		Slow: r.slow.Load(), Works: r.works, Overruns: r.overruns, Failures: r.failures, Unfolded: r.unfolded,
+		Held:  r.held,
 		Leaks: r.leaks,
 	}
 }

@@ -31,6 +31,8 @@ import (
 const (
 	// waitingMax is how many passengers wait to board at a stop.
 	waitingMax = 4096
+	// lineMax is where numbers begin anew: nobody gets there but by a peer that makes one up.
+	lineMax = 1 << 60
 	// waitingBytes is how many bytes of them do, as wire.RiderSize counts them.
 	waitingBytes = 4 << 20
 )
@@ -294,6 +296,9 @@ func (c *Core) Leave(p *wire.Particle, v *Visit) {
 		c.home(p, v)
 		c.off(p)
 		c.let(p)
+		if p.Line.Base >= lineMax { // all others move to this order
+			p.Line.Base = 0
+		}
 	}
 	if len(t.Riders) == 0 && t.Level == nil && t.Short == nil && t.SpentUS == 0 {
 		p.Train = nil
@@ -472,7 +477,7 @@ func Renew(p, last *wire.Particle, self int) {
 // Sound reports whether there can be such a train among n instances: what a peer made up
 // must not break the links of those it is sent on to.
 func Sound(p *wire.Particle, n int) bool {
-	if p.Line.Base >= wire.CounterMax/2 || p.Lap >= wire.CounterMax-8 {
+	if p.Line.Base >= 2*lineMax || p.Lap >= wire.CounterMax-8 {
 		return false
 	}
 	t := p.Train

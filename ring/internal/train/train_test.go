@@ -685,8 +685,8 @@ func TestSound(t *testing.T) {
 		want bool
 	}{
 		{"all is well", func(*wire.Particle, *wire.Rider) {}, true},
-		{"a number without successors", func(p *wire.Particle, _ *wire.Rider) { p.Line.Base = wire.CounterMax / 2 }, false},
-		{"the same of nobody", func(p *wire.Particle, _ *wire.Rider) { p.Train, p.Line.Base = nil, wire.CounterMax/2 }, false},
+		{"a number without successors", func(p *wire.Particle, _ *wire.Rider) { p.Line.Base = 2 * lineMax }, false},
+		{"the same of nobody", func(p *wire.Particle, _ *wire.Rider) { p.Train, p.Line.Base = nil, 2*lineMax }, false},
 		{"a lap without successors", func(p *wire.Particle, _ *wire.Rider) { p.Lap = wire.CounterMax - 1 }, false},
 		{"the same of nobody", func(p *wire.Particle, _ *wire.Rider) { p.Train, p.Lap = nil, wire.CounterMax-1 }, false},
 		{"sets of a later lap", func(p *wire.Particle, _ *wire.Rider) { p.Train.Lap = p.Lap + 1 }, false},
@@ -877,6 +877,7 @@ func FuzzTrain(f *testing.F) {
 	r.drop(4)
 	f.Add(wire.Append(nil, r.stops[4].held)[wire.HeaderLen:])
 	f.Add(wire.Append(nil, &wire.Particle{Lap: 3})[wire.HeaderLen:])
+	f.Add(wire.Append(nil, &wire.Particle{Lap: 3, Line: wire.Line{Base: 2*lineMax - 1}})[wire.HeaderLen:])
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		const n = 5
 		var d wire.Decoder
@@ -898,11 +899,11 @@ func FuzzTrain(f *testing.F) {
 			c := cores[at]
 			m, err := next.Decode(wire.Append(nil, p)[wire.HeaderLen:])
 			if err != nil {
-				t.Fatalf("after %d hops %+v does not arrive: %v", hop, p, err)
+				t.Fatalf("after %d hops, on lap %d at %+v, it does not arrive: %v", hop, p.Lap, p.Line, err)
 			}
 			p = m.(*wire.Particle)
 			if !Sound(p, n) {
-				t.Fatalf("after %d hops %+v with %+v is not sound", hop, p, p.Train)
+				t.Fatalf("after %d hops, on lap %d at %+v, it is not sound", hop, p.Lap, p.Line)
 			}
 			var v Visit
 			c.Arrive(p, held[at], &v)
