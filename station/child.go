@@ -22,11 +22,12 @@ const (
 	drainTime = time.Second
 )
 
-// errNoAnswer is that there is none: the filter is not to be asked now, or any more. errLate
-// is that it was asked.
+// errNoAnswer is wrapped by why there is none: the filter is not to be asked now, or any more.
+// errLate is that it was asked.
 var (
-	errNoAnswer = errors.New("there is no filter to ask")
+	errNoAnswer = errors.New("there is no answer of the filter")
 	errLate     = errors.New("the filter did not answer in time")
+	errEnded    = fmt.Errorf("%w: it has ended", errNoAnswer)
 )
 
 // child is one run of a filter. Its methods may be called by several goroutines, ask by one
@@ -119,7 +120,7 @@ func (c *child) ask(ctx context.Context, line []byte, startup time.Duration) ([]
 			c.fail("it does not read what it is asked")
 			return nil, errLate
 		}
-		return nil, errNoAnswer // it has ended, and whoever keeps it says how
+		return nil, errEnded // whoever keeps it says how
 	}
 	ended := false
 	select {
@@ -135,7 +136,7 @@ func (c *child) ask(ctx context.Context, line []byte, startup time.Duration) ([]
 	default:
 	}
 	if ended {
-		return nil, errNoAnswer
+		return nil, c.gone()
 	}
 	c.overrun(reply, first, startup)
 	return nil, errLate
@@ -145,8 +146,11 @@ func (c *child) ask(ctx context.Context, line []byte, startup time.Duration) ([]
 func (c *child) open() (reply chan []byte, first bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fault != "" || c.reply != nil {
-		return nil, false, errNoAnswer
+	switch {
+	case c.fault != "":
+		return nil, false, fmt.Errorf("%w: %s", errNoAnswer, c.fault)
+	case c.reply != nil: // ask is called by one at a time
+		return nil, false, fmt.Errorf("%w: its first one has not come yet", errNoAnswer)
 	}
 	reply = make(chan []byte, 1)
 	c.reply = reply
@@ -166,9 +170,19 @@ func (c *child) prove(ctx context.Context, first bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fault != "" {
-		return errNoAnswer
+		return fmt.Errorf("%w: %s", errNoAnswer, c.fault)
 	}
 	return nil
+}
+
+// gone is why one that says nothing more has not answered.
+func (c *child) gone() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fault != "" {
+		return fmt.Errorf("%w: %s", errNoAnswer, c.fault)
+	}
+	return errEnded
 }
 
 // overrun is that no answer to reply has come in time.

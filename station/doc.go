@@ -12,11 +12,12 @@
 // output. While it does, the particle is held. There are two formats:
 //
 //   - [Text]: the line is the passenger's value so far, or its payload where nobody has
-//     changed it yet; the answer is its new value. So `sed -u s/a/b/` is a station. What is
-//     not UTF-8, or has more than one line, goes on unchanged.
+//     changed it yet; the answer is its new value, and counts as folded where it is the same
+//     as before, too. So `sed -u s/a/b/` is a station. What is not UTF-8, or has more than one
+//     line, is not asked about, and goes on unchanged.
 //   - [JSON]: the line is the [ring.Passenger] as an object, payload and value in base64. The
 //     answer is an object with the same number, and a value in base64; with none, or null,
-//     the passenger goes on unchanged. `jq -c --unbuffered '.value = …'` is a station.
+//     the passenger goes on unchanged and has not been folded here. `jq -c --unbuffered '.value = …'` is a station.
 //
 // A filter must write its answer at once, so tell it not to buffer: sed -u, awk with
 // fflush(), jq --unbuffered, grep --line-buffered, python -u.
@@ -32,8 +33,8 @@
 // stray line can be taken for the answer to a question that was asked in the same moment; in
 // JSON it cannot, since its number is another's.
 //
-// An answer that is late, or none, is also an error of the station's, and so an event of the
-// ring's.
+// That there is no filter to ask, and an answer that is late, none, or too long, is also an
+// error of the station's: an event of the ring's, station_failed, which tells one a minute.
 //
 // [OnTick] runs a command at ticks, never two at once.
 //

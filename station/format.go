@@ -27,6 +27,9 @@ const lineMax = 64 << 10
 // nothing: whoever wrote it cannot be asked again.
 var errStray = errors.New("its answer is none")
 
+// errLong is wrapped by what answer fails with where the line is too long to ride on.
+var errLong = errors.New("its answer is too long")
+
 // question is the line that asks a filter for p. It fails where the format has none for it.
 func (f Format) question(p ring.Passenger) ([]byte, error) {
 	if len(p.Payload) > ring.PassengerMax { // it came beside the particle, if it came
@@ -55,9 +58,9 @@ func sofar(p ring.Passenger) []byte {
 	return p.Payload
 }
 
-// answer is what line, without its end, makes of p; changed is false where that is what it
-// was.
-func (f Format) answer(p ring.Passenger, line []byte) (value []byte, changed bool, err error) {
+// answer is what line, without its end, makes of p; folded is false where it says that p goes
+// on as it is. The same value once more is one.
+func (f Format) answer(p ring.Passenger, line []byte) (value []byte, folded bool, err error) {
 	value = line
 	if f == JSON {
 		var a struct {
@@ -75,8 +78,8 @@ func (f Format) answer(p ring.Passenger, line []byte) (value []byte, changed boo
 		value = a.Value
 	}
 	if len(value) > ring.PassengerMax {
-		return nil, false, fmt.Errorf("its answer has %d bytes, and a value has at most %d", len(value),
+		return nil, false, fmt.Errorf("%w: it has %d bytes, and a value has at most %d", errLong, len(value),
 			ring.PassengerMax)
 	}
-	return value, !bytes.Equal(value, sofar(p)), nil
+	return value, true, nil
 }

@@ -112,7 +112,8 @@ type Station struct {
 	quiet  quiet // of the ring's one goroutine for this station
 
 	mu    sync.Mutex
-	child *child // guarded by mu; nil while none runs
+	child *child // guarded by mu, as is why; nil while none runs
+	why   string // that none does
 }
 
 // Start injects a filter at the stop of r, until Close. Errors wrap ErrConfig, are
@@ -123,7 +124,7 @@ func Start(r Ring, cfg Config) (*Station, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Station{cfg: cfg, cancel: cancel, ended: make(chan struct{})}
+	s := &Station{cfg: cfg, cancel: cancel, ended: make(chan struct{}), why: "it has not started yet"}
 	s.remove, err = r.Station(cfg.Topic, s.stop, ring.Holds(cfg.Hold))
 	if err != nil {
 		cancel()
@@ -150,6 +151,7 @@ func (s *Station) keep(ctx context.Context) {
 	for pause := s.cfg.BackoffMin; ctx.Err() == nil; {
 		began := time.Now()
 		why := s.run(ctx)
+		s.use(nil, why)
 		if ctx.Err() != nil {
 			return
 		}
@@ -171,15 +173,15 @@ func (s *Station) run(ctx context.Context) (why string) {
 	if err != nil {
 		return err.Error()
 	}
-	s.use(c)
-	defer s.use(nil)
+	s.use(c, "")
 	return c.await(ctx)
 }
 
-func (s *Station) use(c *child) {
+// use has c be asked from now on; nil is none, and why.
+func (s *Station) use(c *child, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.child = c
+	s.child, s.why = c, why
 }
 
 // stop is the ring.StationFunc.
@@ -191,10 +193,10 @@ func (s *Station) stop(ctx context.Context, stop *ring.Stop) error {
 // is for the ring to tell: what set fails with, or what was wrong with an answer.
 func (s *Station) pass(ctx context.Context, aboard []ring.Passenger, set func(int, []byte) error) error {
 	s.mu.Lock()
-	c := s.child
+	c, why := s.child, s.why
 	s.mu.Unlock()
 	if c == nil {
-		return nil // that there is none was told
+		return unanswered(fmt.Errorf("%w: %s", errNoAnswer, why), len(aboard), len(aboard))
 	}
 	late := time.Now().Add(s.cfg.Hold)
 	if at, ok := ctx.Deadline(); ok && at.Before(late) {
@@ -202,6 +204,7 @@ func (s *Station) pass(ctx context.Context, aboard []ring.Passenger, set func(in
 	}
 	ctx, cancel := context.WithDeadline(ctx, late.Add(-s.cfg.Hold/10))
 	defer cancel()
+	var failed error // what was wrong with an answer first, where others can follow it
 	for i, p := range aboard {
 		line, err := s.cfg.Format.question(p)
 		if err != nil {
@@ -209,29 +212,31 @@ func (s *Station) pass(ctx context.Context, aboard []ring.Passenger, set func(in
 			continue
 		}
 		answer, err := c.ask(ctx, line, s.cfg.Startup)
-		switch {
-		case errors.Is(err, errLate):
-			return fmt.Errorf("%w: %d of %d passengers go on unchanged", err, len(aboard)-i, len(aboard))
-		case err != nil:
-			return nil // they all do; why is told where the filter ends
+		if err != nil {
+			return unanswered(err, len(aboard)-i, len(aboard))
 		}
-		value, changed, err := s.cfg.Format.answer(p, answer)
+		value, folded, err := s.cfg.Format.answer(p, answer)
 		switch {
 		case errors.Is(err, errStray):
 			c.fail(err.Error())
 			return err
 		case err != nil:
-			s.unchanged(p, err)
-		case changed:
+			failed = cmp.Or(failed, err)
+		case folded:
 			if err := set(i, value); err != nil {
 				return fmt.Errorf("change a passenger of %q: %w", s.cfg.Topic, err)
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
-// unchanged tells of a passenger that goes on as it was.
+// unanswered says for how many passengers there is no answer.
+func unanswered(why error, n, of int) error {
+	return fmt.Errorf("%w: %d of %d passengers go on unchanged", why, n, of)
+}
+
+// unchanged tells of a passenger that goes on as it was, since no line can ask about it.
 func (s *Station) unchanged(p ring.Passenger, why error) {
 	if more, now := s.quiet.due(time.Now()); now {
 		s.cfg.Logger.Warn("passenger goes on unchanged", "topic", p.Topic, "from", p.From, "why", why,
