@@ -30,6 +30,9 @@ const (
 	whyMax   = 256
 )
 
+// none is the state that rides where an application was taken away.
+const none = "none"
+
 // rode is an App as it rides.
 type rode struct {
 	App
@@ -94,6 +97,17 @@ func (h *Health) Set(now App) {
 	h.ask(time.Now())
 }
 
+// Clear says that there is no application beside this instance any more. It does not block.
+func (h *Health) Clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.own == nil || h.own.State == none {
+		return // nobody has heard of one
+	}
+	h.own = &App{State: none, Since: time.Now()} // which goes on riding, for who has not had it
+	h.ask(time.Now())
+}
+
 // All is how the applications of those are who are in the ring, as far as that is known
 // here. Who has none is not in it.
 func (h *Health) All() map[ring.Name]App {
@@ -103,7 +117,7 @@ func (h *Health) All() map[ring.Name]App {
 	for _, i := range h.view.Instances {
 		one, ok := h.apps[i.Name]
 		switch {
-		case i.Name == h.view.Self && h.own != nil:
+		case i.Name == h.view.Self && h.own != nil && h.own.State != none:
 			all[i.Name] = *h.own
 		case i.Name != h.view.Self && ok && lives(i) && one.Incarnation >= i.Incarnation:
 			all[i.Name] = one.App
@@ -202,7 +216,11 @@ func (h *Health) hear(p ring.Passenger) {
 	one.State, one.Why = clipped(one.State, stateMax), clipped(one.Why, whyMax)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p.From != h.view.Self {
+	switch {
+	case p.From == h.view.Self:
+	case one.State == none:
+		delete(h.apps, p.From)
+	default:
 		h.apps[p.From] = one
 	}
 }

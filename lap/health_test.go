@@ -141,6 +141,34 @@ func TestHealthRidesAgain(t *testing.T) {
 	})
 }
 
+// That there is none any more rides as a state does, and none is known then.
+func TestHealthIsCleared(t *testing.T) {
+	f := &fleet{}
+	running(t, f, func(h *Health) {
+		h.Clear()
+		time.Sleep(time.Minute)
+		if got := f.states(); len(got) > 0 {
+			t.Errorf("where there never was an application %v rode", got)
+		}
+		h.Set(App{State: "healthy"})
+		time.Sleep(2 * time.Second)
+		h.Clear()
+		h.Clear()
+		time.Sleep(2 * time.Second)
+		if got := f.states(); !slices.Equal(got, []string{"healthy", none}) || len(h.All()) > 0 {
+			t.Errorf("%v rode, and %v is known, want none", got, h.All())
+		}
+		time.Sleep(time.Minute)
+		if got := f.states(); len(got) < 3 || got[len(got)-1] != none {
+			t.Errorf("%v rode, want it again for who has not had it", got)
+		}
+		h.Set(App{State: "starting"})
+		if got := h.All()["a"].State; got != "starting" {
+			t.Errorf("of a new one %q is known", got)
+		}
+	})
+}
+
 // Whoever comes back is told soon, and whoever is gone is no reason.
 func TestHealthRidesForWhoIsBack(t *testing.T) {
 	f := &fleet{}
@@ -204,6 +232,9 @@ func TestHealthOfOthers(t *testing.T) {
 		f.pass(ring.Passenger{Moved: true})
 		check("what cannot be read changes nothing",
 			map[ring.Name]string{"a": "waiting", "b": "healthy", "c": "unhealthy"})
+		rides("c", 1, none)
+		check("that of c was taken away", map[ring.Name]string{"a": "waiting", "b": "healthy"})
+		rides("c", 1, "unhealthy")
 		f.view(dead)
 		check("b is dead", map[ring.Name]string{"a": "waiting", "c": "unhealthy"})
 		rides("b", 1, "stopping") // was on its way

@@ -61,6 +61,7 @@ func (a *application) start() error {
 	defer a.mu.Unlock()
 	a.runs, a.ending = a.wanted, false
 	if a.app = nil; len(a.wanted.Command) == 0 || a.leaving {
+		a.health.Clear()
 		return nil
 	}
 	guarded, err := guardWords()
@@ -137,6 +138,7 @@ func (a *application) exchange() {
 		_ = app.Stop(context.Background()) // it fails with that context alone
 	}
 	if err := a.start(); err != nil {
+		a.health.Clear()
 		a.logger.Error("application not started", "err", err)
 	}
 }

@@ -61,7 +61,8 @@ func (r *reloaded) reload(tables, changed string) {
 	awaitLine(r.t, r.lines, "settings reloaded", "changed="+changed)
 }
 
-// app waits until the application is that way, and says which process it is.
+// app waits until the application is that way, and says which process it is. Where there is
+// none, nobody is told of one.
 func (r *reloaded) app(what string, ok func(*supervise.Status) bool) (pid int) {
 	r.t.Helper()
 	var s admin.Status
@@ -73,13 +74,13 @@ func (r *reloaded) app(what string, ok func(*supervise.Status) bool) (pid int) {
 		s = admin.Status{}
 		err = json.NewDecoder(resp.Body).Decode(&s)
 		resp.Body.Close()
-		if err != nil || !ok(s.App) {
-			continue
-		}
-		if s.App == nil {
+		switch {
+		case err != nil || !ok(s.App):
+		case s.App != nil:
+			return s.App.PID
+		case len(s.Instances) == 1 && s.Instances[0].App == nil:
 			return 0
 		}
-		return s.App.PID
 	}
 	r.t.Fatalf("not %s: %+v", what, s.App)
 	return 0
