@@ -55,10 +55,10 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
 	cmd.Flags().StringVar(&save, "save", "", "write the payloads to files in this `directory`")
 	cmd.Flags().StringVar(&passengers, "passengers", "",
 		"print the passengers of this `topic` instead, as they ride by; '' for all")
-	cmd.MarkFlagsMutuallyExclusive("topic", "since", "passengers")
-	cmd.MarkFlagsMutuallyExclusive("save", "passengers")
-	cmd.MarkFlagsMutuallyExclusive("save", "since")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkEventFlags(cmd.Flags().Changed); err != nil {
+			return err
+		}
 		if cmd.Flags().Changed("topic") {
 			c, err := newClient(*addr)
 			if err != nil {
@@ -72,9 +72,6 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
 				return err
 			}
 			return followPassengers(cmd, c, passengers, asJSON)
-		}
-		if save != "" {
-			return usageError("--save goes with --topic: it is messages that have payloads")
 		}
 		after, from, err := parseSince(since, time.Now())
 		if err != nil {
@@ -105,6 +102,25 @@ from now, or a time such as 2026-11-23T12:00:00Z.`,
 		return nil
 	}
 	return cmd
+}
+
+// checkEventFlags says which of the flags that are given cannot go together.
+func checkEventFlags(given func(string) bool) error {
+	topic, passengers := given("topic"), given("passengers")
+	switch {
+	case topic && passengers:
+		return usageError("--topic prints what is broadcast, --passengers what rides by: give one of them, " +
+			"and run ring events twice for both")
+	case given("save") && !topic:
+		return usageError("--save goes with --topic: it is messages that have payloads to write")
+	case given("since") && topic:
+		return usageError("--since looks back at events, and with --topic messages are printed as they come " +
+			"from now on: leave out one of them")
+	case given("since") && passengers:
+		return usageError("--since looks back at events, and with --passengers those are printed that ride by " +
+			"from now on: leave out one of them")
+	}
+	return nil
 }
 
 // parseSince returns the event after which to tell, or the time from which.
@@ -152,7 +168,7 @@ func kindColor(kind string) string {
 	case "joined", "returned", "whole", "good_link", "detour_off", "anchored":
 		return green
 	case "suspected", "accused", "bad_link", "detour_on", "damped", "starved", "link_lost", "dropped",
-		"ticks_skipped", "history_changed":
+		"ticks_skipped", "history_changed", "station_failed", "station_overran", "station_disabled":
 		return yellow
 	}
 	return ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,9 @@ import (
 // lapped is what came of a lap.
 type lapped struct {
 	ring.Lapped
-	Question bool `json:"question"` // the instance that was asked has a station for it
+	// Question says that the instance that was asked answers it, as all are to: it is built in,
+	// or the name of a command of its settings.
+	Question bool `json:"question"`
 }
 
 func newLapCommand() *cobra.Command {
@@ -48,12 +51,18 @@ a large fleet, whose answers do not all fit into 8 KiB, all are counted, and as 
 are named. ring events --passengers shows what rides by. Laps are allowed from the
 instance's own host only.
 
-All commands together hold the particle for 200 ms on a lap by default; the stops that come
-when that is spent add nothing.
+All stations of a fleet, such as those commands, together hold the particle for 200 ms on a
+lap (1 s with preset wan or quiet); the stops that come when that is spent add nothing.
 
-Exit code 0 says that all that live have seen it, and have made their part of a question, 1
-that some have not, 124 that it was not home within --timeout, or is lost: some may have
-seen it. What a command of the settings ends with is shown, and is not an exit code.`,
+A lap waits for no rest of the particle that is the default, but for each that was chosen:
+where instances have a --hold, the lap takes all of them together, and --timeout must be
+longer.
+
+Exit code 0 says that all that live have seen it, and 1 that some have not. Of a question, or
+a command of the settings of the instance that is asked, 1 also says that some who have seen
+it made nothing of it; of every other topic it is only shown how many did (an answer of a
+filter counts, also where it changes nothing). 124 says that it was not home within --timeout,
+or is lost: some may have seen it. What a command ends with is shown, and is not an exit code.`,
 		Example: `  ring lap names
   ring lap clocks --timeout 2s
   ring lap disk                                 # a command: ring node --lap 'disk=df -h /data'
@@ -71,7 +80,7 @@ seen it. What a command of the settings ends with is shown, and is not an exit c
 		path := "/v1/lap/" + pathPart(lap.Topic(args[0])) + "?" + f.query().Encode()
 		answer, err := c.ask(cmd.Context(), http.MethodPost, path, strings.NewReader(text))
 		if err != nil {
-			return err
+			return withPatience(cmd.Context(), c, f.timeout, err)
 		}
 		var l lapped
 		if err := json.Unmarshal(answer, &l); err != nil {
@@ -86,8 +95,40 @@ seen it. What a command of the settings ends with is shown, and is not an exit c
 	})
 }
 
+// withPatience adds to an error what to do where it is that a lap was not home in time, and laps
+// are too long for that time: longer than a third of it. A passenger waits for the particle
+// to come by, then rides a lap, and another one where it has missed that.
+func withPatience(ctx context.Context, c *client, timeout time.Duration, err error) error {
+	var coded *exitError
+	if !errors.As(err, &coded) || coded.code != exitTimeout {
+		return err
+	}
+	takes := lapTime(ctx, c)
+	if takes <= timeout/3 {
+		return err
+	}
+	return exitf(exitTimeout, "%w; a lap takes %s there: give a --timeout above %v", err, spanText(takes),
+		(3 * takes).Round(10*time.Millisecond))
+}
+
+// lapTime is how long laps take that an instance sees: that of /v1/status, which is without the
+// rests of the particle, or the newest with them where that is longer; 0 if it cannot say.
+func lapTime(ctx context.Context, c *client) (takes time.Duration) {
+	var status ring.Status
+	if err := c.get(ctx, "/v1/status", &status); err == nil {
+		takes = time.Duration(status.LapMS.P50 * float64(time.Millisecond))
+	}
+	var newest struct {
+		Tick *ring.Tick `json:"tick"`
+	}
+	if err := c.get(ctx, "/v1/ticks", &newest); err == nil && newest.Tick != nil {
+		takes = max(takes, newest.Tick.Took)
+	}
+	return takes
+}
+
 // whole is an error if somebody who lives has not seen it, or not made a part of it where
-// that is to be expected: for a question, and where others have.
+// that is to be expected: all are to answer a question.
 func (l lapped) whole() error {
 	unseen := 0
 	for _, a := range l.Unseen {
@@ -96,13 +137,10 @@ func (l lapped) whole() error {
 		}
 	}
 	without := len(l.Seen) - l.Folded
-	if l.Folded == 0 && !l.Question {
-		without = 0
-	}
 	switch {
 	case unseen > 0:
 		return exitf(exitFailed, "%d who live have not seen it", unseen)
-	case without > 0:
+	case l.Question && without > 0:
 		return exitf(exitFailed, "%d who have seen it made nothing of it: their station was too slow, "+
 			"or they have none for it", without)
 	}
@@ -121,14 +159,15 @@ func printLapped(out io.Writer, l lapped) error {
 		color = yellow
 	}
 	fmt.Fprintf(&text, "%s, ", p.in(color, count))
-	if l.Folded == 0 && !l.Question {
+	switch {
+	case l.Question && l.Folded < len(l.Seen):
+		text.WriteString(p.in(red, fmt.Sprintf("%d folded", l.Folded)))
+	case l.Question:
+		text.WriteString(p.in(green, fmt.Sprintf("%d folded", l.Folded)))
+	case l.Folded == 0:
 		text.WriteString("nobody made anything of it")
-	} else {
-		color = green
-		if l.Folded < len(l.Seen) {
-			color = red
-		}
-		text.WriteString(p.in(color, fmt.Sprintf("%d folded", l.Folded)))
+	default:
+		fmt.Fprintf(&text, "%d made something of it", l.Folded)
 	}
 	fmt.Fprintf(&text, " · passenger %s · %s\n", numberText(l.Number), spanText(l.Took))
 	for _, a := range l.Unseen {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -119,7 +120,8 @@ func TestLapPrints(t *testing.T) {
 	}
 }
 
-// The exit code tells whether all that live have seen it, and made their part of it.
+// The exit code tells whether all that live have seen it, and made their part of it where all
+// are to; how many made something of another topic is only shown.
 func TestLapExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -132,7 +134,9 @@ func TestLapExitCodes(t *testing.T) {
 		{"all have", 2, true, ring.Dead, exitDone, ""},
 		{"nobody has to", 0, false, ring.Unreachable, exitDone, ""},
 		{"nobody has, and should", 0, true, ring.Dead, exitFailed, "2 who have seen it made nothing of it"},
-		{"one of two has", 1, false, ring.Dead, exitFailed, "1 who have seen it made nothing of it"},
+		{"one of two has, and both should", 1, true, ring.Dead, exitFailed, "1 who have seen it made nothing of it"},
+		{"one of two has", 1, false, ring.Dead, exitDone, ""},
+		{"two have", 2, false, ring.Dead, exitDone, ""},
 		{"one who lives has not seen it", 2, true, ring.Alive, exitFailed, "1 who live have not seen it"},
 		{"one who is suspected", 2, true, ring.Suspect, exitFailed, "1 who live have not seen it"},
 	} {
@@ -144,6 +148,13 @@ func TestLapExitCodes(t *testing.T) {
 			out, said := command(t, addr, c.code, "lap", "x", form)
 			if out == "" || !strings.Contains(said, c.says) || c.says == "" && said != "" {
 				t.Errorf("%s: it prints %q and says %q, want %q", c.name, out, said, c.says)
+			}
+			shows := map[bool]string{true: fmt.Sprintf("%d folded", c.folded), false: fmt.Sprintf("%d made something of it", c.folded)}
+			if c.folded == 0 && !c.question {
+				shows[false] = "nobody made anything of it"
+			}
+			if form != "--json" && !strings.Contains(out, "2 of 3 saw it, "+shows[c.question]) {
+				t.Errorf("%s: it prints %q, want %q", c.name, out, shows[c.question])
 			}
 		}
 	}
@@ -160,6 +171,36 @@ func TestLapExitCodes(t *testing.T) {
 	}
 	command(t, "127.0.0.1:1", exitUnreachable, "lap", "names")
 	command(t, "127.0.0.1:1", exitRefused, "lap", "x", strings.Repeat("x", ring.PayloadMax+1))
+}
+
+// Where laps take long for the time there is, it says so.
+func TestLapThatIsNotHomeInTime(t *testing.T) {
+	for _, c := range []struct {
+		p50, took time.Duration // as /v1/status and /v1/ticks have it
+		says      string
+	}{
+		{0, 0, ""},
+		{time.Millisecond, 3 * time.Second, ""},
+		{4 * time.Second, 0, "not home; a lap takes 4.00 s there: give a --timeout above 12s"},
+		{time.Millisecond, 6 * time.Second, "not home; a lap takes 6.00 s there: give a --timeout above 18s"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			switch req.URL.Path {
+			case "/v1/status":
+				fmt.Fprintf(w, `{"lap_ms": {"p50": %d}}`, c.p50.Milliseconds())
+			case "/v1/ticks":
+				fmt.Fprintf(w, `{"tick": {"took_ns": %d}}`, c.took)
+			default:
+				w.WriteHeader(http.StatusGatewayTimeout)
+				_, _ = w.Write([]byte(`{"error": "not home"}`))
+			}
+		}))
+		_, said := command(t, server.URL, exitTimeout, "lap", "names", "--timeout", "10s")
+		if !strings.Contains(said, cmp.Or(c.says, "not home\n")) {
+			t.Errorf("where laps take %v, %v with rests, it says %q, want %q", c.p50, c.took, said, c.says)
+		}
+		server.Close()
+	}
 }
 
 // Passengers are printed as they ride by, and that the order is another one is told.
@@ -334,7 +375,7 @@ func TestLapOfOne(t *testing.T) {
 	r, _ := inProcess(t, "asking", false)
 	script := written(t, "echo it is $RING_INSTANCE; exit 3")
 	topics, err := addStations(settings{Name: "a", Laps: []lap.Command{
-		{Name: "say", Words: []string{"sh", script}, Timeout: lap.TimeoutMax},
+		{Name: "say", Words: []string{"sh", script}, Timeout: 5 * time.Second},
 		{Name: "slow", Words: []string{"sleep", "60"}, Timeout: 20 * time.Millisecond},
 	}}, r, "v1 abc")
 	if err != nil {
