@@ -98,14 +98,16 @@ func difference(old, new settings) (changed, fixed []string) {
 
 // layer is one place where settings come from. Later ones beat earlier ones.
 type layer struct {
-	origin   func(key string) string // how to name the place of a key to a person
-	values   map[string][]string     // those of a file are sound
-	runs     []jobSetting            // [[run]] tables of a file
-	laps     []lap.Command           // [[lap]] tables of a file, or flags --lap
-	groups   []group                 // [[instance]] tables of a file
-	stations []stationSetting        // [[station]] tables of a file
-	fault    error                   // what is wrong with a file
-	torn     bool                    // so that its instances are not all known
+	origin     func(key string) string // how to name the place of a key to a person
+	values     map[string][]string     // those of a file are sound
+	runs       []jobSetting            // [[run]] tables of a file
+	laps       []lap.Command           // [[lap]] tables of a file, or flags --lap
+	lapsAt     []givenAt               // of each
+	groups     []group                 // [[instance]] tables of a file
+	stations   []stationSetting        // [[station]] tables of a file
+	stationsAt []givenAt               // of each
+	fault      error                   // what is wrong with a file
+	torn       bool                    // so that its instances are not all known
 }
 
 // group is an [[instance]] table: a name or pattern, and where it is.
@@ -117,10 +119,13 @@ type group struct {
 // draft is settings on the way: patterns are not expanded yet.
 type draft struct {
 	settings
-	patterns  []string
-	addresses string
-	groups    []group
-	rank      map[string]int // key -> the layer that said so last, from 1
+	patterns   []string
+	addresses  string
+	groups     []group
+	lapsAt     []givenAt      // of each of Laps
+	stationsAt []givenAt      // of each of Stations
+	anyPreset  bool           // what the preset is to be is not known
+	rank       map[string]int // key -> the layer that said so last, from 1
 }
 
 // resolve lays the layers over the defaults. The error has all faults.
@@ -138,10 +143,10 @@ func resolve(layers []layer) (settings, error) {
 			d.Runs = l.runs
 		}
 		if len(l.stations) > 0 {
-			d.Stations = l.stations
+			d.Stations, d.stationsAt = l.stations, l.stationsAt
 		}
 		if len(l.laps) > 0 {
-			d.Laps = l.laps
+			d.Laps, d.lapsAt = l.laps, l.lapsAt
 		}
 		for _, o := range options {
 			texts, said := l.values[o.key]
@@ -149,6 +154,13 @@ func resolve(layers []layer) (settings, error) {
 				continue
 			}
 			d.rank[o.key] = i + 1
+			d.anyPreset = d.anyPreset || o.key == "preset" && !isPreset(texts)
+			if o.key == "station" {
+				d.Stations, d.stationsAt = nil, nil // which are set below, if they are sound
+				for _, text := range texts {
+					d.stationsAt = append(d.stationsAt, givenAt{topic: fmt.Sprintf("%s %q", l.origin(o.key), text)})
+				}
+			}
 			if o.key == "roster" {
 				d.patterns, d.groups = nil, l.groups
 			} else if o.many() {
@@ -171,6 +183,7 @@ func resolve(layers []layer) (settings, error) {
 			errs = append(errs, errors.New("hold and max_speed exclude each other: choose one"))
 		}
 	}
+	errs = append(errs, d.checkStop())
 	if !torn { // else faults would follow from those that were told
 		errs = append(errs, d.expand())
 	}
@@ -345,7 +358,7 @@ func flagLayer(flags *pflag.FlagSet) layer {
 		case *optionFlag:
 			l.values[v.option.key] = v.texts
 		case *lapFlag:
-			l.laps, l.fault = v.commands()
+			l.laps, l.lapsAt, l.fault = v.commands()
 		}
 	})
 	return l

@@ -64,11 +64,11 @@ func parseFile(path string, text []byte) layer {
 		case isTable(key):
 			p.table(&l, key, tree[key])
 		case key == "station":
-			l.stations = p.stations(tree[key])
+			l.stations, l.stationsAt = p.stations(tree[key])
 		case key == "run":
 			l.runs = p.jobs(tree[key])
 		case key == "lap":
-			l.laps = p.laps(tree[key])
+			l.laps, l.lapsAt = p.laps(tree[key])
 		case i < 0:
 			p.unknown(key, key)
 		default:

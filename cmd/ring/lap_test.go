@@ -274,7 +274,7 @@ command = ["df", "-h", "/data"]
 [[lap]]
 name = "queue"
 command = ["./queue"]
-timeout = "250ms"
+timeout = "150ms"
 `)
 	s, err := loaded(t, "--config", file)
 	if err != nil || len(s.Laps) != 2 {
@@ -284,7 +284,7 @@ timeout = "250ms"
 		!slices.Equal(disk.Words, []string{"df", "-h", "/data"}) {
 		t.Errorf("the first is %+v", disk)
 	}
-	if queue := s.Laps[1]; queue.Timeout != 250*time.Millisecond {
+	if queue := s.Laps[1]; queue.Timeout != 150*time.Millisecond {
 		t.Errorf("the second is %+v", queue)
 	}
 	with, err := loaded(t, "--config", file, "--lap", "disk=df  -i", "--lap", "x=echo a=b")
@@ -307,10 +307,10 @@ func TestLapTablesThatAreWrong(t *testing.T) {
 		"[[lap]]\nname = \"x\"\ntimeot = \"1s\"\n":                     ":6:1: key lap.timeot is unknown",
 		"[[lap]]\nname = \"x\"\ncommand = \"ls\"\n":                    ":6:11: lap.command: want a list of strings",
 		"[[lap]]\nname = \"x\"\n":                                      ":5:1: lap: x: there is no command",
-		"[[lap]]\nname = \"x\"\ncommand = [\"ls\"]\ntimeout = \"6s\"":  ":5:1: lap: x: timeout is 6s",
+		"[[lap]]\nname = \"x\"\ncommand = [\"ls\"]\ntimeout = \"6s\"":  ":7:11: lap.timeout: 6s is too long",
 		"[[lap]]\nname = \"clocks\"\ncommand = [\"ls\"]\n":             ":5:1: lap: name \"clocks\" is that of a question",
 		"[lap]\nname = \"x\"\n":                                        "write [[lap]]",
-		strings.Repeat("[[lap]]\nname=\"x\"\ncommand = [\"ls\"]\n", 2): ":8:1: lap: x is there twice",
+		strings.Repeat("[[lap]]\nname=\"x\"\ncommand = [\"ls\"]\n", 2): `:8:6: lap.name: topic "x" is there twice`,
 	} {
 		_, err := loaded(t, "--config", written(t, one+text))
 		if err == nil || !strings.Contains(err.Error(), want) {

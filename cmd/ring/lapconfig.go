@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -25,25 +24,24 @@ var lapKeys = map[string]struct {
 }
 
 // laps reads the [[lap]] tables.
-func (p *parse) laps(value any) []lap.Command {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
-	laps := make([]lap.Command, 0, len(list))
-	for i, v := range list {
-		table, isTable := v.(map[string]any)
-		if !ok || !isTable {
-			p.fault(p.place("lap").value, "lap: want tables, here is %s: write [[lap]]", tomlKind(value))
-			return nil
+func (p *parse) laps(value any) (laps []lap.Command, at []givenAt) {
+	for i, table := range p.tables("lap", value) {
+		path := fmt.Sprintf("lap.%d.", i)
+		c, sound := p.lap(table, path)
+		if !sound {
+			continue
 		}
-		laps = append(laps, p.lap(table, fmt.Sprintf("lap.%d.", i), laps))
+		laps = append(laps, c)
+		at = append(at, givenAt{
+			topic: p.at(p.place(path+"name").value) + "lap.name",
+			hold:  p.at(p.place(path+"timeout").value) + "lap.timeout",
+		})
 	}
-	return laps
+	return laps, at
 }
 
-// lap reads one of them; before are those that stand before it.
-func (p *parse) lap(table map[string]any, path string, before []lap.Command) (c lap.Command) {
+// lap reads one of them.
+func (p *parse) lap(table map[string]any, path string) (c lap.Command, sound bool) {
 	faults := len(p.errs) + p.more
 	for _, key := range p.inOrder(table, path) {
 		known, ok := lapKeys[key]
@@ -60,18 +58,18 @@ func (p *parse) lap(table map[string]any, path string, before []lap.Command) (c 
 		}
 	}
 	if len(p.errs)+p.more > faults {
-		return c // more would follow from those
+		return c, false // more would follow from those
 	}
-	if err := checkLap(c, before); err != nil {
+	if err := checkLap(c); err != nil {
 		p.fault(p.place(path+"name").key, "lap: %v", err)
+		return c, false
 	}
-	return c
+	return c, true
 }
 
-func checkLap(c lap.Command, before []lap.Command) error {
-	if slices.ContainsFunc(before, func(b lap.Command) bool { return b.Name == c.Name }) {
-		return fmt.Errorf("%s is there twice", c.Name)
-	}
+// checkLap says what cannot be about it but its timeout, which is a matter of the preset, too.
+func checkLap(c lap.Command) error {
+	c.Timeout = 0
 	return c.Check()
 }
 
@@ -95,12 +93,12 @@ func (f *lapFlag) String() string { return strings.Join(f.texts, " ") }
 // Type is how help names the value.
 func (f *lapFlag) Type() string { return "name=command" }
 
-func (f *lapFlag) commands() (laps []lap.Command, err error) {
+func (f *lapFlag) commands() (laps []lap.Command, at []givenAt, err error) {
 	var errs []error
 	for _, text := range f.texts {
 		name, command, ok := strings.Cut(text, "=")
 		c := lap.Command{Name: name, Words: strings.Fields(command)}
-		err := checkLap(c, laps)
+		err := checkLap(c)
 		if !ok {
 			err = fmt.Errorf(`%q is not NAME=COMMAND: write it as --lap "disk=df -h /data"`, text)
 		}
@@ -108,9 +106,9 @@ func (f *lapFlag) commands() (laps []lap.Command, err error) {
 			errs = append(errs, fmt.Errorf("--lap: %w", err))
 			continue
 		}
-		laps = append(laps, c)
+		laps, at = append(laps, c), append(at, givenAt{topic: fmt.Sprintf("--lap %q", text)})
 	}
-	return laps, errors.Join(errs...)
+	return laps, at, errors.Join(errs...)
 }
 
 // canAnswer says why this system runs no commands for passengers.

@@ -49,8 +49,9 @@ the roster, for instances whose addresses no template fits. And only it has tabl
 [[run]], each a command that is run on one instance at a time, by a schedule: name, command
 (a list), one of every, cron and every_tick, and the flags of ` + "`ring run`" + ` for the rest.
 Tables [[lap]] are commands that answer to ` + "`ring lap NAME`" + ` wherever it is asked: name,
-command (a list), and timeout (default 100ms, 5s at most), for which the particle waits here
-at most; then the command is killed, and this instance has not answered. --lap does the same.
+command (a list), and timeout (default 100ms; 200ms at most, or 1s with preset wan or quiet),
+for which the particle waits here at most; then the command is killed, and this instance has
+not answered. --lap does the same.
 
 --station injects a filter at this stop: sh runs the command once, each passenger of the
 topic is a line of its input (its value so far, or else its payload), and the line that it
@@ -59,9 +60,13 @@ buffering (sed -u, jq --unbuffered), within 100ms; else the passenger goes on as
 the filter is killed and started again, as it is when it ends. What is no line of text goes
 on as it was. The file has tables [[station]] for that, which the flag takes the place of:
 topic, command (a list, which no sh sees), hold = "100ms" for how long it may hold the
-particle (all of a fleet together hold it for 200ms a lap at most, or 1s without preset lan),
-and format: "text", or "json"; then a line is an object with number, topic, from, payload and
-value (in base64), and so is the answer, of which number and value count.
+particle (at most 200ms, or 1s with preset wan or quiet, which is what all commands and
+filters of a fleet together may hold it for on a lap), and format: "text", or "json"; then a line is an object with number, topic, from, payload and
+value (in base64), and so is the answer, of which number and value count. A topic has one
+filter or one command of --lap, and those of the questions of ring lap have none.
+
+While passengers are aboard, the particle leaves out the rests that are the default. A --hold
+is kept: it is a delay that was asked for, at each stop that has one, and passengers wait too.
 
 --on-tick has sh run a command at ticks, with RING_TICK, RING_EPOCH and RING_LAP in its
 environment: never two at once, so at full speed most are skipped, RING_TICKS_SKIPPED since

@@ -72,7 +72,8 @@ var nodeOptions = []option{
 		"preset", "lan|wan|quiet", "the pace of everything (default lan)", false, setPreset,
 		func(s *settings) string { return s.Preset },
 	}, {
-		"hold", "duration", "rest of the particle at this stop (default an even share of a lap)",
+		"hold", "duration", "rest of the particle at this stop (default an even share of a lap, which " +
+			"is left out while passengers are aboard; this one is not)",
 		true, setHold,
 		func(s *settings) string { return s.Hold.String() },
 	}, {
@@ -162,6 +163,9 @@ func setCPUs(d *draft, text string) error {
 	d.CPUs = n
 	return nil
 }
+
+// isPreset is whether the texts of a layer are one.
+func isPreset(texts []string) bool { return len(texts) == 1 && presets[texts[0]] != nil }
 
 func setPreset(d *draft, text string) error {
 	if presets[text] == nil {

@@ -49,20 +49,13 @@ func setStations(into *[]stationSetting, text string) error {
 	var all []stationSetting
 	for _, one := range strings.Split(text, "\x00") {
 		topic, line, _ := strings.Cut(one, "=")
-		switch topic, line = strings.TrimSpace(topic), strings.TrimSpace(line); {
-		case topic == "" || line == "":
+		if topic, line = strings.TrimSpace(topic), strings.TrimSpace(line); topic == "" || line == "" {
 			return fmt.Errorf("%q is not TOPIC=COMMAND, such as 'news=sed -u s/foo/bar/'", one)
-		case slices.ContainsFunc(all, func(s stationSetting) bool { return s.Topic == topic }):
-			return errTwice(topic)
 		}
 		all = append(all, stationSetting{Topic: topic, Command: inShell(line)})
 	}
 	*into = all
 	return nil
-}
-
-func errTwice(topic string) error {
-	return fmt.Errorf("topic %q is there twice: a stop has one filter for each, such as 'one | two'", topic)
 }
 
 // stationKeys are the keys of a [[station]] table: of what kind, and what they set.
@@ -85,28 +78,28 @@ var stationKeys = map[string]struct {
 		if err := setDuration(&s.Hold, v[0]); err != nil {
 			return err
 		}
-		if s.Hold < time.Millisecond || s.Hold > station.HoldMax {
-			return fmt.Errorf("%v is no time to hold the particle for: give 1ms to %v", s.Hold, station.HoldMax)
+		if s.Hold < time.Millisecond {
+			return fmt.Errorf("%v is no time to hold the particle for: give 1ms or more", s.Hold)
 		}
 		return nil
 	}},
 }
 
 // stations reads the [[station]] tables.
-func (p *parse) stations(value any) []stationSetting {
-	var all []stationSetting
+func (p *parse) stations(value any) (all []stationSetting, at []givenAt) {
 	for i, table := range p.tables("station", value) {
 		path := fmt.Sprintf("station.%d.", i)
 		s, sound := p.station(table, path)
 		if !sound {
 			continue
 		}
-		if slices.ContainsFunc(all, func(o stationSetting) bool { return o.Topic == s.Topic }) {
-			p.fault(p.place(path+"topic").value, "station.topic: %v", errTwice(s.Topic))
-		}
 		all = append(all, s)
+		at = append(at, givenAt{
+			topic: p.at(p.place(path+"topic").value) + "station.topic",
+			hold:  p.at(p.place(path+"hold").value) + "station.hold",
+		})
 	}
-	return all
+	return all, at
 }
 
 // station reads one of them.

@@ -64,7 +64,8 @@ without --data it is all removed in the end.`,
 	f.IntVarP(&o.nodes, "nodes", "n", 11, "how many instances")
 	f.IntVar(&o.firstPort, "first-port", 3000, "port of local/0; the others follow")
 	f.DurationVar(&o.hold, "hold", 0,
-		"rest of the particle at each stop (default an even share of one lap a second)")
+		"rest of the particle at each stop, also with passengers aboard (default an even share of one "+
+			"lap a second, left out while they are)")
 	f.BoolVar(&o.maxSpeed, "max-speed", false, "no rest at all: as fast as the processes can")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only the story: no ticks, no state")
 	f.StringVar(&o.data, "data", "",
