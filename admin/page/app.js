@@ -313,6 +313,7 @@ const tone = {
   suspected: "odd", accused: "odd", bad_link: "odd", detour_on: "odd", damped: "odd",
   starved: "odd", link_lost: "odd", dropped: "odd",
   ticks_skipped: "odd", history_changed: "odd",
+  station_failed: "odd", station_overran: "odd", station_disabled: "grave",
   respawn_started: "odd", respawn_failed: "grave", respawn_given_up: "grave", respawned: "good",
   app_failed: "grave", app_unhealthy: "grave", app_waiting: "odd", app_healthy: "good",
 };

@@ -163,12 +163,12 @@ func printEvent(out io.Writer, line json.RawMessage, from time.Time, asJSON bool
 // what is odd. The kinds are those that package ring documents at Event.
 func kindColor(kind string) string {
 	switch kind {
-	case "died", "cut_off", "refused", "unanchored", "history_conflict":
+	case "died", "cut_off", "refused", "unanchored", "history_conflict", "station_disabled":
 		return red
 	case "joined", "returned", "whole", "good_link", "detour_off", "anchored":
 		return green
 	case "suspected", "accused", "bad_link", "detour_on", "damped", "starved", "link_lost", "dropped",
-		"ticks_skipped", "history_changed", "station_failed", "station_overran", "station_disabled":
+		"ticks_skipped", "history_changed", "station_failed", "station_overran":
 		return yellow
 	}
 	return ""

@@ -132,7 +132,8 @@ func TestNodeOnTick(t *testing.T) {
 	}
 }
 
-// What rides past an instance goes through its filter; and its filter ends with it.
+// What rides past an instance goes through its filter; and its filter ends with it. That one
+// filter has no work, or does not run, is no failure of a lap's.
 func TestNodeWithAStation(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -141,7 +142,7 @@ func TestNodeWithAStation(t *testing.T) {
 	addresses := []string{l.Addr().String(), fmt.Sprintf("127.0.0.1:%d", freePorts(t, 1))}
 	cmd, lines := startNode(t, "X=y", "node", "--ring", "demo", "--name", "a/1", "--roster", "a/{0..1}",
 		"--addresses", "{"+strings.Join(addresses, ",")+"}", "--max-speed", "--station",
-		`news=echo "filter of $RING_TOPIC at $RING_INSTANCE" >&2; sed -u s/foo/bar/`)
+		`news=echo "filter of $RING_TOPIC at $RING_INSTANCE" >&2; sed -u s/foo/bar/`, "--station", "dead=exit 3")
 	ctx, cancel := context.WithTimeout(t.Context(), upPatience)
 	defer cancel()
 	r, err := ring.Join(ctx, ring.Config{
@@ -162,6 +163,18 @@ func TestNodeWithAStation(t *testing.T) {
 			break
 		}
 		// It was not linked yet, or its filter had no time to start.
+	}
+	for payload, value := range map[string]string{"a foo": "a bar", "hello": "hello"} {
+		out, _ := command(t, addresses[1], exitDone, "lap", "news", payload)
+		if !strings.HasPrefix(out, value+"\n2 of 2 saw it, 1 made something of it") {
+			t.Errorf("ring lap news %q prints\n%s", payload, out)
+		}
+	}
+	if out, _ := command(t, addresses[1], exitDone, "lap", "dead", "x"); !strings.Contains(out, "nobody made anything of it") {
+		t.Errorf("where the filter does not run, ring lap prints\n%s", out)
+	}
+	if out, _ := command(t, addresses[1], exitDone, "events"); !strings.Contains(out, `the station "dead" failed: there is no answer`) {
+		t.Errorf("that it does not run is no event:\n%s", out)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
