@@ -42,8 +42,8 @@ type Options struct {
 	// Apps says how the applications of all instances are, as far as that is known here,
 	// which is then in the status. Nil: it is not known.
 	Apps func() map[ring.Name]lap.App
-	// Questions are the topics for which the ring has stations. Of those that begin with
-	// ring/ no others can be asked for a lap.
+	// Questions are the topics that every instance is to answer: those of package lap, and the
+	// names of its commands. Of those that begin with ring/ no others can be asked for a lap.
 	Questions []string
 }
 

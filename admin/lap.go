@@ -26,8 +26,8 @@ func (a *api) mountLaps(mux *http.ServeMux) {
 type lappedObject struct {
 	V int `json:"v"`
 	ring.Lapped
-	// Question says that this instance has a station for the topic: who has seen the
-	// passenger and not folded has failed to.
+	// Question says that it is one of Options.Questions, which all are to answer: who has seen
+	// the passenger and not folded has failed to.
 	Question bool `json:"question"`
 }
 

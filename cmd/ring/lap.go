@@ -107,8 +107,11 @@ func withPatience(ctx context.Context, c *client, timeout time.Duration, err err
 	if takes <= timeout/3 {
 		return err
 	}
-	return exitf(exitTimeout, "%w; a lap takes %s there: give a --timeout above %v", err, spanText(takes),
-		(3 * takes).Round(10*time.Millisecond))
+	todo := fmt.Sprintf("give --timeout %v", (3 * takes).Round(10*time.Millisecond))
+	if 3*takes > busTimeMax {
+		todo = "choose a shorter --hold for the instances"
+	}
+	return exitf(exitTimeout, "%w; a lap takes %s there: %s", err, spanText(takes), todo)
 }
 
 // lapTime is how long laps take that an instance sees: that of /v1/status, which is without the

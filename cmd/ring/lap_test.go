@@ -181,8 +181,9 @@ func TestLapThatIsNotHomeInTime(t *testing.T) {
 	}{
 		{0, 0, ""},
 		{time.Millisecond, 3 * time.Second, ""},
-		{4 * time.Second, 0, "not home; a lap takes 4.00 s there: give a --timeout above 12s"},
-		{time.Millisecond, 6 * time.Second, "not home; a lap takes 6.00 s there: give a --timeout above 18s"},
+		{4 * time.Second, 0, "not home; a lap takes 4.00 s there: give --timeout 12s"},
+		{time.Millisecond, 10 * time.Minute, "there: choose a shorter --hold for the instances"},
+		{time.Millisecond, 6 * time.Second, "not home; a lap takes 6.00 s there: give --timeout 18s"},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			switch req.URL.Path {
