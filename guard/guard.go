@@ -50,4 +50,7 @@ const (
 type Exit struct {
 	Code int
 	Text string // the same in words, with a lower case letter first
+	// Cut is that it was told to end before it had, by Stop, by Signal, by a deadline or
+	// because its starter had ended: whatever its code, it may have left work undone.
+	Cut bool
 }

@@ -458,3 +458,32 @@ func TestStdin(t *testing.T) {
 
 	run(t, `read x || exit 3`, nil).ends(3, "exit code 3")
 }
+
+// Who was told to end says so whatever its exit code, and nobody else does.
+func TestCutOff(t *testing.T) {
+	const obedient = "trap 'exit 0' TERM; echo $$ > $D/pid; while :; do sleep 0.01; done"
+	for what, tell := range map[string]func(*guarded){
+		"a stop":   func(g *guarded) { g.Stop() },
+		"a signal": func(g *guarded) { g.Signal(syscall.SIGTERM) },
+		"a deadline": func(g *guarded) {
+			if Deadlines {
+				g.Until(BootTime(), 0)
+			} else {
+				g.Stop()
+			}
+		},
+	} {
+		g := run(t, obedient, func(c *Config) { c.Grace = patience })
+		g.pid("pid")
+		tell(g)
+		g.ends(0, "exit code 0")
+		if !g.Wait().Cut {
+			t.Errorf("%s: it has ended by itself", what)
+		}
+	}
+	for _, script := range []string{"exit 0", "exit 3", "sleep 1000 & exit 0", "kill -9 $$"} {
+		if g := run(t, script, nil); g.Wait().Cut {
+			t.Errorf("%s: it was cut off", script)
+		}
+	}
+}

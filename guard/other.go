@@ -41,7 +41,7 @@ func (p *Process) Stop() {}
 func (p *Process) Done() <-chan struct{} { return nil }
 
 // Wait returns at once.
-func (p *Process) Wait() Exit { return Exit{NotRun, ErrUnsupported.Error()} }
+func (p *Process) Wait() Exit { return Exit{Code: NotRun, Text: ErrUnsupported.Error()} }
 
 // Run fails: see ErrUnsupported.
 func Run([]string) int { return NotRun }

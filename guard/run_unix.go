@@ -32,7 +32,7 @@ const (
 	orderStop   = "stop"
 
 	reportPID = "pid" // of the command
-	reportEnd = "end" // exit code, and that in words
+	reportEnd = "end" // exit code, 1 where it was cut off or else 0, and that in words
 )
 
 const (
@@ -86,6 +86,7 @@ type guard struct {
 	overdue    <-chan time.Time // the grace is over
 	draining   bool             // it was asked to end, and not killed: its group has time, too
 	ended      bool             // the command has; its group may live
+	cut        bool             // it was told to before it had
 }
 
 // Run runs a command in a process group of its own until it ends, or is told to, or whoever
@@ -122,14 +123,18 @@ func Run(command []string) int {
 	}
 	g.until(first.numbers[2:])
 	exit := g.run(command, report)
-	_, _ = fmt.Fprintln(report, reportEnd, exit.Code, strings.ReplaceAll(exit.Text, "\n", " "))
+	cut := 0
+	if exit.Cut {
+		cut = 1
+	}
+	_, _ = fmt.Fprintln(report, reportEnd, exit.Code, cut, strings.ReplaceAll(exit.Text, "\n", " "))
 	return exit.Code
 }
 
 // run is Run once it is known what to do.
 func (g *guard) run(command []string, report io.Writer) Exit {
 	if g.late(g.term) || g.late(g.kill) {
-		return Exit{NotRun, "there is no time left to run it"}
+		return Exit{Code: NotRun, Text: "there is no time left to run it", Cut: true}
 	}
 	adopt()
 	cmd, err := start(command, g.cgroup)
@@ -137,7 +142,7 @@ func (g *guard) run(command []string, report io.Writer) Exit {
 		cmd, err = start(command, nil)
 	}
 	if err != nil {
-		exit := Exit{NotRunnable, "it does not start: " + err.Error()}
+		exit := Exit{Code: NotRunnable, Text: "it does not start: " + err.Error()}
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 			exit.Code = NotFound
 		}
@@ -152,10 +157,10 @@ func (g *guard) run(command []string, report io.Writer) Exit {
 	g.cgroup.remove() // who has made it may be gone
 	if status.Signaled() {
 		return Exit{
-			Signalled + int(status.Signal()), fmt.Sprintf("it was ended by a signal (%v)", status.Signal()),
+			Signalled + int(status.Signal()), fmt.Sprintf("it was ended by a signal (%v)", status.Signal()), g.cut,
 		}
 	}
-	return Exit{status.ExitStatus(), fmt.Sprintf("it ended with exit code %d", status.ExitStatus())}
+	return Exit{status.ExitStatus(), fmt.Sprintf("it ended with exit code %d", status.ExitStatus()), g.cut}
 }
 
 // await obeys and looks at the clock until the command has ended. One that was asked to is
@@ -248,6 +253,7 @@ func (g *guard) end() {
 // signal reaches the group, and the command where it has left that. Who was stopped is
 // woken to hear it.
 func (g *guard) signal(s syscall.Signal) {
+	g.cut = g.cut || !g.ended
 	if s == syscall.SIGKILL {
 		g.draining = false
 	}

@@ -169,7 +169,8 @@ func (p *Process) watch() {
 			p.pid = n
 			close(p.running)
 		case what == reportEnd:
-			p.exit, told = Exit{n, text}, true
+			cut, text, _ := strings.Cut(text, " ")
+			p.exit, told = Exit{n, text, cut != "0"}, true
 		}
 	}
 	if !told && p.pid > 1 {
@@ -183,7 +184,7 @@ func (p *Process) watch() {
 	_ = p.cmd.Wait() // what matters of its end was reported, or is told below
 	p.cgroup.remove()
 	if !told {
-		p.exit = Exit{Killed, "its guard ended before it: " + p.cmd.ProcessState.String()}
+		p.exit = Exit{Code: Killed, Text: "its guard ended before it: " + p.cmd.ProcessState.String()}
 	}
 	if p.pid == 0 {
 		close(p.running)

@@ -96,15 +96,16 @@ func (w work) deadlines(lease runner.Lease) (term, kill time.Duration, ok bool) 
 	return now + left - w.lease*3/10, now + left - w.lease/10, left > 0
 }
 
-// guardResult is what became of the command.
+// guardResult is what became of the command. One that was cut off is not done, whatever it
+// says of itself: most end with exit code 0 when they are asked to.
 func guardResult(ctx context.Context, p *guard.Process, late bool) (int, error) {
 	exit := p.Wait()
 	switch {
-	case exit.Code == 0:
+	case exit.Code == 0 && !exit.Cut:
 		return 0, nil
 	case ctx.Err() != nil:
 		return exit.Code, context.Cause(ctx)
-	case late:
+	case exit.Cut || late: // nobody else cuts it off but the clock of the lease
 		return exit.Code, runner.ErrLost
 	case exit.Code < 0 || p.PID() == 0: // it was not its own end
 		return exit.Code, errors.New(exit.Text)
