@@ -237,10 +237,12 @@ func (p *planner) ended(now time.Time, n note, ok bool) (acts []act) {
 	return []act{{actTell, n}}
 }
 
-// step says what is due. One command runs at a time, for the nearest of those that are
-// due first, and so on round the ring.
+// step says what is due. One command runs at a time: of those that are due for the one with
+// the fewest attempts, and of several such for the nearest. So nobody whose supervisor hangs
+// keeps those behind from being asked for.
 func (p *planner) step(now time.Time) []act {
 	var acts []act
+	next := -1
 	for i := range p.mine() {
 		d := p.deaths[i]
 		if d == nil || d.since.IsZero() || now.Before(p.due(i, d)) {
@@ -252,16 +254,18 @@ func (p *planner) step(now time.Time) []act {
 			acts = append(acts, act{actTell, n})
 			continue
 		}
-		if p.busy >= 0 {
-			continue
+		if next < 0 || d.attempts < p.deaths[next].attempts {
+			next = i
 		}
-		d.attempts++
-		d.last, d.at, d.by, d.mine = noteStarted, now, p.self, true
-		n.Attempt, n.Kind = d.attempts, noteStarted
-		p.busy = i
-		acts = append(acts, act{actRun, n})
 	}
-	return acts
+	if p.busy >= 0 || next < 0 {
+		return acts
+	}
+	d := p.deaths[next]
+	d.attempts++
+	d.last, d.at, d.by, d.mine = noteStarted, now, p.self, true
+	p.busy = next
+	return append(acts, act{actRun, note{next, d.incarnation, d.attempts, noteStarted}})
 }
 
 // deadline is when step has something to do, zero for never.

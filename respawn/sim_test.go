@@ -20,6 +20,7 @@ type world struct {
 	nodes []*node
 	queue []happening // by time, then by when it was put there
 	wild  bool        // instances die, commands fail, and do nothing at times
+	hung  []bool      // whose supervisors take a command's whole time, by index, and do nothing
 	held  []letter    // what is told across a partition, until that is healed
 	runs  []spawn
 	cuts  []time.Time // when the network was cut, or healed, and so on
@@ -73,6 +74,7 @@ const late = 2 * time.Second
 
 func newWorld(seed uint64, n int) *world {
 	w := &world{
+		hung: make([]bool, n),
 		rand: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0), wild: true, seen: map[string]int{},
 		rules: Rules{
 			Grace: 3 * late, Timeout: 5 * time.Second, Return: 20 * time.Second,
@@ -242,12 +244,17 @@ func (w *world) run(n *node, x note) {
 	if subject.alive && subject.side == n.side && w.stable(subject.since.Add(late)) && w.odd == "" {
 		w.odd = fmt.Sprintf("%d asks for %d, which everybody knows to live", n.index, x.Subject)
 	}
-	w.in(w.rules.Timeout, func() {
+	took := time.Duration(w.rand.Int64N(int64(w.rules.Timeout)))
+	hangs := w.hung[x.Subject]
+	if hangs {
+		took = w.rules.Timeout
+	}
+	w.after(took, func() {
 		if !n.alive || n.process != process {
 			w.seen["commands that died with their runner"]++
 			return
 		}
-		ok := luck > 1
+		ok := luck > 1 && !hangs
 		if ok {
 			one := spawn{n.index, x.Subject, x.Incarnation, begun, w.now, make([]bool, len(w.nodes))}
 			for i, o := range w.nodes {
@@ -390,7 +397,31 @@ func scene(seed uint64) outcome {
 			o.failed = &failure{"progress", fmt.Sprintf("instance %d is not back", n.index)}
 		}
 	}
+	if text := w.queued(); text != "" && o.failed == nil {
+		o.failed = &failure{"fair", text}
+	}
 	return o
+}
+
+// queued has all but one die at once in a fleet where all is well, and the supervisors of all but the
+// last behind it hang. It says what is wrong where that is not back when each before it has
+// been asked for once.
+func (w *world) queued() string {
+	first := w.rand.IntN(len(w.nodes))
+	last := (first + len(w.nodes) - 1) % len(w.nodes)
+	w.wild = true
+	for i := range w.nodes {
+		if w.hung[i] = i != last; i != first {
+			w.kill(i)
+		}
+	}
+	w.wild = false
+	once := time.Duration(len(w.nodes)-1) * w.rules.Timeout
+	w.until(w.now.Add(w.rules.Grace + late + once + w.rules.Return/2 + time.Second))
+	if !w.nodes[last].alive {
+		return fmt.Sprintf("%d waits behind those whose supervisors hang, beside %d", last, first)
+	}
+	return ""
 }
 
 // harm does one thing to the fleet.

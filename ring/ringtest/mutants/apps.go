@@ -75,6 +75,10 @@ var respawnTable = []mutant{
 		old: "again = later(again, d.at.Add(p.rules.Slow))", new: "again = d.at.Add(1000 * time.Hour)",
 	},
 	{
+		name: "the nearest comes first, however often it was tried", invariant: "fair", file: "plan.go",
+		old: "if next < 0 || d.attempts < p.deaths[next].attempts {", new: "if next < 0 {",
+	},
+	{
 		name: "who has asked once asks no more", invariant: "progress", file: "plan.go",
 		old: "\tp.busy = -1\n", new: "",
 	},
