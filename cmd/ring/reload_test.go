@@ -192,6 +192,28 @@ func TestSignalsArePassedOn(t *testing.T) {
 	r.leave()
 }
 
+// A job whose record is of another kind is told of, and is run once that is forgotten, without
+// a reload.
+func TestRunGoesOnOnceTheRecordIsForgotten(t *testing.T) {
+	r := newReloaded(t, "")
+	ask := func(args ...string) {
+		t.Helper()
+		var out strings.Builder
+		args = append(args, "--addr", r.addr)
+		for begin := time.Now(); run(args, &out, &out) != exitDone; time.Sleep(50 * time.Millisecond) {
+			if time.Since(begin) > upPatience {
+				t.Fatalf("%q: %s", args, out.String())
+			}
+		}
+	}
+	ask("bus", "set", "run/job", `{"v":1,"schedule":"every 7 ticks","ticks":true,"slot":7,"runs":[]}`)
+	r.reload("\n[[run]]\nname = \"job\"\nevery = \"1s\"\ncommand = [\"sh\", \"-c\", \"echo job runs >&2\"]\n", "run")
+	awaitLine(t, r.lines, "not run for now", "ring run forget job")
+	ask("run", "forget", "job")
+	awaitLine(t, r.lines, "job runs")
+	r.leave()
+}
+
 // Jobs whose tables have changed are exchanged, and what they run goes on to its end; one
 // that is not there any more begins nothing new, and others do not notice.
 func TestReloadExchangesRuns(t *testing.T) {

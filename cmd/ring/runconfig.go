@@ -173,12 +173,33 @@ func (s *runs) start(j jobSetting) (retire func()) {
 	one := &runner.Runner{
 		Fleet: runner.Over(s.ring), Job: j.Job, Exec: w.exec, Logger: s.log, Retire: retired,
 	}
-	s.all.Go(func() {
-		if err := one.Run(s.ctx); err != nil {
-			s.log.Error("not run", "run", j.Job.Name, "err", err)
-		}
-	})
+	s.all.Go(func() { s.keep(one) })
 	return func() { close(retired) }
+}
+
+// rerunAfter is how long after a runner has failed it is tried again.
+const rerunAfter = 2 * time.Second
+
+// keep has a runner go on. It fails where the fleet's record is of another kind, or of a later
+// version, which `ring run forget` and an update mend: that is said once, and tried again.
+func (s *runs) keep(one *runner.Runner) {
+	for said := ""; ; {
+		err := one.Run(s.ctx)
+		if err == nil {
+			return
+		}
+		if text := err.Error(); text != said {
+			said = text
+			s.log.Error("not run for now", "run", one.Job.Name, "err", err)
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-one.Retire:
+			return
+		case <-time.After(rerunAfter):
+		}
+	}
 }
 
 // errLeaving is why what runs is ended then, as the fleet's record of it has it.
