@@ -306,6 +306,9 @@ func (l *loop) claim(ctx context.Context, lease Lease, slot int64) (Run, error) 
 		if err != nil {
 			return Run{}, err
 		}
+		if l.retired() {
+			return Run{}, nil
+		}
 		o := l.plan.look(rec.Slot, l.now(ctx))
 		behind := len(rec.Runs) > 0 && rec.Runs[0].Fence >= lease.Fence()
 		if o.slot == 0 || rec.Suspended || behind || l.plan.lease(o.slot) != l.plan.lease(slot) {
@@ -325,6 +328,16 @@ func (l *loop) claim(ctx context.Context, lease Lease, slot int64) (Run, error) 
 		default: // it may have been done, and must not be done again then
 			return l.confirm(ctx, run, err)
 		}
+	}
+}
+
+// retired is whether nothing more is to be claimed, also where that was under way.
+func (l *loop) retired() bool {
+	select {
+	case <-l.Retire:
+		return true
+	default:
+		return false
 	}
 }
 

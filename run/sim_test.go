@@ -531,3 +531,42 @@ func TestRetire(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// retiring is a fleet that has its runner retired while that waits for the lease.
+type retiring struct {
+	Fleet
+	retire func()
+}
+
+func (r retiring) Lease(ctx context.Context, name string, ttl time.Duration) (Lease, error) {
+	l, err := r.Fleet.Lease(ctx, name, ttl)
+	r.retire()
+	return l, err
+}
+
+// Who is retired in the middle of a claim does not go on with it.
+func TestRetireWithinAClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := &station{
+			w: newWorld(1, simTTL), name: "a", all: []string{"a"}, gone: make(chan struct{}), chaos: rand.New(rand.NewPCG(1, 1)),
+		}
+		retire := make(chan struct{})
+		r := &Runner{
+			Fleet: retiring{one, sync.OnceFunc(func() { close(retire) })}, Retire: retire,
+			Job: Job{Name: "job", Every: simEvery, Lease: simTTL},
+			Exec: func(context.Context, Start, Lease) (int, error) {
+				t.Error("it is run")
+				return 0, nil
+			},
+		}
+		if err := r.Run(t.Context()); err != nil {
+			t.Error(err)
+		}
+		rec, err := ParseRecord(one.w.values[Key("job")])
+		if err != nil || len(rec.Runs) > 0 {
+			t.Errorf("claimed: %+v, %v", rec.Runs, err)
+		}
+		close(one.gone)
+		time.Sleep(time.Minute)
+	})
+}

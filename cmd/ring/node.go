@@ -297,11 +297,13 @@ func (n *instance) until(signals <-chan os.Signal, asked <-chan struct{}) error 
 
 // leave ends the application and says goodbye; a second signal ends both at once. While
 // the application drains the instance is in the ring, but not ready any more: nobody
-// takes its place before it is gone.
+// takes its place before it is gone. It claims nothing more to run, and what runs has time
+// until the application has ended.
 func (n *instance) leave(why string, signals <-chan os.Signal) error {
 	n.logger.Info("leaving", "why", why)
 	n.supervisor.say("STOPPING=1\nSTATUS=leaving the ring")
 	close(n.leaving)
+	n.runs.retire() // what it claimed now it would only end in a moment
 	if hurried := n.app.drain(signals); hurried != nil {
 		return errors.Join(exitf(exitFailed, "ended at once by a second signal (%s)", hurried), n.ring.Close())
 	}

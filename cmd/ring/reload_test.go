@@ -214,6 +214,45 @@ func TestRunGoesOnOnceTheRecordIsForgotten(t *testing.T) {
 	r.leave()
 }
 
+// An instance that leaves begins nothing more while its application drains.
+func TestRunsBeginNothingWhileItLeaves(t *testing.T) {
+	r := newReloaded(t, `
+[app]
+command = ["sh", "-c", "trap 'echo drains >&2; while [ ! -e $D/go ]; do sleep 0.02; done; exit 0' TERM; echo app runs >&2; while :; do sleep 0.02; done"]
+stop_timeout = "1m"
+
+[[run]]
+name = "job"
+every = "1s"
+command = ["sh", "-c", "echo $RING_SLOT >> $D/slots"]
+`)
+	slots := func() int {
+		text, _ := os.ReadFile(filepath.Join(r.dir, "slots"))
+		return len(strings.Fields(string(text)))
+	}
+	awaitLine(t, r.lines, "app runs")
+	for begin := time.Now(); slots() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > upPatience {
+			t.Fatal("nothing is run")
+		}
+	}
+	r.signal(syscall.SIGTERM)
+	awaitLine(t, r.lines, "drains")
+	time.Sleep(500 * time.Millisecond) // what was claimed before may have but begun
+	before := slots()
+	time.Sleep(2500 * time.Millisecond) // of nothing that is awaited: two slots pass
+	if after := slots(); after != before {
+		t.Errorf("%d slots were run while it drained", after-before)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	awaitLine(t, r.lines, "msg=left")
+	if err := r.cmd.Wait(); err != nil {
+		t.Errorf("SIGTERM: %v, want exit code 0", err)
+	}
+}
+
 // Jobs whose tables have changed are exchanged, and what they run goes on to its end; one
 // that is not there any more begins nothing new, and others do not notice.
 func TestReloadExchangesRuns(t *testing.T) {

@@ -202,6 +202,9 @@ func (s *runs) keep(one *runner.Runner) {
 	}
 }
 
+// retire has nothing more begun; what runs goes on.
+func (s *runs) retire() { s.exchange(nil) }
+
 // errLeaving is why what runs is ended then, as the fleet's record of it has it.
 var errLeaving = errors.New("the instance beside it leaves the ring")
 
