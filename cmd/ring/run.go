@@ -143,6 +143,18 @@ func (f *runFlags) timed() bool {
 	return f.job.Every != 0 || f.job.Cron != "" || f.job.EveryTick != 0
 }
 
+// empty is the flag of a schedule that is given and says nothing, "" for none.
+func (f *runFlags) empty(cmd *cobra.Command) string {
+	for flag, empty := range map[string]bool{
+		"every": f.job.Every == 0, "cron": strings.TrimSpace(f.job.Cron) == "", "every-tick": f.job.EveryTick == 0,
+	} {
+		if empty && cmd.Flags().Changed(flag) {
+			return flag
+		}
+	}
+	return ""
+}
+
 // check reads what flags could not, and says what is wrong with any.
 func (f *runFlags) check(cmd *cobra.Command) error {
 	if err := canRun(); err != nil {
@@ -157,6 +169,10 @@ func (f *runFlags) check(cmd *cobra.Command) error {
 		f.job.Zone = zone
 	}
 	err := f.job.Check()
+	if given := f.empty(cmd); given != "" { // which a script's empty variable makes of a schedule
+		return usageError("--%s is %q, which is no schedule; without any the command is run once, now",
+			given, cmd.Flags().Lookup(given).Value)
+	}
 	if !f.timed() {
 		err = runner.CheckName(f.job.Name)
 		for _, flag := range []string{"overlap", "time-zone", "starting-deadline", "jitter"} {
