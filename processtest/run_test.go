@@ -402,6 +402,26 @@ func (k *kept) rolled(name, state string, done int, parts []string) {
 	}
 }
 
+// A part that is ended has failed, though its command ends well when it is asked to, and
+// nobody goes on behind it.
+func TestRunRollingThatIsEndedHasFailed(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, 3, false)
+	k.up(k.All(), k.All())
+	dir := t.TempDir()
+	script := `trap "exit 0" TERM; echo $RING_INSTANCE >> ` + dir + `/begun; while :; do sleep 0.02; done`
+	args := []string{"--rolling", "--name", "deploy", "--lease", "4s", "--", "sh", "-c", script}
+	first, second := k.runner(0, args...), k.runner(1, args...)
+	another(t, dir, "begun", "")
+	send(t, first.PID(), syscall.SIGTERM)
+	ends(t, first, 1, "dc1/prod/0 failed")
+	ends(t, second, 1, "dc1/prod/0 failed")
+	if got := lines(t, dir, "begun"); !slices.Equal(got, k.Names[:1]) {
+		t.Errorf("begun at %v, want %v", got, k.Names[:1])
+	}
+	k.rolled("deploy", "failed", 0, []string{"failed", "waiting", "waiting"})
+}
+
 // A rollout goes through the instances in their order, stops at the first failure and
 // says everywhere whose it was, goes on with --retry, and passes over the dead if told to.
 func TestRunRollingThroughFailureAndDeath(t *testing.T) {
@@ -431,6 +451,9 @@ func TestRunRollingThroughFailureAndDeath(t *testing.T) {
 	ends(t, procs[1], 1, "dc1/prod/1 failed, exit code 9")
 	ends(t, procs[0], 1, "dc1/prod/1 failed, exit code 9")
 	k.rolled("first", "failed", 1, []string{"done", "failed", "waiting"})
+	for _, p := range roll("first", k.All()) {
+		ends(t, p, 1, "dc1/prod/1 failed, exit code 9")
+	}
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}

@@ -97,6 +97,9 @@ func LookAt(ctx context.Context, fleet Fleet, name string) (Progress, error) {
 	return ParseProgress(value, all)
 }
 
+// errNoRollout is that the key of a rollout has something else.
+var errNoRollout = errors.New("run: not a rollout")
+
 // errSilent is that the instance which is asked for the others does not answer.
 var errSilent = errors.New("run: this instance does not answer")
 
@@ -131,7 +134,7 @@ func parseRoll(value []byte, n int) (s rollState, err error) {
 	s.V = 1
 	if len(value) > 0 {
 		if err := json.Unmarshal(value, &s); err != nil {
-			return s, fmt.Errorf("run: not a rollout: %w", err)
+			return s, fmt.Errorf("%w: %w", errNoRollout, err)
 		}
 		if s.V != 1 {
 			return s, fmt.Errorf("%w: %d", errVersion, s.V)

@@ -59,9 +59,11 @@ type rolling struct {
 	started bool // the old ones are known
 }
 
-// Run waits for this instance's turn, does the work, and returns nil when it is done, or
-// was done before. It returns a *FailedError where it has failed here or elsewhere, and
-// the context's error. While it is cut off from the fleet it waits.
+// Run waits for this instance's turn, does the work, and returns nil when it is done here,
+// however far the others are. It returns a *FailedError where it has failed here, or elsewhere
+// before that, which is told to who is started again though its part is done; an error where
+// what the fleet has of it cannot be read; and the context's error. While it is cut off from
+// the fleet it waits.
 func (r Rollout) Run(ctx context.Context) error {
 	if err := CheckName(r.Name); err != nil {
 		return err
@@ -79,7 +81,7 @@ func (r Rollout) Run(ctx context.Context) error {
 		over, err := w.turn(ctx)
 		var failed *FailedError
 		switch {
-		case over, errors.As(err, &failed), errors.Is(err, errVersion):
+		case over, errors.As(err, &failed), errors.Is(err, errVersion), errors.Is(err, errNoRollout):
 			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -169,16 +171,16 @@ func (w *rolling) began(s rollState) {
 
 // ended is whether nothing is left to do here: it is done, or it has failed somewhere.
 func (w *rolling) ended(s rollState) (bool, error) {
-	if s.States[w.self] == rollDone {
-		w.say("done")
-		return true, nil
-	}
 	for _, o := range s.Open {
 		mine := o.Instance == w.Fleet.Self()
 		borne := w.old[o.Fence] && (mine || time.Since(w.begun) < retryWait)
 		if o.Exit != 0 && !borne {
 			return true, &FailedError{o.Instance, o.Exit, o.Error}
 		}
+	}
+	if s.States[w.self] == rollDone {
+		w.say("done here")
+		return true, nil
 	}
 	return false, nil
 }
@@ -274,7 +276,7 @@ func (w *rolling) work(ctx context.Context, all []Instance, open rollOpen, lease
 	case told != nil:
 		return fmt.Errorf("run: it is done here, and the fleet could not be told: %w", told)
 	}
-	w.say("done")
+	w.say("done here")
 	return nil
 }
 

@@ -86,12 +86,15 @@ the command writes to should refuse a RING_FENCE lower than it has seen. In its 
   RING_SLOT      the time (UTC) or tick for which it is run
 
 With --rolling every instance runs it once, each in its turn in the order of the ring,
-one at a time (with --parallel in each data centre), so start it beside all of them. At
-the first failure it stops: exit code 1 says here and everywhere who has failed. Started
-again, those that are done end at once; with --retry what has failed is run again, and
-the others wait half a minute for that to begin. Who is not in the ring is waited for, or
-with --skip-dead passed over. Each rollout has a name of its own. On a terminal a bar shows
-how far all of it is, elsewhere log lines do; ring run status NAME has each instance.
+one at a time (with --parallel in each data centre), so start it beside all of them. It
+ends when the command has run beside its own instance, with exit code 0, and does not wait
+for the others: ring run status NAME says how all of it ended, and has each instance. At the
+first failure it stops: there and wherever it still waits for its turn exit code 1 says who
+has failed, and so it does everywhere when it is started again, until with --retry: then what
+has failed is run again, those that are done end at once, and the others wait half a minute
+for it to begin. What is ended in its turn has failed. Who is not in the ring is waited for,
+or with --skip-dead passed over. Each rollout has a name of its own. Until its own part is
+over, a bar on a terminal shows how far all of it is, elsewhere log lines do.
 
 Without a schedule exit code 1 says that the command failed, and 5 that there is no
 quorum.`,
