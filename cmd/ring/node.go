@@ -88,7 +88,9 @@ Of instances that die, the nearest one before each that lives runs --respawn-com
 with a quorum or without, once for each death, after --respawn-grace: it asks a
 supervisor (systemd, kubectl, docker) for the one in its environment, RING_DEAD with
 RING_DEAD_INDEX, RING_DEAD_ADDRESS and RING_DEAD_INCARNATION; who asks is RING_INSTANCE.
-What it prints is logged. An exit code other than 0 is a failure, and tried again.
+What it prints is logged. An exit code other than 0 is a failure, and tried again. What it
+leaves in its process group is killed when it ends, with exit code 0 too: it asks, and starts
+nothing itself.
 
 An instance uses two cores at most, so that the server beside it has the others;
 GOMAXPROCS or --cpus changes that.`,
