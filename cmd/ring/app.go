@@ -109,17 +109,24 @@ func (a *application) judge() {
 }
 
 // reload has these settings in force from now on. Where they say other than what runs, that
-// is drained, and the new one started; it does not wait for this.
+// is drained, and the new one started; it does not wait for this. One that has failed is
+// started again, whatever they say, unless the instance is to leave with it.
 func (a *application) reload(wanted appSettings) {
 	a.mu.Lock()
 	a.wanted = wanted
-	same := a.runs.same(wanted)
+	goesOn := a.goesOn()
 	a.mu.Unlock()
-	if same {
+	if goesOn {
 		a.judge()
 		return
 	}
 	a.work.Go(a.exchange)
+}
+
+// goesOn is whether nothing is to be exchanged. a.mu is held.
+func (a *application) goesOn() bool {
+	failed := a.app != nil && a.app.Status().State == supervise.Failed && a.wanted.Exit != appLeave
+	return a.runs.same(a.wanted) && !failed
 }
 
 // exchange ends what runs and starts what is wanted then.
@@ -127,14 +134,18 @@ func (a *application) exchange() {
 	a.turn.Lock()
 	defer a.turn.Unlock()
 	a.mu.Lock()
-	app, same := a.app, a.runs.same(a.wanted)
-	a.ending = !same
+	app, same, goesOn := a.app, a.runs.same(a.wanted), a.goesOn()
+	a.ending = !goesOn
 	a.mu.Unlock()
-	if same { // the exchange before this has done it
+	if goesOn { // the exchange before this has done it
 		return
 	}
 	if app != nil {
-		a.logger.Info("application is exchanged: its settings have changed")
+		why := "its settings have changed"
+		if same {
+			why = "it had failed, and the settings were read again"
+		}
+		a.logger.Info("application is exchanged: " + why)
 		_ = app.Stop(context.Background()) // it fails with that context alone
 	}
 	if err := a.start(); err != nil {

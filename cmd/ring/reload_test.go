@@ -145,6 +145,49 @@ func TestReloadExchangesTheApplication(t *testing.T) {
 	r.leave()
 }
 
+// One that was given up is started again by a reload that changes nothing, also where it then
+// fails again; one that has ended well is not.
+func TestReloadStartsAgainWhatHasFailed(t *testing.T) {
+	table := `
+[app]
+command = ["sh", "-c", "[ ! -e $D/broken ] || exit 7; echo app runs >&2; while [ ! -e $D/over ]; do sleep 0.02; done"]
+restart = "on-failure"
+restart_limit = 1
+backoff_min = "1ms"
+`
+	r := newReloaded(t, "")
+	set := func(file string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(r.dir, file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := func() {
+		t.Helper()
+		awaitLine(t, r.lines, "application is failed")
+		r.app("failed", func(s *supervise.Status) bool { return s != nil && s.State == supervise.Failed })
+	}
+	r.app("there is none", func(s *supervise.Status) bool { return s == nil })
+	set("broken")
+	r.reload(table, `"app.command, app.restart, app.restart_limit, app.backoff_min"`)
+	failed()
+	r.reload(table, "nothing")
+	awaitLine(t, r.lines, "it had failed")
+	failed()
+	if err := os.Remove(filepath.Join(r.dir, "broken")); err != nil {
+		t.Fatal(err)
+	}
+	r.reload(table, "nothing")
+	awaitLine(t, r.lines, "app runs")
+	r.healthy()
+	set("over")
+	over := func(s *supervise.Status) bool { return s != nil && s.State.Final() }
+	r.app("over", over)
+	r.reload(table, "nothing")
+	r.app("over still", over)
+	r.leave()
+}
+
 // Settings that change back while the application is drained for others do not make the
 // instance leave with it, and it runs again.
 func TestReloadThatChangesBack(t *testing.T) {
