@@ -154,7 +154,7 @@ func (g *guard) run(command []string, report io.Writer) Exit {
 	status := g.await()
 	g.cgroup.kill()
 	g.sweep()
-	g.cgroup.remove() // who has made it may be gone
+	g.cgroup.remove(sweepTime) // who has made it may be gone
 	if status.Signaled() {
 		return Exit{
 			Signalled + int(status.Signal()), fmt.Sprintf("it was ended by a signal (%v)", status.Signal()), g.cut,

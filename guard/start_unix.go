@@ -84,7 +84,7 @@ func Start(cfg Config) (*Process, error) {
 	if err != nil {
 		_ = lifeline.Close()
 		_ = report.Close()
-		p.cgroup.remove()
+		p.cgroup.remove(sweepTime)
 		return nil, fmt.Errorf("start the guard: %w", err)
 	}
 	go p.watch() // ends with the guard
@@ -182,7 +182,7 @@ func (p *Process) watch() {
 		p.cgroup.kill() // and with it who has left the group
 	}
 	_ = p.cmd.Wait() // what matters of its end was reported, or is told below
-	p.cgroup.remove()
+	p.cgroup.remove(sweepTime)
 	if !told {
 		p.exit = Exit{Code: Killed, Text: "its guard ended before it: " + p.cmd.ProcessState.String()}
 	}
