@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,8 +15,12 @@ const prefix = "run/"
 // Key is the key of the bus that has the Record of a job.
 func Key(name string) string { return prefix + name }
 
-// runsKept is how many runs a record has.
-const runsKept = 10
+const (
+	runsKept = 10 // runs that a record has; more only of those that have no end yet
+	// runsMax bounds a record where very many overlap: with an error in each it is 25 kB, and
+	// a value of the bus 32. The ends of those beyond are not kept.
+	runsMax = 50
+)
 
 // errVersion is that a record was written by a later version of this program.
 var errVersion = errors.New("run: written by a later version")
@@ -73,16 +78,31 @@ func (r Record) Encode() []byte {
 func (r Record) claimed(run Run, schedule string, gone func(Run) bool) (next Record, lost []Run) {
 	runs := append([]Run{run}, r.Runs...)
 	for i := range runs[1:] {
-		if old := &runs[1+i]; old.Ended == nil && !old.Lost && gone(*old) {
+		if old := &runs[1+i]; old.open() && gone(*old) {
 			old.Lost = true
 			lost = append(lost, *old)
 		}
 	}
-	runs = runs[:min(len(runs), runsKept)]
+	runs = kept(runs)
 	r.Runs, r.Slot, r.Schedule = runs, run.Slot, schedule
 	r.Missed += uint64(run.Missed)
 	r.MissedMore = r.MissedMore || run.Missed >= manyMissed && strings.HasPrefix(schedule, "cron ")
 	return r, lost
+}
+
+// open is whether a run may still say how it ended.
+func (r Run) open() bool { return r.Ended == nil && !r.Lost }
+
+// kept are the newest of those runs, and those that are open.
+func kept(runs []Run) []Run {
+	spare := len(runs) - runsKept
+	for i := len(runs) - 1; i > 0 && spare > 0; i-- {
+		if !runs[i].open() {
+			runs = slices.Delete(runs, i, i+1)
+			spare--
+		}
+	}
+	return runs[:min(len(runs), runsMax)]
 }
 
 // find is the run of that fence, nil if it is not kept any more.

@@ -347,8 +347,7 @@ func (l *loop) gone(ctx context.Context, rec Record, revision uint64) func(Run) 
 	if l.plan.Overlap != Allow { // the one lease of the job is held here
 		return func(Run) bool { return true }
 	}
-	open := slices.ContainsFunc(rec.Runs, func(r Run) bool { return r.Ended == nil && !r.Lost })
-	if !open {
+	if !slices.ContainsFunc(rec.Runs, Run.open) {
 		return func(Run) bool { return false }
 	}
 	held, at, err := l.Fleet.Held(ctx)
@@ -447,8 +446,10 @@ func (l *loop) finish(ctx context.Context, run Run) error {
 			var rec Record
 			if rec, err = l.parse(value); err == nil {
 				mine := rec.find(run.Fence)
-				if mine == nil {
-					return nil // so many came since that it is not kept
+				if mine == nil { // so many came since that it is not kept
+					l.log.Warn("how this run ended is not kept: too many have come since",
+						"slot", SlotText(run.Slot, l.plan.Ticks()), "fence", run.Fence)
+					return nil
 				}
 				*mine = run
 				err = l.Fleet.Swap(ctx, Key(l.plan.Name), rec.Encode(), revision)

@@ -52,8 +52,8 @@ counts), and when the next comes. A slot that was claimed far ahead of this host
 is warned of: nothing is run until then, see ring run forget.
 
 Below it shows each rollout (ring run --rolling): how many instances are done, who runs it
-now and since when, and who has failed. With a NAME it shows the last ten runs of a job,
-and each instance of a rollout; --json always has those. Exit code 3 says that there is
+now and since when, and who has failed. With a NAME it shows the last ten runs of a job
+(more while more overlap), and each instance of a rollout; --json always has those. Exit code 3 says that there is
 no job or rollout of that name.`,
 		Example: `  ring run status
   ring run status deploy-42
