@@ -39,6 +39,16 @@ type runShown struct {
 	V        int            `json:"v"`
 	Jobs     []jobShown     `json:"jobs"`
 	Rollouts []rolloutShown `json:"rollouts"`
+	Once     []onceShown    `json:"once"` // what runs without a schedule; of its end nothing is kept
+	// Behind is that most voters are out of reach, so that this is what one instance has.
+	Behind bool `json:"behind,omitempty"`
+}
+
+// onceShown is a command that runs now, alone in the fleet.
+type onceShown struct {
+	Name  string `json:"name"`
+	By    string `json:"by"`
+	Fence uint64 `json:"fence"`
 }
 
 func newRunStatusCommand() *cobra.Command {
@@ -53,28 +63,43 @@ is warned of: nothing is run until then, see ring run forget.
 
 Below it shows each rollout (ring run --rolling): how many instances are done, who runs it
 now and since when, and who has failed. With a NAME it shows the last ten runs of a job
-(more while more overlap), and each instance of a rollout; --json always has those. Exit code 3 says that there is
-no job or rollout of that name.`,
+(more while more overlap), and each instance of a rollout; --json always has those. Last come
+commands without a schedule that run now; of those nothing is kept once they have ended.
+Exit code 3 says that nothing of that name is known.
+
+Without a quorum it shows of a NAME what this instance has, which may be behind, and warns of
+that; all there are it cannot list then (exit code 5).`,
 		Example: `  ring run status
   ring run status deploy-42
   ring run status reindex --json | jq '.jobs[0].runs[] | {slot, by, exit}'
   ring run status deploy-42 --json | jq '.rollouts[0] | {state, done, of}'`,
 		Args: cobra.MaximumNArgs(1),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
-		all, err := c.runs(cmd.Context(), f)
+		ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+		defer cancel()
+		name := strings.Join(args, "")
+		all, err := c.runs(ctx, f, name)
 		if err == nil && all.anyLost() {
 			// Records and leases were read one after the other, and it may have ended between.
-			all, err = c.runs(cmd.Context(), f)
+			all, err = c.runs(ctx, f, name)
 		}
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return exitf(exitTimeout, "no answer within %v", f.timeout)
+		case err != nil:
 			return err
 		}
-		if len(args) == 1 {
-			name := args[0]
-			all.Jobs = slices.DeleteFunc(all.Jobs, func(j jobShown) bool { return j.Name != name })
-			all.Rollouts = slices.DeleteFunc(all.Rollouts, func(r rolloutShown) bool { return r.Name != name })
-			if len(all.Jobs)+len(all.Rollouts) == 0 {
-				return exitf(exitFalse, "nothing of the name %s was run yet", shown(name))
+		if all.Behind {
+			cmd.PrintErrln("ring: most voters are out of reach: what this instance has may be behind")
+		}
+		if name != "" {
+			all.keep(name)
+			switch known := len(all.Jobs)+len(all.Rollouts)+len(all.Once) > 0; {
+			case !known && all.Behind:
+				return exitf(exitRefused, "of the name %s this instance has nothing", shown(name))
+			case !known:
+				return exitf(exitFalse, "nothing of the name %s is known; "+
+					"of what ran once, without a schedule, nothing is kept", shown(name))
 			}
 		}
 		if f.json {
@@ -84,20 +109,57 @@ no job or rollout of that name.`,
 	})
 }
 
+// keep leaves what has that name.
+func (s *runShown) keep(name string) {
+	s.Jobs = slices.DeleteFunc(s.Jobs, func(j jobShown) bool { return j.Name != name })
+	s.Rollouts = slices.DeleteFunc(s.Rollouts, func(r rolloutShown) bool { return r.Name != name })
+	s.Once = slices.DeleteFunc(s.Once, func(o onceShown) bool { return o.Name != name })
+}
+
 func (s runShown) anyLost() bool {
 	return slices.ContainsFunc(s.Jobs, func(j jobShown) bool { return j.State == "lost" }) ||
 		slices.ContainsFunc(s.Rollouts, func(r rolloutShown) bool { return len(r.In(runner.Lost)) > 0 })
 }
 
-// runs reads the records of all jobs and rollouts, and who still holds a lease.
-func (c *client) runs(ctx context.Context, f *busFlags) (runShown, error) {
-	all := runShown{V: 1, Jobs: []jobShown{}, Rollouts: []rolloutShown{}}
-	jobs, err := c.below(ctx, f, runner.Key(""))
-	if err != nil {
-		return all, err
+// runKeys reads the keys of all jobs and rollouts or, without a quorum, those of that name as
+// this instance has them.
+func (c *client) runKeys(ctx context.Context, f *busFlags, name string) (
+	jobs, rolls []ring.Entry, behind bool, err error,
+) {
+	var bus ring.BusStatus
+	if err := c.get(ctx, "/v1/bus", &bus); err != nil {
+		return nil, nil, false, err
 	}
-	rolls, err := c.below(ctx, f, runner.RolloutKey(""))
-	if err != nil {
+	if bus.Quorum { // else the others need not be waited for
+		if jobs, err = c.below(ctx, f, runner.Key("")); err == nil {
+			rolls, err = c.below(ctx, f, runner.RolloutKey(""))
+		}
+		if err == nil || !codeIs(err, exitRefused) {
+			return jobs, rolls, false, err
+		}
+	}
+	if name == "" {
+		return nil, nil, true, exitf(exitRefused, "most voters are out of reach of %s, and without them "+
+			"this cannot be listed; ring run status NAME shows what it has of one", shown(string(bus.Self)))
+	}
+	peek := func(key string) ([]ring.Entry, error) {
+		value, revision, err := (&beside{client: c}).Peek(ctx, key)
+		if err != nil || revision == 0 {
+			return nil, err
+		}
+		return []ring.Entry{{Key: key, Value: value, Revision: revision}}, nil
+	}
+	if jobs, err = peek(runner.Key(name)); err == nil {
+		rolls, err = peek(runner.RolloutKey(name))
+	}
+	return jobs, rolls, true, err
+}
+
+// runs reads the records of all jobs and rollouts, and who still holds a lease; see runKeys.
+func (c *client) runs(ctx context.Context, f *busFlags, name string) (runShown, error) {
+	all := runShown{V: 1, Jobs: []jobShown{}, Rollouts: []rolloutShown{}, Once: []onceShown{}}
+	jobs, rolls, behind, err := c.runKeys(ctx, f, name)
+	if all.Behind = behind; err != nil {
 		return all, err
 	}
 	var bus ring.BusStatus
@@ -113,6 +175,13 @@ func (c *client) runs(ctx context.Context, f *busFlags) (runShown, error) {
 			continue
 		}
 		all.Jobs = append(all.Jobs, showJob(name, rec, held, time.Now()))
+	}
+	for _, l := range bus.Leases {
+		name, ok := strings.CutPrefix(l.Name, runner.Key(""))
+		known := func(j jobShown) bool { return j.Name == name }
+		if ok && !strings.Contains(name, " ") && !slices.ContainsFunc(all.Jobs, known) {
+			all.Once = append(all.Once, onceShown{name, string(l.Holder), l.Fence})
+		}
 	}
 	if len(rolls) == 0 {
 		return all, nil
@@ -190,7 +259,7 @@ var runColors = map[string]string{
 func printRuns(cmd *cobra.Command, all runShown, detail bool) error {
 	out := cmd.OutOrStdout()
 	var tables [][][]cell
-	if len(all.Jobs) > 0 || len(all.Rollouts) == 0 {
+	if len(all.Jobs) > 0 || len(all.Rollouts)+len(all.Once) == 0 {
 		tables = append(tables, jobRows(all.Jobs))
 	}
 	for _, j := range all.Jobs {
@@ -205,6 +274,9 @@ func printRuns(cmd *cobra.Command, all runShown, detail bool) error {
 		if detail && r.Wrong == "" {
 			tables = append(tables, r.rows(time.Now()))
 		}
+	}
+	if len(all.Once) > 0 {
+		tables = append(tables, onceRows(all.Once))
 	}
 	for i, rows := range tables {
 		if i > 0 {
@@ -271,6 +343,24 @@ func jobRows(jobs []jobShown) [][]cell {
 			{took, "", true},
 			{missed, "", true},
 			{next, dim, false},
+		})
+	}
+	return rows
+}
+
+func onceRows(once []onceShown) [][]cell {
+	rows := [][]cell{{
+		{"ONCE", bold, false},
+		{"STATE", bold, false},
+		{"BY", bold, false},
+		{"FENCE", bold, true},
+	}}
+	for _, o := range once {
+		rows = append(rows, []cell{
+			{shown(o.Name), "", false},
+			{"running", runColors["running"], false},
+			{shown(o.By), "", false},
+			{strconv.FormatUint(o.Fence, 10), dim, true},
 		})
 	}
 	return rows

@@ -20,10 +20,16 @@ import (
 // recordKeeper is an instance that has these keys of the bus, and leases.
 func recordKeeper(t *testing.T, keys map[string][]byte, leases ...ring.LeaseState) (addr string) {
 	t.Helper()
+	return lonelyKeeper(t, true, keys, leases...)
+}
+
+// lonelyKeeper is one with a quorum or without.
+func lonelyKeeper(t *testing.T, quorum bool, keys map[string][]byte, leases ...ring.LeaseState) (addr string) {
+	t.Helper()
 	answer := func(w http.ResponseWriter, what any) { _ = json.NewEncoder(w).Encode(what) }
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/bus", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, ring.BusStatus{V: 1, Leases: leases})
+		answer(w, ring.BusStatus{V: 1, Self: "dc1/0", Leases: leases, Quorum: quorum})
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		s := ring.Status{V: 1}
@@ -37,6 +43,11 @@ func recordKeeper(t *testing.T, keys map[string][]byte, leases ...ring.LeaseStat
 		answer(w, s)
 	})
 	mux.HandleFunc("GET /v1/bus/keys", func(w http.ResponseWriter, req *http.Request) {
+		if !quorum {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			answer(w, map[string]string{"error": "no quorum"})
+			return
+		}
 		entries := []ring.Entry{}
 		for key, value := range keys {
 			if strings.HasPrefix(key, req.FormValue("prefix")) {
@@ -47,6 +58,11 @@ func recordKeeper(t *testing.T, keys map[string][]byte, leases ...ring.LeaseStat
 	})
 	one := func(w http.ResponseWriter, req *http.Request) {
 		key := req.PathValue("key")
+		if !quorum && !req.URL.Query().Has("local") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			answer(w, map[string]string{"error": "no quorum"})
+			return
+		}
 		if _, ok := keys[key]; !ok {
 			w.WriteHeader(http.StatusNotFound)
 			answer(w, map[string]string{"error": "none"})
@@ -184,6 +200,45 @@ func TestRunStatusOfRollouts(t *testing.T) {
 	if r := answer.Rollouts[0]; r.Name != "going" || r.State != "running" || r.Done != 1 || r.Of != 4 ||
 		len(r.Parts) != 4 || r.Parts[1].State != runner.Running || r.Parts[1].Started == nil {
 		t.Errorf("%s", out)
+	}
+}
+
+// Without a quorum the instance says of one name what it has, and warns; what runs once is
+// shown though it has no record; and the time limit is one for all that is asked.
+func TestRunStatusWithoutQuorum(t *testing.T) {
+	well := runner.Record{V: 1, Schedule: "every 1m0s", Slot: 60000, Runs: []runner.Run{{Slot: 60000, By: "dc1/2", Fence: 3}}}
+	keys := map[string][]byte{"run/well": well.Encode(), "roll/over": []byte(`{"v":1,"states":"dddd"}`)}
+	leases := []ring.LeaseState{{Name: "run/once", Holder: "dc1/1", Fence: 9}, {Name: "run/well", Fence: 3}, {Name: "mine", Fence: 4}}
+	lone, whole := lonelyKeeper(t, false, keys, leases...), recordKeeper(t, keys, leases...)
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() }))
+	defer slow.Close()
+	const behind = "may be behind"
+	for _, c := range []struct {
+		addr, args string
+		code       int
+		out, errs  string // a part of each
+	}{
+		{lone, "well", exitDone, "dc1/2", behind},
+		{lone, "well --json", exitDone, `"behind": true`, behind},
+		{lone, "over", exitDone, "4 of 4", behind},
+		{lone, "once", exitDone, "dc1/1", behind},
+		{lone, "other", exitRefused, "", "other"},
+		{lone, "", exitRefused, "", "ring run status NAME"},
+		{whole, "once", exitDone, "running", ""},
+		{whole, "", exitDone, "once", ""},
+		{whole, "well", exitDone, "running", ""},
+		{whole, "mine", exitFalse, "", "nothing is kept"},
+		{slow.URL, "--timeout 50ms", exitTimeout, "", "no answer within 50ms"},
+	} {
+		var out, errs bytes.Buffer
+		begun := time.Now()
+		code := run(append([]string{"run", "status", "--addr", c.addr}, strings.Fields(c.args)...), &out, &errs)
+		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(errs.String(), c.errs) {
+			t.Errorf("%q: exit code %d, want %d, %q and %q\n%s%s", c.args, code, c.code, c.out, c.errs, &out, &errs)
+		}
+		if took := time.Since(begun); took > answerTime/2 {
+			t.Errorf("%q took %v", c.args, took)
+		}
 	}
 }
 
