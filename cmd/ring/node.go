@@ -77,13 +77,13 @@ Behind -- stands the application that the instance is to run beside itself, or i
 app.command in the table [app] of the file. It is started at once, looked after
 (--app-health-…), and started again when it ends or is unhealthy, later each time, and
 not any more after more than --app-restart-limit times: then it is failed, which ring
-status and events show, and the instance stays (--app-exit) and starts it again at the next
-SIGHUP, or with other settings. It has this process's
-outputs, and in its environment RING_INSTANCE, the name, and RING_ADDR, for the commands
-of ring. It runs in a process group of its own, which ends with it. SIGUSR1 and SIGUSR2
-are passed on to its first process (--app-forward-signals). On SIGTERM the
-instance is first unready (/readyz), then the application is asked to end and its group
-killed after --app-stop-timeout, then the instance leaves the ring.
+status and events show, and the instance stays (--app-exit) and starts it again at the
+next SIGHUP, or with other settings. It has this process's outputs, and in its
+environment RING_INSTANCE, the name, and RING_ADDR, for the commands of ring. It runs in
+a process group of its own, which ends with it. SIGUSR1 and SIGUSR2 are passed on to its
+first process (--app-forward-signals). On SIGTERM the instance is first unready
+(/readyz), then the application is asked to end and its group killed after
+--app-stop-timeout, then the instance leaves the ring.
 
 Of instances that die, the nearest one before each that lives runs --respawn-command,
 with a quorum or without, once for each death, after --respawn-grace: it asks a
