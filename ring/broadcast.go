@@ -93,7 +93,7 @@ func (r *Ring) Subscribe(topic string, f func(Message)) (stop func()) {
 			f(Message{
 				At: c.At, From: r.name(int(x.Origin)), Life: x.Life, Seq: x.To, Missed: x.To - x.From + 1,
 			})
-		case topicHas(topic, m.Topic):
+		case node.TopicHas(topic, m.Topic):
 			msg := Message{
 				At: c.At, From: r.name(int(m.Origin)), Life: m.Life, Seq: m.Seq, Topic: m.Topic,
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -188,13 +187,14 @@ func (r *Ring) number(p *train.Passenger) Number {
 // instance when they come home. Word of a move, and of what f was too slow for (16,384 of
 // them, or 8 MiB), goes to all.
 func (r *Ring) OnPassenger(topic string, f func(Passenger)) (stop func()) {
-	return r.node.OnRider(func(missed uint64, p node.Rider) {
+	return r.node.OnRider(topic, func(missed uint64, p node.Rider) {
 		if missed > 0 {
 			f(Passenger{At: p.At, Missed: missed})
 		}
-		if p.Moved {
+		switch {
+		case p.Moved:
 			f(Passenger{At: p.At, Moved: true, Missed: p.Missed})
-		} else if topicHas(topic, p.Topic) {
+		case node.TopicHas(topic, p.Topic):
 			f(r.passenger(&p))
 		}
 	})
@@ -209,10 +209,4 @@ func (r *Ring) passenger(p *node.Rider) Passenger {
 		one.Value = p.Value
 	}
 	return one
-}
-
-// topicHas reports whether who listens to topic is to hear of one.
-func topicHas(topic, one string) bool {
-	return topic == "" || one == topic ||
-		strings.HasSuffix(topic, "/") && strings.HasPrefix(one, topic)
 }

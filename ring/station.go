@@ -158,7 +158,7 @@ func (r *Ring) bystander(topic string, f StationFunc) (remove func(), err error)
 	}
 	var toldAt time.Time
 	ctx, cancel := context.WithCancel(context.Background())
-	stop := r.node.OnRider(func(_ uint64, p node.Rider) {
+	stop := r.node.OnRider(topic, func(_ uint64, p node.Rider) {
 		if p.Topic != topic || ctx.Err() != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,7 @@ type riding struct {
 	homes    map[uint64]chan train.Home
 	told     bool
 	count    uint64
+	topics   map[string]int // what is followed, and by how many
 
 	parcels     map[wire.CastID][]byte
 	parcelOrder []wire.CastID
@@ -72,7 +74,7 @@ type riding struct {
 func newRiding() riding {
 	return riding{
 		seats: make(chan struct{}), homes: map[uint64]chan train.Home{},
-		parcels: map[wire.CastID][]byte{},
+		parcels: map[wire.CastID][]byte{}, topics: map[string]int{},
 	}
 }
 
@@ -218,7 +220,7 @@ func (n *Node) visit(now time.Time, v *train.Visit) {
 		if p.Large {
 			p.Payload, p.Lacks = n.parcel(p.Payload)
 		}
-		if n.riders.followed() {
+		if r.follows(p.Topic) {
 			if !p.Large { // not to keep the whole train
 				p.Payload = bytes.Clone(p.Payload)
 			}
@@ -240,6 +242,23 @@ func (n *Node) visit(now time.Time, v *train.Visit) {
 	}
 }
 
+// follows reports whether anybody wants to hear of a topic. Who does not is not woken.
+func (r *riding) follows(topic string) bool {
+	for t := range r.topics { // it is the same for whichever it is
+		if TopicHas(t, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// TopicHas reports whether who listens to topic is to hear of one: of all below a topic
+// that ends with a slash, and of all with an empty one.
+func TopicHas(topic, one string) bool {
+	return topic == "" || one == topic ||
+		strings.HasSuffix(topic, "/") && strings.HasPrefix(one, topic)
+}
+
 func (n *Node) tellRider(p Rider) {
 	if !n.riders.followed() {
 		return
@@ -253,19 +272,30 @@ func (n *Node) tellRider(p Rider) {
 // weight is how many bytes p keeps.
 func (p Rider) weight() int { return 64 + len(p.Payload) + len(p.Value) }
 
-// OnRider calls each for every passenger from now on, in the manner of OnTick, with how many
-// came before it for which each was too slow.
-func (n *Node) OnRider(each func(missed uint64, p Rider)) (stop func()) {
+// OnRider calls each for every passenger of topic from now on, in the manner of OnTick, for
+// word of moves, and for how many came before it for which each was too slow, of whatever topic
+// is followed.
+func (n *Node) OnRider(topic string, each func(missed uint64, p Rider)) (stop func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.ride.topics[topic]++
 	newest, count := n.riders.newest(), n.ride.count
-	stop, _ = n.riders.follow(newest, func(_ uint64, p Rider) {
+	end, _ := n.riders.follow(newest, func(_ uint64, p Rider) {
 		missed := p.count - 1 - count
 		count = p.count
 		n.ride.slow.Add(missed)
-		each(missed, p)
+		if missed > 0 || p.Moved || TopicHas(topic, p.Topic) {
+			each(missed, p)
+		}
 	})
-	return stop
+	return sync.OnceFunc(func() {
+		end()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.ride.topics[topic]--; n.ride.topics[topic] == 0 {
+			delete(n.ride.topics, topic)
+		}
+	})
 }
 
 // keepParcel keeps a payload until its number comes; the oldest goes first.
