@@ -29,6 +29,8 @@
 //	r.Subscribe("news/", func(m ring.Message) { fmt.Println(m.From, m.Topic) })
 //	_, err = r.Broadcast(ctx, "news/eu", text)   // to all that live, within a few hops
 //	_, err = r.BroadcastFrom(ctx, "image", file) // up to 1 GiB, within about one transfer time
+//	r.OnPassenger("orders", func(p ring.Passenger) { fmt.Println(p.Number, p.From) })
+//	home, err := r.Lap(ctx, "orders", order)     // once round all; home.Seen says who has it
 //
 // # What is promised
 //
@@ -52,6 +54,9 @@
 //   - What is broadcast comes to each instance once, and that of one sender in
 //     order; who was away for long is told how much it missed. In what [Ring.Gather]
 //     returns nobody counts twice.
+//   - Passengers, see [Ring.Lap], come to all instances in one order, by their numbers;
+//     each comes home with whom it has passed, or is told to be lost. A station, see
+//     [Ring.Station], delays the particle only where it asked to, and no longer.
 //
 // Who is alive, and the particle, go on in every part of a divided fleet; what
 // has to be decided needs most of the voters, which are all instances up to seven,
