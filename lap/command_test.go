@@ -3,9 +3,11 @@
 package lap
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,16 +56,29 @@ func TestCommandSays(t *testing.T) {
 
 // A command that takes too long is killed with what it has started, and has not folded.
 func TestSlowCommandIsNotFolded(t *testing.T) {
-	mark := filepath.Join(t.TempDir(), "mark")
-	slow := saying("a", 50*time.Millisecond, "sh", "-c", `(sleep 1; : >"$0") & sleep 60`, mark)
-	begun := time.Now()
+	held := filepath.Join(t.TempDir(), "held") // open for as long as the child lives
+	if err := syscall.Mkfifo(held, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	child, err := os.OpenFile(held, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	slow := saying("a", 500*time.Millisecond, "sh", "-c",
+		`(exec 3>"$0"; echo begun >&3; exec sleep 600) & sleep 600`, held)
 	value, err := slow.fold(t.Context(), ring.Passenger{})
-	if err == nil || !strings.Contains(err.Error(), "no answer within 50ms") {
+	if err == nil || !strings.Contains(err.Error(), "no answer within 500ms") {
 		t.Fatalf("said %s, %v", value, err)
 	}
-	time.Sleep(time.Until(begun.Add(1500 * time.Millisecond))) // when the child would have written
-	if _, err := os.Stat(mark); err == nil {
-		t.Error("a child of the command lives on")
+	if err := child.SetReadDeadline(time.Now().Add(long)); err != nil {
+		t.Fatal(err)
+	}
+	switch said, err := io.ReadAll(child); {
+	case err != nil:
+		t.Errorf("a child of the command lives on: %v", err)
+	case string(said) != "begun\n":
+		t.Errorf("the child has said %q: was it killed before it began?", said)
 	}
 }
 

@@ -269,23 +269,32 @@ name = "job"
 every = "1s"
 command = ["sh", "-c", "echo $RING_SLOT >> $D/slots"]
 `)
-	slots := func() int {
-		text, _ := os.ReadFile(filepath.Join(r.dir, "slots"))
-		return len(strings.Fields(string(text)))
+	slots := func(file string) []string {
+		text, _ := os.ReadFile(filepath.Join(r.dir, file))
+		return strings.Fields(string(text))
 	}
-	awaitLine(t, r.lines, "app runs")
-	for begin := time.Now(); slots() == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Since(begin) > upPatience {
-			t.Fatal("nothing is run")
+	awaitMore := func(file string, n int) {
+		t.Helper()
+		n += len(slots(file))
+		for begin := time.Now(); len(slots(file)) < n; time.Sleep(10 * time.Millisecond) {
+			if time.Since(begin) > upPatience {
+				t.Fatalf("%s: %v is all that is run, want %d slots", file, slots(file), n)
+			}
 		}
 	}
+	awaitLine(t, r.lines, "app runs")
+	// Of a process beside it, which goes on: its slots tell that time passes.
+	startNode(t, "D="+r.dir, "run", "--addr", r.addr, "--name", "beside", "--every", "1s", "--",
+		"sh", "-c", "echo $RING_SLOT >> $D/beside")
+	awaitMore("slots", 1)
+	awaitMore("beside", 1)
 	r.signal(syscall.SIGTERM)
 	awaitLine(t, r.lines, "drains")
-	time.Sleep(500 * time.Millisecond) // what was claimed before may have but begun
-	before := slots()
-	time.Sleep(2500 * time.Millisecond) // of nothing that is awaited: two slots pass
-	if after := slots(); after != before {
-		t.Errorf("%d slots were run while it drained", after-before)
+	awaitMore("beside", 1) // what was claimed before may have but begun
+	drains := slices.Max(slots("beside"))
+	awaitMore("beside", 2)
+	if last := slices.Max(slots("slots")); last > drains {
+		t.Errorf("slot %s was run while it drained, from before %s on", last, drains)
 	}
 	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
