@@ -109,17 +109,12 @@ func late(err error, what string) error {
 
 // castBody reads what is to be sent, or refuses it.
 func castBody(w http.ResponseWriter, req *http.Request) (payload []byte, ok bool) {
-	return bodyOf(w, req, ring.PayloadMax)
-}
-
-// bodyOf reads a payload of at most so many bytes, or refuses it.
-func bodyOf(w http.ResponseWriter, req *http.Request, most int64) (payload []byte, ok bool) {
-	payload, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
+	payload, err := io.ReadAll(http.MaxBytesReader(w, req.Body, ring.PayloadMax))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		refuse(w, http.StatusRequestEntityTooLarge,
-			fmt.Sprintf("this takes a payload of %d bytes at most", most))
+			fmt.Sprintf("this takes a payload of %d bytes at most", ring.PayloadMax))
 	case err != nil:
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("the payload broke off: %v", err))
 	}

@@ -48,7 +48,7 @@ func (a *api) lap(w http.ResponseWriter, req *http.Request) {
 			"other themselves; choose another, or a question that they answer", ownTopics))
 		return
 	}
-	payload, ok := bodyOf(w, req, ring.PayloadMax)
+	payload, ok := castBody(w, req)
 	if !ok {
 		return
 	}

@@ -116,11 +116,7 @@ func (v *Said) add(command string, one Saying, fits room) {
 	if one.Exit != 0 {
 		v.Failed++
 	}
-	if v.More > 0 || !fits(one) {
-		v.More++
-		return
-	}
-	v.Each = append(v.Each, one)
+	list(&v.Each, &v.More, one, fits)
 }
 
 // teller is a command at a stop.

@@ -60,7 +60,7 @@ func AddQuestions(stops Stops, self ring.Name, version string) (remove func(), e
 		}
 		v.add(self, at, fits)
 		if p.From == self {
-			v.relativeTo(self)
+			v.relativeTo(self, at)
 		}
 	}))
 	return all.done()
@@ -104,6 +104,16 @@ type folder = func(context.Context, ring.Passenger) ([]byte, error)
 // room says whether there is room to name one stop, by what would be said of it.
 type room func(one any) bool
 
+// list names one stop more in each while there is room, and else counts it as one of more: who
+// comes behind one that was not named is not named either.
+func list[T any](each *[]T, more *int, one T, fits room) {
+	if *more > 0 || !fits(one) {
+		*more++
+		return
+	}
+	*each = append(*each, one)
+}
+
 // fold is a folder of values that are the JSON of a V. add adds one stop to that; where
 // there is no room it must not name it, only count it.
 func fold[V any](add func(v *V, p ring.Passenger, fits room)) folder {
@@ -140,11 +150,7 @@ type Names struct {
 
 func (v *Names) add(self ring.Name, fits room) {
 	v.Count++
-	if v.More > 0 || !fits(self) {
-		v.More++
-		return
-	}
-	v.Names = append(v.Names, self)
+	list(&v.Names, &v.More, self, fits)
 }
 
 // Load is how busy the hosts are, and what the instances themselves take.
@@ -208,11 +214,7 @@ func (v *Load) add(one LoadOfStop, fits room) {
 	if one.RSS != nil {
 		v.RSS = v.RSS.with(one.Name, float64(*one.RSS))
 	}
-	if v.More > 0 || !fits(one) {
-		v.More++
-		return
-	}
-	v.Each = append(v.Each, one)
+	list(&v.Each, &v.More, one, fits)
 }
 
 // Versions is which versions of the program run, in the order in which they were met.
@@ -235,20 +237,13 @@ func (v *Versions) add(self ring.Name, version string, fits room) {
 	v.Count++
 	first := Version{Version: version, Count: 1, Names: []ring.Name{self}}
 	i := slices.IndexFunc(v.Versions, func(one Version) bool { return one.Version == version })
-	switch {
-	case i >= 0:
-		one := &v.Versions[i]
-		one.Count++
-		if one.More > 0 || !fits(self) {
-			one.More++
-			return
-		}
-		one.Names = append(one.Names, self)
-	case v.More > 0 || !fits(first):
-		v.More++
-	default:
-		v.Versions = append(v.Versions, first)
+	if i < 0 {
+		list(&v.Versions, &v.More, first, fits)
+		return
 	}
+	one := &v.Versions[i]
+	one.Count++
+	list(&one.Names, &one.More, self, fits)
 }
 
 // Clocks is by how much the wall clocks differ from that of the lap's origin, whose station is
@@ -264,7 +259,6 @@ type Clocks struct {
 	Spread time.Duration `json:"spread_ns"` // from Min to Max
 	Each   []Offset      `json:"each"`
 	More   int           `json:"more,omitempty"` // those of Count who are not in Each
-	last   time.Duration // the offset that was added last
 }
 
 // Offset is that of one instance's clock, below 0 where it is behind.
@@ -280,7 +274,6 @@ func (v *Clocks) add(self ring.Name, at time.Time, fits room) {
 	}
 	v.Count++
 	one := Offset{self, at.Round(0).Sub(v.At)}
-	v.last = one.Offset
 	if one.Offset < v.Min.Offset {
 		v.Min = one
 	}
@@ -288,19 +281,15 @@ func (v *Clocks) add(self ring.Name, at time.Time, fits room) {
 		v.Max = one
 	}
 	v.Spread = v.Max.Offset - v.Min.Offset
-	if v.More > 0 || !fits(one) {
-		v.More++
-		return
-	}
-	v.Each = append(v.Each, one)
+	list(&v.Each, &v.More, one, fits)
 }
 
-// relativeTo has the offsets be those from the clock of name, which was the last to be added.
-func (v *Clocks) relativeTo(name ring.Name) {
+// relativeTo has the offsets be those from the clock of name, by which it was at then.
+func (v *Clocks) relativeTo(name ring.Name, at time.Time) {
 	if v.Of == name {
 		return
 	}
-	by := v.last
+	by := at.Round(0).Sub(v.At)
 	v.Of, v.At = name, v.At.Add(by)
 	v.Min.Offset -= by
 	v.Max.Offset -= by

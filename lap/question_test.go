@@ -106,7 +106,7 @@ func TestClocksAreComparedWithTheOrigins(t *testing.T) {
 	v.add("b", now, every)
 	v.add("c", now.Add(-3*time.Second), every)
 	v.add("a", now.Add(time.Second), every)
-	v.relativeTo("a")
+	v.relativeTo("a", now.Add(time.Second))
 	if v.Of != "a" || !v.At.Equal(now.Add(time.Second)) || v.Min != (Offset{"c", -4 * time.Second}) ||
 		v.Max != (Offset{"a", 0}) || v.Spread != 4*time.Second ||
 		!slices.Equal(v.Each, []Offset{{"b", -time.Second}, {"c", -4 * time.Second}, {"a", 0}}) {

@@ -17,7 +17,8 @@
 //     line, is not asked about, and goes on unchanged.
 //   - [JSON]: the line is the [ring.Passenger] as an object, payload and value in base64. The
 //     answer is an object with the same number, and a value in base64; with none, or null,
-//     the passenger goes on unchanged and has not been folded here. `jq -c --unbuffered '.value = …'` is a station.
+//     the passenger goes on unchanged and has not been folded here.
+//     `jq -c --unbuffered '.value = …'` is a station.
 //
 // A filter must write its answer at once, so tell it not to buffer: sed -u, awk with
 // fflush(), jq --unbuffered, grep --line-buffered, python -u.

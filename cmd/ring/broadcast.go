@@ -182,14 +182,19 @@ func castInput(cmd *cobra.Command, args []string) io.Reader {
 	return cmd.InOrStdin()
 }
 
-// castPayload is all of that, if it is no more than so many bytes.
-func castPayload(cmd *cobra.Command, args []string, most int) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(castInput(cmd, args), int64(most)+1))
+// castPayload is all of that, if it is no more than a message may have, and empty where there
+// is no second argument.
+func castPayload(cmd *cobra.Command, args []string) (string, error) {
+	if len(args) < 2 {
+		return "", nil
+	}
+	text, err := io.ReadAll(io.LimitReader(castInput(cmd, args), ring.PayloadMax+1))
 	if err != nil {
 		return "", fmt.Errorf("read the payload: %w", err)
 	}
-	if len(text) > most {
-		return "", exitf(exitRefused, "the payload is longer than %d bytes, which is the most", most)
+	if len(text) > ring.PayloadMax {
+		return "", exitf(exitRefused, "the payload is longer than %d bytes, which is the most",
+			ring.PayloadMax)
 	}
 	return string(text), nil
 }
@@ -247,12 +252,9 @@ It waits at most for --timeout. Exit code 3 says that nobody has an answer to th
   ring gather ring/version --json | jq -r '.replies[] | .from, (.value | @base64d)'`,
 		Args: cobra.RangeArgs(1, 2),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
-		text := ""
-		if len(args) == 2 {
-			var err error
-			if text, err = castPayload(cmd, args, ring.PayloadMax); err != nil {
-				return err
-			}
+		text, err := castPayload(cmd, args)
+		if err != nil {
+			return err
 		}
 		g, answer, err := c.gather(cmd.Context(), args[0], text, f.timeout)
 		if err != nil {

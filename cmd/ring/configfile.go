@@ -254,6 +254,38 @@ func (p *parse) tables(key string, value any) []map[string]any {
 	return tables
 }
 
+// tableKey is a key of tables that are read into a T: of what kind, and what it sets.
+type tableKey[T any] struct {
+	kind string
+	set  func(*T, []string) error
+}
+
+// readTable sets what a table [[name]] says, which is at path. Where it is not sound more
+// faults would follow from those that were told.
+func readTable[T any](p *parse, into *T, name, path string, table map[string]any,
+	keys map[string]tableKey[T],
+) (sound bool) {
+	before := p.told()
+	for _, key := range p.inOrder(table, path) {
+		known, ok := keys[key]
+		if !ok {
+			p.unknown(path+key, name+"."+key)
+			continue
+		}
+		said := p.texts(path+key, name+"."+key, known.kind, table[key])
+		if said == nil {
+			continue
+		}
+		if err := known.set(into, said); err != nil {
+			p.fault(p.place(path+key).value, "%s.%s: %v", name, key, err)
+		}
+	}
+	return p.told() == before
+}
+
+// told is how many faults there are so far.
+func (p *parse) told() int { return len(p.errs) + p.more }
+
 // groups reads the [[instance]] tables.
 func (p *parse) groups(value any) []group {
 	tables := p.tables("instance", value)

@@ -70,12 +70,9 @@ or is lost: some may have seen it. What a command ends with is shown, and is not
   ring lap load --json | jq '.value | @base64d | fromjson | .load1.max_at'`,
 		Args: cobra.RangeArgs(1, 2),
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
-		text := ""
-		if len(args) == 2 {
-			var err error
-			if text, err = castPayload(cmd, args, ring.PayloadMax); err != nil {
-				return err
-			}
+		text, err := castPayload(cmd, args)
+		if err != nil {
+			return err
 		}
 		path := "/v1/lap/" + pathPart(lap.Topic(args[0])) + "?" + f.query().Encode()
 		answer, err := c.ask(cmd.Context(), http.MethodPost, path, strings.NewReader(text))
@@ -107,11 +104,11 @@ func withPatience(ctx context.Context, c *client, timeout time.Duration, err err
 	if takes <= timeout/3 {
 		return err
 	}
-	todo := fmt.Sprintf("give --timeout %v", (3 * takes).Round(10*time.Millisecond))
+	advice := fmt.Sprintf("give --timeout %v", (3 * takes).Round(10*time.Millisecond))
 	if 3*takes > busTimeMax {
-		todo = "choose a shorter --hold for the instances"
+		advice = "choose a shorter --hold for the instances"
 	}
-	return exitf(exitTimeout, "%w; a lap takes %s there: %s", err, spanText(takes), todo)
+	return exitf(exitTimeout, "%w; a lap takes %s there: %s", err, spanText(takes), advice)
 }
 
 // lapTime is how long laps take that an instance sees: that of /v1/status, which is without the
@@ -227,16 +224,6 @@ func readRows[V any](value []byte, table func(V) ([][]cell, []string)) ([][]cell
 	}
 	rows, under := table(v)
 	return rows, under, true
-}
-
-// head is the first row of a table: columns whose names begin with > are numbers.
-func head(columns ...string) []cell {
-	row := make([]cell, len(columns))
-	for i, c := range columns {
-		text, right := strings.CutPrefix(c, ">")
-		row[i] = cell{text, bold, right}
-	}
-	return row
 }
 
 // more says how many there was no room to name.

@@ -14,10 +14,7 @@ import (
 )
 
 // lapKeys are the keys of a [[lap]] table: of what kind, and what they set.
-var lapKeys = map[string]struct {
-	kind string
-	set  func(*lap.Command, []string) error
-}{
+var lapKeys = map[string]tableKey[lap.Command]{
 	"name":    {kindText, func(c *lap.Command, v []string) error { c.Name = v[0]; return nil }},
 	"timeout": {kindText, func(c *lap.Command, v []string) error { return setDuration(&c.Timeout, v[0]) }},
 	"command": {kindList, func(c *lap.Command, v []string) error { c.Words = v; return nil }},
@@ -42,22 +39,7 @@ func (p *parse) laps(value any) (laps []lap.Command, at []givenAt) {
 
 // lap reads one of them.
 func (p *parse) lap(table map[string]any, path string) (c lap.Command, sound bool) {
-	faults := len(p.errs) + p.more
-	for _, key := range p.inOrder(table, path) {
-		known, ok := lapKeys[key]
-		if !ok {
-			p.unknown(path+key, "lap."+key)
-			continue
-		}
-		said := p.texts(path+key, "lap."+key, known.kind, table[key])
-		if said == nil {
-			continue
-		}
-		if err := known.set(&c, said); err != nil {
-			p.fault(p.place(path+key).value, "lap.%s: %v", key, err)
-		}
-	}
-	if len(p.errs)+p.more > faults {
+	if !readTable(p, &c, "lap", path, table, lapKeys) {
 		return c, false // more would follow from those
 	}
 	if err := checkLap(c); err != nil {

@@ -61,9 +61,10 @@ the filter is killed and started again, as it is when it ends. What is no line o
 on as it was. The file has tables [[station]] for that, which the flag takes the place of:
 topic, command (a list, which no sh sees), hold = "100ms" for how long it may hold the
 particle (at most 200ms, or 1s with preset wan or quiet, which is what all commands and
-filters of a fleet together may hold it for on a lap), and format: "text", or "json"; then a line is an object with number, topic, from, payload and
-value (in base64), and so is the answer, of which number and value count. A topic has one
-filter or one command of --lap, and those of the questions of ring lap have none.
+filters of a fleet together may hold it for on a lap), and format: "text", or "json"; then
+a line is an object with number, topic, from, payload and value (in base64), and so is the
+answer, of which number and value count. A topic has one filter or one command of --lap,
+and those of the questions of ring lap have none.
 
 While passengers are aboard, the particle leaves out the rests that are the default. A --hold
 is kept: it is a delay that was asked for, at each stop that has one, and passengers wait too.

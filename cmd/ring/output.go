@@ -68,6 +68,16 @@ type cell struct {
 	right bool // aligned to the right, for numbers
 }
 
+// head is the first row of a table: columns whose names begin with > are numbers.
+func head(columns ...string) []cell {
+	row := make([]cell, len(columns))
+	for i, c := range columns {
+		text, right := strings.CutPrefix(c, ">")
+		row[i] = cell{text, bold, right}
+	}
+	return row
+}
+
 // printTable aligns columns by two spaces. Colours do not count as width, as
 // they would in text/tabwriter.
 func printTable(out io.Writer, p paint, rows [][]cell) error {

@@ -78,8 +78,9 @@ is run until those have come: ring run status warns of it, ring run forget ends 
 The command is in a process group of its own. It gets SIGTERM, and then SIGKILL, before
 its lease could be given to somebody else, whatever becomes of this process; what it
 leaves in the background is killed with it, in a session of its own too. What was ended so
-has failed, whatever its exit code. It reads nothing: its standard input is empty. A machine that is stopped as a whole cannot do that, so what
-the command writes to should refuse a RING_FENCE lower than it has seen. In its environment:
+has failed, whatever its exit code. It reads nothing: its standard input is empty. A
+machine that is stopped as a whole cannot do that, so what the command writes to should
+refuse a RING_FENCE lower than it has seen. In its environment:
 
   RING_RUN       the name                  RING_FENCE  higher than of every run before
   RING_INSTANCE  the instance it is beside RING_TICK   the newest tick when it began

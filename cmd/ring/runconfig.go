@@ -23,10 +23,7 @@ type jobSetting struct {
 }
 
 // jobKeys are the keys of a [[run]] table: of what kind, and what they set.
-var jobKeys = map[string]struct {
-	kind string
-	set  func(*jobSetting, []string) error
-}{
+var jobKeys = map[string]tableKey[jobSetting]{
 	"name":              {kindText, jobText(func(j *jobSetting) *string { return &j.Job.Name })},
 	"cron":              {kindText, jobText(func(j *jobSetting) *string { return &j.Job.Cron })},
 	"every":             {kindText, jobTime(func(j *jobSetting) *time.Duration { return &j.Job.Every })},
@@ -90,22 +87,7 @@ func (p *parse) jobs(value any) []jobSetting {
 // job reads one of them; names are those of the tables before.
 func (p *parse) job(table map[string]any, path string, names map[string]bool) jobSetting {
 	j := jobSetting{Grace: graceDefault}
-	before := len(p.errs) + p.more
-	for _, key := range p.inOrder(table, path) {
-		known, ok := jobKeys[key]
-		if !ok {
-			p.unknown(path+key, "run."+key)
-			continue
-		}
-		said := p.texts(path+key, "run."+key, known.kind, table[key])
-		if said == nil {
-			continue
-		}
-		if err := known.set(&j, said); err != nil {
-			p.fault(p.place(path+key).value, "run.%s: %v", key, err)
-		}
-	}
-	if len(p.errs)+p.more > before {
+	if !readTable(p, &j, "run", path, table, jobKeys) {
 		return j // more would follow from those
 	}
 	at := p.place(path + "name").key

@@ -37,14 +37,7 @@ func showRollout(name string, value []byte, all []runner.Instance, held map[uint
 }
 
 func rolloutRows(rollouts []rolloutShown, now time.Time) [][]cell {
-	rows := [][]cell{{
-		{"ROLLOUT", bold, false},
-		{"STATE", bold, false},
-		{"DONE", bold, true},
-		{"BEGAN", bold, false},
-		{"CHANGED", bold, false},
-		{"AT", bold, false},
-	}}
+	rows := [][]cell{head("ROLLOUT", "STATE", ">DONE", "BEGAN", "CHANGED", "AT")}
 	for _, r := range rollouts {
 		done := "–"
 		if r.Wrong == "" {
@@ -109,14 +102,7 @@ func whereText(p runner.Progress, now time.Time) string {
 
 // rows are the instances of a rollout, in the order of the ring.
 func (r rolloutShown) rows(now time.Time) [][]cell {
-	rows := [][]cell{{
-		{"INSTANCE", bold, false},
-		{"STATE", bold, false},
-		{"BEGAN", bold, false},
-		{"AGO", bold, true},
-		{"FENCE", bold, true},
-		{"ERROR", bold, false},
-	}}
+	rows := [][]cell{head("INSTANCE", "STATE", "BEGAN", ">AGO", ">FENCE", "ERROR")}
 	for _, one := range r.Parts {
 		state, fence, color := withExit(string(one.State), one.Exit), "–", runColors[string(one.State)]
 		if !one.Living && one.State != runner.Done {

@@ -305,16 +305,7 @@ func printRuns(cmd *cobra.Command, all runShown, detail bool) error {
 }
 
 func jobRows(jobs []jobShown) [][]cell {
-	rows := [][]cell{{
-		{"NAME", bold, false},
-		{"SCHEDULE", bold, false},
-		{"LAST", bold, false},
-		{"BY", bold, false},
-		{"STATE", bold, false},
-		{"TOOK", bold, true},
-		{"MISSED", bold, true},
-		{"NEXT", bold, false},
-	}}
+	rows := [][]cell{head("NAME", "SCHEDULE", "LAST", "BY", "STATE", ">TOOK", ">MISSED", "NEXT")}
 	for _, j := range jobs {
 		last, by, took, state := "–", "–", "–", j.State
 		if len(j.Runs) > 0 {
@@ -349,12 +340,7 @@ func jobRows(jobs []jobShown) [][]cell {
 }
 
 func onceRows(once []onceShown) [][]cell {
-	rows := [][]cell{{
-		{"ONCE", bold, false},
-		{"STATE", bold, false},
-		{"BY", bold, false},
-		{"FENCE", bold, true},
-	}}
+	rows := [][]cell{head("ONCE", "STATE", "BY", ">FENCE")}
 	for _, o := range once {
 		rows = append(rows, []cell{
 			{shown(o.Name), "", false},
@@ -368,15 +354,7 @@ func onceRows(once []onceShown) [][]cell {
 
 // rows are the last runs of a job, the newest first.
 func (j jobShown) rows() [][]cell {
-	rows := [][]cell{{
-		{"SLOT", bold, false},
-		{"BY", bold, false},
-		{"STATE", bold, false},
-		{"TOOK", bold, true},
-		{"FENCE", bold, true},
-		{"MISSED BEFORE", bold, true},
-		{"ERROR", bold, false},
-	}}
+	rows := [][]cell{head("SLOT", "BY", "STATE", ">TOOK", ">FENCE", ">MISSED BEFORE", "ERROR")}
 	for _, one := range j.Runs {
 		state := runState(one, j.held)
 		rows = append(rows, []cell{

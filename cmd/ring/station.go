@@ -59,10 +59,7 @@ func setStations(into *[]stationSetting, text string) error {
 }
 
 // stationKeys are the keys of a [[station]] table: of what kind, and what they set.
-var stationKeys = map[string]struct {
-	kind string
-	set  func(*stationSetting, []string) error
-}{
+var stationKeys = map[string]tableKey[stationSetting]{
 	"topic": {kindText, func(s *stationSetting, v []string) error {
 		s.Topic = v[0]
 		return nil
@@ -104,26 +101,12 @@ func (p *parse) stations(value any) (all []stationSetting, at []givenAt) {
 
 // station reads one of them.
 func (p *parse) station(table map[string]any, path string) (s stationSetting, sound bool) {
-	before := len(p.errs) + p.more
+	before := p.told()
 	at := p.place("station").key
-	for i, key := range p.inOrder(table, path) {
-		if i == 0 {
-			at = p.place(path + key).key
-		}
-		known, ok := stationKeys[key]
-		if !ok {
-			p.unknown(path+key, "station."+key)
-			continue
-		}
-		said := p.texts(path+key, "station."+key, known.kind, table[key])
-		if said == nil {
-			continue
-		}
-		if err := known.set(&s, said); err != nil {
-			p.fault(p.place(path+key).value, "station.%s: %v", key, err)
-		}
+	if keys := p.inOrder(table, path); len(keys) > 0 {
+		at = p.place(path + keys[0]).key
 	}
-	if len(p.errs)+p.more > before {
+	if !readTable(p, &s, "station", path, table, stationKeys) {
 		return s, false // more would follow from those
 	}
 	if s.Topic == "" {
@@ -132,7 +115,7 @@ func (p *parse) station(table map[string]any, path string) (s stationSetting, so
 	if len(s.Command) == 0 || s.Command[0] == "" {
 		p.fault(at, `station: command is missing: write command = ["sed", "-u", "s/foo/bar/"]`)
 	}
-	return s, len(p.errs)+p.more == before
+	return s, p.told() == before
 }
 
 // canFilter says why there are no stations, or commands at ticks, on some systems.

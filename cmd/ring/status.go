@@ -190,15 +190,11 @@ func appText(p paint, a supervise.Status) string {
 
 // statusRows is the table of the instances, with a column for applications if any has one.
 func statusRows(self ring.Name, instances []admin.Instance) [][]cell {
-	head := func(text string, right bool) cell { return cell{text, bold, right} }
 	apps := slices.ContainsFunc(instances, func(i admin.Instance) bool { return i.App != nil })
-	rows := [][]cell{{
-		head("#", true), head("NAME", false), head("STATE", false), head("ADDRESS", false),
-		head("NEXT", false), head("TICK", true), head("RTT", true), head("INCARNATION", true),
-		head("PID", true), head("VERSION", false),
-	}}
+	rows := [][]cell{head(">#", "NAME", "STATE", "ADDRESS", "NEXT", ">TICK", ">RTT", ">INCARNATION", ">PID",
+		"VERSION")}
 	if apps {
-		rows[0] = slices.Insert(rows[0], appColumn, head("APP", false))
+		rows[0] = slices.Insert(rows[0], appColumn, head("APP")...)
 	}
 	for _, i := range instances {
 		name, state, rtt := string(i.Name), string(i.State), "–"

@@ -15,7 +15,8 @@ import (
 )
 
 // Start joins n instances, stop/0 to stop/(n-1), and returns them once each sees all others
-// alive and has counted a lap, so that all have one particle; or it fails with ctx. The particle rests at each stop for hold, or not at all if that is 0.
+// alive and has counted a lap, so that all have one particle; or it fails with ctx. The
+// particle rests at each stop for hold, or not at all if that is 0.
 func Start(ctx context.Context, n int, hold time.Duration) (rings []*ring.Ring, err error) {
 	var roster ring.Roster
 	var listeners []net.Listener
