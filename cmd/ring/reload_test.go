@@ -93,6 +93,23 @@ func (r *reloaded) healthy() (pid int) {
 	})
 }
 
+// slots are those that jobs have written to a file.
+func (r *reloaded) slots(file string) []string {
+	text, _ := os.ReadFile(filepath.Join(r.dir, file))
+	return strings.Fields(string(text))
+}
+
+// awaitMore waits until n more of them are written.
+func (r *reloaded) awaitMore(file string, n int) {
+	r.t.Helper()
+	n += len(r.slots(file))
+	for begin := time.Now(); len(r.slots(file)) < n; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > upPatience {
+			r.t.Fatalf("%s: %v is all that is run, want %d slots", file, r.slots(file), n)
+		}
+	}
+}
+
 func (r *reloaded) leave() {
 	r.t.Helper()
 	r.signal(syscall.SIGTERM)
@@ -269,31 +286,18 @@ name = "job"
 every = "1s"
 command = ["sh", "-c", "echo $RING_SLOT >> $D/slots"]
 `)
-	slots := func(file string) []string {
-		text, _ := os.ReadFile(filepath.Join(r.dir, file))
-		return strings.Fields(string(text))
-	}
-	awaitMore := func(file string, n int) {
-		t.Helper()
-		n += len(slots(file))
-		for begin := time.Now(); len(slots(file)) < n; time.Sleep(10 * time.Millisecond) {
-			if time.Since(begin) > upPatience {
-				t.Fatalf("%s: %v is all that is run, want %d slots", file, slots(file), n)
-			}
-		}
-	}
 	awaitLine(t, r.lines, "app runs")
 	// Of a process beside it, which goes on: its slots tell that time passes.
 	startNode(t, "D="+r.dir, "run", "--addr", r.addr, "--name", "beside", "--every", "1s", "--",
 		"sh", "-c", "echo $RING_SLOT >> $D/beside")
-	awaitMore("slots", 1)
-	awaitMore("beside", 1)
+	r.awaitMore("slots", 1)
+	r.awaitMore("beside", 1)
 	r.signal(syscall.SIGTERM)
 	awaitLine(t, r.lines, "drains")
-	awaitMore("beside", 1) // what was claimed before may have but begun
-	drains := slices.Max(slots("beside"))
-	awaitMore("beside", 2)
-	if last := slices.Max(slots("slots")); last > drains {
+	r.awaitMore("beside", 1) // what was claimed before may have but begun
+	drains := slices.Max(r.slots("beside"))
+	r.awaitMore("beside", 2)
+	if last := slices.Max(r.slots("slots")); last > drains {
 		t.Errorf("slot %s was run while it drained, from before %s on", last, drains)
 	}
 	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
@@ -315,26 +319,19 @@ func TestReloadExchangesRuns(t *testing.T) {
 	r := newReloaded(t, long+job("same", "echo $RING_SLOT >> $D/same", ""))
 	awaitLine(t, r.lines, "old begins")
 	r.reload(job("long", "echo new begins >&2", `overlap = "forbid"`)+job("same", "echo $RING_SLOT >> $D/same", ""), "run")
-	lines := func(name string) []string {
-		text, _ := os.ReadFile(filepath.Join(r.dir, name))
-		return strings.Fields(string(text))
-	}
-	for n := len(lines("same")); len(lines("same")) < n+2; time.Sleep(20 * time.Millisecond) {
-	}
+	r.awaitMore("same", 2)
 	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	awaitLine(t, r.lines, "old ends") // it was not ended, and the new one has waited for it
 	awaitLine(t, r.lines, "new begins")
 	r.reload(job("other", "echo $RING_SLOT >> $D/other", ""), "run")
-	for len(lines("other")) < 2 {
-		time.Sleep(20 * time.Millisecond)
+	r.awaitMore("other", 2)
+	last := r.slots("other")[0]
+	if slices.Max(r.slots("same")) > last {
+		t.Errorf("what was removed is run at %s, behind %s", slices.Max(r.slots("same")), last)
 	}
-	last := lines("other")[0]
-	if slices.Max(lines("same")) > last {
-		t.Errorf("what was removed is run at %s, behind %s", slices.Max(lines("same")), last)
-	}
-	if all := lines("same"); len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
+	if all := r.slots("same"); len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
 		t.Errorf("a slot was run twice: %v", all)
 	}
 	r.leave()
