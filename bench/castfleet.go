@@ -51,26 +51,35 @@ func (b *bench) castFleet(n int, kind castKind, delay time.Duration) (*castFleet
 			return nil, err
 		}
 	}
-	for i := range n {
-		p, err := b.group.Start(fleet.Spec{
-			Name: fmt.Sprintf("%s %d", kind.name, i), Path: bin, Args: append([]string{
-				"-kind", kind.kind, "-index", strconv.Itoa(i), "-addrs", strings.Join(addrs, ","),
-				"-delay", delay.String(), "-control", l.Addr().String(),
-			}, kind.args...),
-			// Each stands for a machine, and they share this one's cores: more threads would
-			// look for work in vain.
-			Env: []string{"GOMAXPROCS=1"},
-		})
-		if err != nil {
-			return nil, err
+	args := append([]string{"-kind", kind.kind, "-delay", delay.String()}, kind.args...)
+	return f, f.start(l, addrs, nil, fleet.Spec{Name: kind.name, Path: bin, Args: args})
+}
+
+// start starts a member at each address, in a namespace if there are any, and waits until
+// each says that it is ready.
+func (f *castFleet) start(l net.Listener, addrs []string, spaces *fleet.Net, one fleet.Spec) error {
+	for i := range addrs {
+		s := one
+		s.Name = fmt.Sprintf("%s %d", one.Name, i)
+		s.Args = append([]string{
+			"-index", strconv.Itoa(i), "-addrs", strings.Join(addrs, ","), "-control", l.Addr().String(),
+		}, one.Args...)
+		// Each stands for a machine, and they share this one's cores: more threads would
+		// look for work in vain.
+		s.Env = []string{"GOMAXPROCS=1"}
+		if spaces != nil {
+			s.Netns = spaces.Namespace(i)
 		}
-		f.members = append(f.members, p)
+		p, err := f.b.group.Start(s)
+		if err != nil {
+			return err
+		}
+		f.members, f.procs = append(f.members, p), append(f.procs, p)
 	}
-	f.procs = append(f.procs, f.members...)
 	if err := f.awaitReady(l); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, tail(f.logs()))
+		return fmt.Errorf("%w\n%s", err, tail(f.logs()))
 	}
-	return f, nil
+	return nil
 }
 
 func (f *castFleet) startHub(addr string) error {

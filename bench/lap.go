@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"ringofservers.dev/bench/control"
@@ -41,7 +40,7 @@ func lap(b *bench) error {
 	if len(laps) == 0 {
 		return fmt.Errorf("no lap was seen\n%s", tail(f.logs()))
 	}
-	slices.Sort(laps)
+	laps = sorted(laps)
 	if _, err := f.ask(control.Order{Do: control.Station, Topic: lapFolded}); err != nil {
 		return err
 	}

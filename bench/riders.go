@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"ringofservers.dev/bench/control"
@@ -41,24 +38,8 @@ func (b *bench) riders(n int, spaces *fleet.Net) (*riderFleet, error) {
 	}
 	defer l.Close()
 	f := &riderFleet{&castFleet{b: b, conns: make([]*control.Conn, n)}}
-	for i := range n {
-		s := fleet.Spec{
-			Name: fmt.Sprintf("rider %d", i), Path: bin, Args: []string{
-				"-index", strconv.Itoa(i), "-addrs", strings.Join(addrs, ","), "-control", l.Addr().String(),
-			},
-			Env: []string{"GOMAXPROCS=1"}, // as in castFleet
-		}
-		if spaces != nil {
-			s.Netns = spaces.Namespace(i)
-		}
-		p, err := b.group.Start(s)
-		if err != nil {
-			return nil, err
-		}
-		f.members, f.procs = append(f.members, p), append(f.procs, p)
-	}
-	if err := f.awaitReady(l); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, tail(f.logs()))
+	if err := f.start(l, addrs, spaces, fleet.Spec{Name: "rider", Path: bin}); err != nil {
+		return nil, err
 	}
 	return f, b.rest(3 * time.Second) // what starting cost is over
 }
@@ -142,6 +123,3 @@ func (f *riderFleet) watch(span time.Duration, whom ...int) ([][]control.Pass, e
 	}
 	return passes, err
 }
-
-// sorted returns values in order.
-func sorted(values []time.Duration) []time.Duration { return slices.Sorted(slices.Values(values)) }

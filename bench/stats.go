@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// sorted returns values in order.
+func sorted(values []time.Duration) []time.Duration { return slices.Sorted(slices.Values(values)) }
+
 // median of the values, 0 of none; of two middle ones the mean.
 func median[T ~int64 | ~float64](values []T) T {
 	if len(values) == 0 {

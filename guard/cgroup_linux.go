@@ -33,6 +33,7 @@ func newCgroup() *cgroup {
 	}
 	dir, err := os.Open(path)
 	if _, missing := os.Stat(filepath.Join(path, "cgroup.kill")); err != nil || missing != nil { // before Linux 5.14
+		_ = dir.Close()
 		_ = os.Remove(path)
 		return nil
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // grouped skips where this process may make no control groups, which in CI it may where it is
@@ -29,7 +28,7 @@ func grouped(t *testing.T) (own string) {
 			}
 		}
 		t.Skip("SKIPPED: this process may make no control groups of version 2 here; " +
-			"as root on a host with /sys/fs/cgroup (cgroup2) mounted for writing this runs")
+			"CI runs it where it is root and has /sys/fs/cgroup (cgroup2) for writing, and skips it elsewhere, too")
 	}
 	c.remove(sweepTime)
 	if _, err := os.Stat(c.dir.Name()); !errors.Is(err, os.ErrNotExist) {
@@ -145,16 +144,15 @@ func TestNextStartLeavesGuardsAlone(t *testing.T) {
 	await(t, "nothing is left behind", func() bool { return len(left(t, own, cmd.Process.Pid)) == 0 })
 }
 
-// What a command has made below its control group goes with it, at once.
+// What a command has made below its control group goes with it.
 func TestNestedCgroups(t *testing.T) {
 	grouped(t)
 	c := newCgroup()
 	if err := os.MkdirAll(filepath.Join(c.dir.Name(), "a", "b"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
 	c.remove(patience)
-	if _, err := os.Stat(c.dir.Name()); !errors.Is(err, os.ErrNotExist) || time.Since(begun) > patience/2 {
-		t.Errorf("not removed (%v) after %v", err, time.Since(begun))
+	if _, err := os.Stat(c.dir.Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is not removed: %v", err)
 	}
 }

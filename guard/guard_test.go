@@ -462,17 +462,16 @@ func TestStdin(t *testing.T) {
 // Who was told to end says so whatever its exit code, and nobody else does.
 func TestCutOff(t *testing.T) {
 	const obedient = "trap 'exit 0' TERM; echo $$ > $D/pid; while :; do sleep 0.01; done"
-	for what, tell := range map[string]func(*guarded){
+	orders := map[string]func(*guarded){
 		"a stop":   func(g *guarded) { g.Stop() },
 		"a signal": func(g *guarded) { g.Signal(syscall.SIGTERM) },
-		"a deadline": func(g *guarded) {
-			if Deadlines {
-				g.Until(BootTime(), 0)
-			} else {
-				g.Stop()
-			}
-		},
-	} {
+	}
+	if Deadlines {
+		orders["a deadline"] = func(g *guarded) { g.Until(BootTime(), 0) }
+	} else {
+		t.Log("SKIPPED: a deadline: this system has no clock for it; CI runs it on Linux")
+	}
+	for what, tell := range orders {
 		g := run(t, obedient, func(c *Config) { c.Grace = patience })
 		g.pid("pid")
 		tell(g)

@@ -67,7 +67,7 @@ func (k *kept) more(begin time.Time, rounds int) bool {
 func long(t *testing.T) {
 	t.Helper()
 	if os.Getenv("PROCESSTEST_CHAOS") == "" {
-		t.Skip("SKIPPED: takes long; PROCESSTEST_CHAOS=1s runs it once, as CI does, and make chaos for minutes")
+		t.Skip("SKIPPED: takes long; CI runs it once, with PROCESSTEST_CHAOS=1s, and make chaos for minutes")
 	}
 	t.Parallel()
 }

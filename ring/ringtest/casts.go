@@ -38,10 +38,21 @@ func (w *World) keep() int {
 
 // planCasts has some hosts send messages now and then, until the last fault is over.
 func (w *World) planCasts() {
-	for i := range criers {
-		d := dice(mix(w.seed, forCast, uint64(i)))
-		w.agenda.push(second+d.below(second), atCry, int32(i), 0)
+	w.planTurns(criers, forCast, atCry)
+}
+
+// planTurns has so many begin to take turns.
+func (w *World) planTurns(many int, purpose uint64, what kind) {
+	for i := range many {
+		d := dice(mix(w.seed, purpose, uint64(i)))
+		w.agenda.push(second+d.below(second), what, int32(i), 0)
 	}
+}
+
+// turnOf is the chance in a turn of the i-th of so many, and the host that it falls to.
+func (w *World) turnOf(i int32, many int, purpose uint64, turn uint32) (dice, *host) {
+	d := dice(mix(w.seed, purpose, uint64(i), uint64(turn)))
+	return d, &w.hosts[(int(i)*len(w.hosts)/many+int(d.below(2)))%len(w.hosts)]
 }
 
 // cry is the turn of one of them.
@@ -49,13 +60,9 @@ func (w *World) cry(i int32, turn uint32) {
 	if w.hushed {
 		return
 	}
-	d := dice(mix(w.seed, forCast, uint64(i), uint64(turn)))
-	h := &w.hosts[(int(i)*len(w.hosts)/criers+int(d.below(2)))%len(w.hosts)]
+	d, h := w.turnOf(i, criers, forCast, turn)
 	if h.core != nil && !h.odd {
-		payload := make([]byte, d.below(3<<10))
-		for k := range payload {
-			payload[k] = byte(d.below(256))
-		}
+		payload := d.bytes(d.below(3 << 10))
 		m := &wire.Cast{Topic: "t", Payload: payload, Question: w.question(&d)}
 		w.input(h.index, input{kind: core.Publish, cast: m})
 	}
@@ -64,14 +71,13 @@ func (w *World) cry(i int32, turn uint32) {
 
 // onCast is B1: each message once, those of one origin in order, and as it was sent.
 func (w *World) onCast(h *host, m *wire.Cast) {
-	sum := fnv.New64a()
-	_, _ = sum.Write(m.Payload)
-	if was, ok := w.watch.casts[m.CastID]; ok && was != sum.Sum64() {
+	sum := sumOf(m.Topic, m.Payload)
+	if was, ok := w.watch.casts[m.CastID]; ok && was != sum {
 		w.fail("B1", "s%d is given %v, which is another message elsewhere", h.index, m.CastID)
 	} else if !ok && m.Origin != uint32(h.index) {
 		w.fail("B1", "s%d is given %v, which nobody has sent", h.index, m.CastID)
 	}
-	w.watch.casts[m.CastID] = sum.Sum64()
+	w.watch.casts[m.CastID] = sum
 	last := h.newest[m.Origin]
 	if m.Life < last.Life || m.Life == last.Life && m.Seq != last.Seq+1 || m.Life > last.Life && m.Seq != 1 {
 		w.fail("B1", "s%d is given %v after %v", h.index, m.CastID, last.CastID)
@@ -84,6 +90,14 @@ func (w *World) onCast(h *host, m *wire.Cast) {
 	if w.meter != nil {
 		w.meter.given(w, h.index, m)
 	}
+}
+
+// sumOf is a hash of what is sent.
+func sumOf(topic string, payload []byte) uint64 {
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(topic))
+	_, _ = sum.Write(payload)
+	return sum.Sum64()
 }
 
 // onMissed is that a host is told of messages it will not get.

@@ -53,6 +53,15 @@ func (d *dice) below(n int64) int64 {
 	return int64(d.next() % uint64(n))
 }
 
+// bytes are so many, any.
+func (d *dice) bytes(n int64) []byte {
+	b := make([]byte, n)
+	for k := range b {
+		b[k] = byte(d.below(256))
+	}
+	return b
+}
+
 // hit is true in a share p of the throws.
 func (d *dice) hit(p float64) bool {
 	return p > 0 && float64(d.next()>>11)/(1<<53) < p

@@ -3,7 +3,6 @@ package ringtest
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -57,7 +56,6 @@ type rail struct {
 	firm   bool // stations may hold it
 	dull   bool // most of them do not answer
 	last   int  // of topicLast, those who are home
-	folded int  // those who are, with a value
 }
 
 type lapPlace struct {
@@ -107,10 +105,7 @@ func (w *World) planRides() {
 	case roll == 8:
 		w.rail.kind = endless
 	}
-	for i := range boarders {
-		d := dice(mix(w.seed, forRide, uint64(i)))
-		w.agenda.push(second+d.below(second), atRide, int32(i), 0)
-	}
+	w.planTurns(boarders, forRide, atRide)
 }
 
 // ride is the turn of one of them.
@@ -118,8 +113,7 @@ func (w *World) ride(i int32, turn uint32) {
 	if w.hushed {
 		return
 	}
-	d := dice(mix(w.seed, forRide, uint64(i), uint64(turn)))
-	h := &w.hosts[(int(i)*len(w.hosts)/boarders+int(d.below(2)))%len(w.hosts)]
+	d, h := w.turnOf(i, boarders, forRide, turn)
 	if h.core != nil && !h.odd && !h.full {
 		many := int64(1)
 		if d.below(8) == 0 {
@@ -151,11 +145,7 @@ func (w *World) ride(i int32, turn uint32) {
 }
 
 func (w *World) letBoard(h *host, topic string, size int64, d *dice) {
-	payload := make([]byte, size)
-	for k := range payload {
-		payload[k] = byte(d.below(256))
-	}
-	w.input(h.index, input{kind: core.Board, rider: &wire.Rider{Topic: topic, Payload: payload}})
+	w.input(h.index, input{kind: core.Board, rider: &wire.Rider{Topic: topic, Payload: d.bytes(size)}})
 }
 
 // openStations tells a process that begins of its stations.
@@ -180,14 +170,7 @@ func (w *World) onBoarding(h *host, seq uint64) {
 		w.fail("P4", "s%d calls a second passenger %v", h.index, id)
 	}
 	w.rail.booked[id] = &booked{host: h.index, life: h.life, at: w.now}
-	w.rail.sums[id] = sumOf(h.board)
-}
-
-func sumOf(r *wire.Rider) uint64 {
-	sum := fnv.New64a()
-	_, _ = sum.Write([]byte(r.Topic))
-	_, _ = sum.Write(r.Payload)
-	return sum.Sum64()
+	w.rail.sums[id] = sumOf(h.board.Topic, h.board.Payload)
 }
 
 // onVisit is P4 at one stop: what it is given is in order, once, and as it boarded.
@@ -216,7 +199,7 @@ func (w *World) onMoved(h *host) {
 
 func (w *World) onDelivered(h *host, p *train.Passenger) {
 	w.say(h, "DELIVERED %d %v %s, %d bytes", p.Number, p.CastID, p.Topic, len(p.Payload))
-	if sum, ok := w.rail.sums[p.CastID]; !ok || sum != sumOf(&p.Rider) {
+	if sum, ok := w.rail.sums[p.CastID]; !ok || sum != sumOf(p.Topic, p.Payload) {
 		w.fail("P4", "s%d is given %v, which is not what boarded", h.index, p.CastID)
 	}
 	if h.next != 0 && p.Number != h.next {
@@ -266,7 +249,7 @@ func (w *World) onHome(h *host, p *train.Home) {
 		w.rail.last++
 	}
 	w.checkSeen(h, p, calm || w.onlyCrashes() && h.joins == 1, b.at)
-	w.checkValue(h, p, calm && !b.doubt, b.folds)
+	w.checkValue(p, calm && !b.doubt, b.folds)
 }
 
 // checkSeen is the receipt itself.
@@ -291,7 +274,7 @@ func (w *World) checkSeen(h *host, p *train.Home, whole bool, since int64) {
 
 // checkValue is that what stations made of a passenger is of those who have seen it, once
 // of each, and of all who answered in time where nothing was the matter.
-func (w *World) checkValue(h *host, p *train.Home, whole bool, folds int) {
+func (w *World) checkValue(p *train.Home, whole bool, folds int) {
 	n := 0
 	for v := p.Value; len(v) >= 2; v = v[2:] {
 		i := int(binary.BigEndian.Uint16(v))
@@ -311,10 +294,6 @@ func (w *World) checkValue(h *host, p *train.Home, whole bool, folds int) {
 	if whole && n != folds {
 		w.fail("P4", "%v was changed by %d stations, and %d had answered in time", p.CastID, n, folds)
 	}
-	if p.Topic == topicHeld && whole && n > 0 {
-		w.rail.folded++
-	}
-	_ = h
 }
 
 func has(set []uint64, i int) bool {

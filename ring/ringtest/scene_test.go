@@ -104,7 +104,7 @@ func TestS1VotersOfTwoHundredAreReplaced(t *testing.T) {
 // TestThousand is a fleet of a thousand, and under the race detector of twenty.
 func TestThousand(t *testing.T) {
 	if testing.Short() {
-		t.Skip("SKIPPED by -short, which CI does not give: takes half a minute")
+		t.Skip("SKIPPED: takes half a minute, and -short is given; CI runs it")
 	}
 	n := 1000 / seedShare
 	loses(t, n, n/10)
@@ -117,7 +117,7 @@ func TestThousand(t *testing.T) {
 func TestLarge(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("RINGTEST_LARGE"))
 	if err != nil {
-		t.Skip("SKIPPED: RINGTEST_LARGE is not set to a number of instances; make large sets it")
+		t.Skip("SKIPPED: RINGTEST_LARGE is not set to a number of instances; CI does not set it, make large does")
 	}
 	debug.SetMemoryLimit(3500 << 20) // near it the collector works harder
 	dead := n / 10

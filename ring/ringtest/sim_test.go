@@ -72,7 +72,7 @@ func TestFresh(t *testing.T) {
 func TestSoak(t *testing.T) {
 	seeds, err := strconv.ParseUint(os.Getenv("RINGTEST_SEEDS"), 10, 64)
 	if err != nil {
-		t.Skip("SKIPPED: RINGTEST_SEEDS is not set to a number; make soak sets it")
+		t.Skip("SKIPPED: RINGTEST_SEEDS is not set to a number; CI does not set it, make soak does")
 	}
 	from, err := strconv.ParseUint(os.Getenv("RINGTEST_FROM"), 10, 64)
 	if err != nil {
