@@ -142,10 +142,7 @@ type StationSet struct {
 }
 
 // Value is what stations have made of a passenger.
-type Value struct {
-	Number uint64
-	Value  []byte
-}
+type Value = train.Value
 
 // EffectKind says which fields of an Effect count.
 type EffectKind uint8

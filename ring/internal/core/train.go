@@ -278,14 +278,7 @@ func (c *Core) worked(seq uint64, values []Value) {
 		return
 	}
 	p := c.token.Here()
-	for i, v := range values {
-		again := func(w Value) bool { return w.Number == v.Number }
-		if !slices.ContainsFunc(values[:i], again) {
-			if !c.train.Fold(p, v.Number, v.Value) {
-				c.unfolded(1)
-			}
-		}
-	}
+	c.unfolded(c.train.Fold(p, values))
 	c.rides.work = 0
 	c.goOn(p)
 }

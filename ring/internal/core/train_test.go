@@ -105,7 +105,7 @@ func TestP5AStationHoldsTheParticleForItsBudget(t *testing.T) {
 			}
 			w := l.works[0]
 			if tt.after > 0 {
-				values := []Value{{w.Visit.Delivered[0].Number, []byte("v")}}
+				values := []Value{{Number: w.Visit.Delivered[0].Number, Value: []byte("v")}}
 				if tt.twice {
 					values = append(values, values[0])
 				}

@@ -216,17 +216,17 @@ func (n *Node) visit(now time.Time, v *train.Visit) {
 	}
 	r.delivered += uint64(len(v.Delivered))
 	for i := range v.Delivered {
+		if !r.follows(v.Delivered[i].Topic) {
+			continue
+		}
 		p := Rider{At: now, Tick: n.last, Passenger: v.Delivered[i]}
 		if p.Large {
 			p.Payload, p.Lacks = n.parcel(p.Payload)
+		} else { // not to keep the whole train
+			p.Payload = bytes.Clone(p.Payload)
 		}
-		if r.follows(p.Topic) {
-			if !p.Large { // not to keep the whole train
-				p.Payload = bytes.Clone(p.Payload)
-			}
-			p.Value = bytes.Clone(p.Value)
-			n.tellRider(p)
-		}
+		p.Value = bytes.Clone(p.Value)
+		n.tellRider(p)
 	}
 	for i := range v.Home {
 		h := v.Home[i]

@@ -441,21 +441,40 @@ func (c *Core) Asked(p *wire.Particle, r *wire.Rider) bool {
 		!(place{r.Lap + 1, r.Stop}).before(here)
 }
 
-// Fold changes the value with which the passenger of a number goes on, once on a visit. It
-// reports false if that is not aboard, the stations of this stop are not asked about it, or
-// there is no room.
-func (c *Core) Fold(p *wire.Particle, number uint64, value []byte) bool {
+// Value is what stations have made of a passenger.
+type Value struct {
+	Number uint64
+	Value  []byte
+}
+
+// Fold changes the values with which passengers go on, each once on a visit. It returns how
+// many could not be: those that are not aboard, or of whom the stations of this stop are not
+// asked, and those for which there is no room.
+func (c *Core) Fold(p *wire.Particle, values []Value) (refused int) {
 	t := p.Train
-	if t == nil || number <= p.Line.Base || number > end(p) || len(value) > wire.PassengerMax {
-		return false
+	if t == nil {
+		return len(values)
 	}
-	r := &t.Riders[number-p.Line.Base-1]
-	if !c.Asked(p, r) || riderSizes(t.Riders)-len(r.Value)+len(value) > wire.TrainWide || r.Folded == wire.FoldedMax {
-		return false
+	size, done := riderSizes(t.Riders), make([]bool, len(t.Riders))
+	for _, v := range values {
+		if v.Number <= p.Line.Base || v.Number > end(p) {
+			refused++
+			continue
+		}
+		i := v.Number - p.Line.Base - 1
+		r := &t.Riders[i]
+		grown := size - len(r.Value) + len(v.Value)
+		switch {
+		case done[i]:
+		case !c.Asked(p, r), len(v.Value) > wire.PassengerMax, grown > wire.TrainWide, r.Folded == wire.FoldedMax:
+			refused++
+		default:
+			size, done[i] = grown, true
+			r.Value = v.Value
+			r.Folded++
+		}
 	}
-	r.Value = value
-	r.Folded++
-	return true
+	return refused
 }
 
 // Renew gives a particle that was dropped at self the train of the last one that passed

@@ -138,7 +138,7 @@ func (r *railway) arrive(i int, p *wire.Particle, folds func(*wire.Rider) bool) 
 		for k := range t.Riders {
 			if m := &t.Riders[k]; s.core.Asked(p, m) && folds(m) {
 				value := append(slices.Clone(m.Value), byte(i))
-				s.core.Fold(p, p.Line.Base+uint64(k)+1, value)
+				s.core.Fold(p, []Value{{p.Line.Base + uint64(k) + 1, value}})
 			}
 		}
 	}
@@ -486,7 +486,7 @@ func FuzzTrain(f *testing.F) {
 			c.Arrive(p, held[at], &v)
 			if p.Train != nil && hop%2 == 0 {
 				for k := range p.Train.Riders {
-					c.Fold(p, p.Line.Base+uint64(k)+1, make([]byte, 100*k))
+					c.Fold(p, []Value{{p.Line.Base + uint64(k) + 1, make([]byte, 100*k)}})
 				}
 			}
 			c.Leave(p, &v)

@@ -419,9 +419,9 @@ var table = []mutant{
 		"none", 3,
 	},
 	{
-		"a value of the same twice", "P4", "core/train.go",
-		"\t\tif !slices.ContainsFunc(values[:i], again) {",
-		"\t\tif _ = values[:i]; true || again(v) {",
+		"a value of the same twice", "P4", "train/train.go",
+		"\t\tcase done[i]:\n",
+		"\t\tcase done[i] && false:\n",
 		"none", 3,
 	},
 	{
