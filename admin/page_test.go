@@ -37,8 +37,7 @@ func show(t *testing.T, events ...item) (page shownPage) {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("SKIPPED: there is no node here, which runs the script of the page; CI installs none, " +
-			"and runs this only where its machine has one")
+		t.Skip("SKIPPED: there is no node here, which runs the script of the page; CI installs it, where it is root")
 	}
 	var in, out, errs bytes.Buffer
 	lines := json.NewEncoder(&in)

@@ -287,7 +287,7 @@ for line in sys.stdin:
 	} {
 		t.Run(c.tool, func(t *testing.T) {
 			if _, err := exec.LookPath(c.tool); err != nil {
-				t.Skipf("SKIPPED: there is no %s here; CI installs none, and has those of its machine", c.tool)
+				t.Skipf("SKIPPED: there is no %s here; CI installs what is missing, where it is root", c.tool)
 			}
 			if out, _ := exec.Command("awk", "-W", "version").CombinedOutput(); c.tool == "awk" &&
 				strings.Contains(string(out), "mawk") {
