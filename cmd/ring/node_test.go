@@ -181,7 +181,8 @@ func startNode(t *testing.T, env string, args ...string) (*exec.Cmd, <-chan stri
 	return cmd, lines
 }
 
-func awaitLine(t *testing.T, lines <-chan string, words ...string) {
+// awaitLine reads until a line with the words, and returns those before it.
+func awaitLine(t *testing.T, lines <-chan string, words ...string) (passed []string) {
 	t.Helper()
 	late := time.After(upPatience)
 	for {
@@ -191,9 +192,10 @@ func awaitLine(t *testing.T, lines <-chan string, words ...string) {
 				t.Fatalf("the process ended without a line with %q", words)
 			}
 			if holdsAll(line, words) {
-				return
+				return passed
 			}
 			t.Logf("passed over: %s", line)
+			passed = append(passed, line)
 		case <-late:
 			t.Fatalf("no line with %q came within %v", words, upPatience)
 		}

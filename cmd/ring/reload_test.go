@@ -26,6 +26,7 @@ type reloaded struct {
 	addr  string
 	cmd   *exec.Cmd
 	lines <-chan string
+	ahead []string // lines that came before the last reload was told of, not waited for yet
 }
 
 func newReloaded(t *testing.T, tables string) *reloaded {
@@ -53,12 +54,26 @@ func (r *reloaded) signal(s syscall.Signal) {
 	}
 }
 
-// reload has it read other tables, and waits until it says what has changed.
+// reload has it read other tables, and waits until it says what has changed. What comes of
+// the change may be told before that: it can still be waited for.
 func (r *reloaded) reload(tables, changed string) {
 	r.t.Helper()
 	r.write(tables)
 	r.signal(syscall.SIGHUP)
-	awaitLine(r.t, r.lines, "settings reloaded", "changed="+changed)
+	r.ahead = awaitLine(r.t, r.lines, "settings reloaded", "changed="+changed)
+}
+
+// await waits for a line with the words.
+func (r *reloaded) await(words ...string) {
+	r.t.Helper()
+	for i, line := range r.ahead {
+		if holdsAll(line, words) {
+			r.ahead = r.ahead[i+1:]
+			return
+		}
+	}
+	r.ahead = nil
+	awaitLine(r.t, r.lines, words...)
 }
 
 // app waits until the application is that way, and says which process it is. Where there is
@@ -113,7 +128,7 @@ func (r *reloaded) awaitMore(file string, n int) {
 func (r *reloaded) leave() {
 	r.t.Helper()
 	r.signal(syscall.SIGTERM)
-	awaitLine(r.t, r.lines, "msg=left")
+	r.await("msg=left")
 	if err := r.cmd.Wait(); err != nil {
 		r.t.Errorf("SIGTERM: %v, want exit code 0", err)
 	}
@@ -133,7 +148,7 @@ command = ["sh", "-c", "for s in HUP USR1 USR2; do trap \"echo %[1]s got $s >&2\
 // not is left alone, one that is not wanted any more goes, and one that is new comes.
 func TestReloadExchangesTheApplication(t *testing.T) {
 	r := newReloaded(t, appTable("one", ""))
-	awaitLine(t, r.lines, "one runs")
+	r.await("one runs")
 	first := r.healthy()
 	r.reload(appTable("one", "")+"\n[respawn]\ncommand = [\"true\"]\n", "respawn.command")
 	if again := r.healthy(); again != first {
@@ -144,20 +159,20 @@ func TestReloadExchangesTheApplication(t *testing.T) {
 		t.Errorf("what the instance does with its end has changed, and process %d is %d now", first, again)
 	}
 	r.reload(appTable("two", `exit = "leave"`), "app.command")
-	awaitLine(t, r.lines, "one drained")
-	awaitLine(t, r.lines, "two runs") // and the instance has not left
+	r.await("one drained")
+	r.await("two runs") // and the instance has not left
 	second := r.healthy()
 	r.reload(appTable("two", "exit = \"leave\"\nstop_timeout = \"7s\""), "app.stop_timeout")
-	awaitLine(t, r.lines, "two drained")
-	awaitLine(t, r.lines, "two runs")
+	r.await("two drained")
+	r.await("two runs")
 	if third := r.healthy(); third == second || third == first {
 		t.Errorf("settings of it have changed, and process %d is %d now", second, third)
 	}
 	r.reload("", `"app.command, app.stop_timeout, app.exit"`)
-	awaitLine(t, r.lines, "two drained")
+	r.await("two drained")
 	r.app("gone", func(s *supervise.Status) bool { return s == nil })
 	r.reload(appTable("three", ""), "app.command")
-	awaitLine(t, r.lines, "three runs")
+	r.await("three runs")
 	r.healthy()
 	r.leave()
 }
@@ -181,7 +196,7 @@ backoff_min = "1ms"
 	}
 	failed := func() {
 		t.Helper()
-		awaitLine(t, r.lines, "application is failed")
+		r.await("application is failed")
 		r.app("failed", func(s *supervise.Status) bool { return s != nil && s.State == supervise.Failed })
 	}
 	r.app("there is none", func(s *supervise.Status) bool { return s == nil })
@@ -189,13 +204,13 @@ backoff_min = "1ms"
 	r.reload(table, `"app.command, app.restart, app.restart_limit, app.backoff_min"`)
 	failed()
 	r.reload(table, "nothing")
-	awaitLine(t, r.lines, "it had failed")
+	r.await("it had failed")
 	failed()
 	if err := os.Remove(filepath.Join(r.dir, "broken")); err != nil {
 		t.Fatal(err)
 	}
 	r.reload(table, "nothing")
-	awaitLine(t, r.lines, "app runs")
+	r.await("app runs")
 	r.healthy()
 	set("over")
 	over := func(s *supervise.Status) bool { return s != nil && s.State.Final() }
@@ -214,15 +229,15 @@ command = ["sh", "-c", "trap 'echo drains >&2; while [ ! -e $D/go ]; do sleep 0.
 exit = "leave"
 `
 	r := newReloaded(t, slow)
-	awaitLine(t, r.lines, "slow runs")
+	r.await("slow runs")
 	first := r.healthy()
 	r.reload(appTable("other", `exit = "leave"`), "app.command")
-	awaitLine(t, r.lines, "drains")
+	r.await("drains")
 	r.reload(slow, "app.command")
 	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	awaitLine(t, r.lines, "slow runs")
+	r.await("slow runs")
 	if again := r.healthy(); again == first {
 		t.Errorf("process %d has outlived its drain", first)
 	}
@@ -235,20 +250,20 @@ func TestSignalsArePassedOn(t *testing.T) {
 	r := newReloaded(t, "")
 	r.app("there is none", func(s *supervise.Status) bool { return s == nil })
 	r.signal(syscall.SIGUSR1)
-	awaitLine(t, r.lines, "signal not passed on")
+	r.await("signal not passed on")
 	r.reload(appTable("one", ""), "app.command")
-	awaitLine(t, r.lines, "one runs")
+	r.await("one runs")
 	r.healthy()
 	for s, name := range map[syscall.Signal]string{syscall.SIGUSR1: "USR1", syscall.SIGUSR2: "USR2"} {
 		r.signal(s)
-		awaitLine(t, r.lines, "one got "+name)
+		r.await("one got "+name)
 	}
 	r.reload(appTable("one", `forward_signals = ["HUP", "SIGUSR2"]`), "app.forward_signals")
-	awaitLine(t, r.lines, "one got HUP")
+	r.await("one got HUP")
 	r.signal(syscall.SIGUSR1)
-	awaitLine(t, r.lines, "signal not passed on")
+	r.await("signal not passed on")
 	r.signal(syscall.SIGUSR2)
-	awaitLine(t, r.lines, "one got USR2")
+	r.await("one got USR2")
 	r.leave()
 }
 
@@ -268,9 +283,9 @@ func TestRunGoesOnOnceTheRecordIsForgotten(t *testing.T) {
 	}
 	ask("bus", "set", "run/job", `{"v":1,"schedule":"every 7 ticks","ticks":true,"slot":7,"runs":[]}`)
 	r.reload("\n[[run]]\nname = \"job\"\nevery = \"1s\"\ncommand = [\"sh\", \"-c\", \"echo job runs >&2\"]\n", "run")
-	awaitLine(t, r.lines, "not run for now", "ring run forget job")
+	r.await("not run for now", "ring run forget job")
 	ask("run", "forget", "job")
-	awaitLine(t, r.lines, "job runs")
+	r.await("job runs")
 	r.leave()
 }
 
@@ -286,14 +301,14 @@ name = "job"
 every = "1s"
 command = ["sh", "-c", "echo $RING_SLOT >> $D/slots"]
 `)
-	awaitLine(t, r.lines, "app runs")
+	r.await("app runs")
 	// Of a process beside it, which goes on: its slots tell that time passes.
 	startNode(t, "D="+r.dir, "run", "--addr", r.addr, "--name", "beside", "--every", "1s", "--",
 		"sh", "-c", "echo $RING_SLOT >> $D/beside")
 	r.awaitMore("slots", 1)
 	r.awaitMore("beside", 1)
 	r.signal(syscall.SIGTERM)
-	awaitLine(t, r.lines, "drains")
+	r.await("drains")
 	r.awaitMore("beside", 1) // what was claimed before may have but begun
 	drains := slices.Max(r.slots("beside"))
 	r.awaitMore("beside", 2)
@@ -303,7 +318,7 @@ command = ["sh", "-c", "echo $RING_SLOT >> $D/slots"]
 	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	awaitLine(t, r.lines, "msg=left")
+	r.await("msg=left")
 	if err := r.cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v, want exit code 0", err)
 	}
@@ -317,14 +332,14 @@ func TestReloadExchangesRuns(t *testing.T) {
 	}
 	long := job("long", "echo old begins >&2; while [ ! -e $D/go ]; do sleep 0.05; done; echo old ends >&2", `overlap = "forbid"`)
 	r := newReloaded(t, long+job("same", "echo $RING_SLOT >> $D/same", ""))
-	awaitLine(t, r.lines, "old begins")
+	r.await("old begins")
 	r.reload(job("long", "echo new begins >&2", `overlap = "forbid"`)+job("same", "echo $RING_SLOT >> $D/same", ""), "run")
 	r.awaitMore("same", 2)
 	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	awaitLine(t, r.lines, "old ends") // it was not ended, and the new one has waited for it
-	awaitLine(t, r.lines, "new begins")
+	r.await("old ends") // it was not ended, and the new one has waited for it
+	r.await("new begins")
 	r.reload(job("other", "echo $RING_SLOT >> $D/other", ""), "run")
 	r.awaitMore("other", 2)
 	last := r.slots("other")[0]
