@@ -17,4 +17,7 @@ var (
 	ErrLeaseLost = errors.New("ring: the lease is over, and somebody else may have it")
 	ErrNotFound  = errors.New("ring: not found")
 	ErrRefused   = errors.New("ring: refused")
+
+	ErrRosterChanged = errors.New("ring: the roster was changed meanwhile; plan anew")
+	ErrRetired       = errors.New("ring: this instance is retired from the roster")
 )

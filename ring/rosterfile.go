@@ -3,6 +3,7 @@ package ring
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/roster"
@@ -19,6 +20,18 @@ type Roster struct {
 	Names     []Name   // an instance's index is its place here, for ever
 	Addresses []string // host:port of each, resolved anew at every dial
 	Degree    int      // links of each instance, even; 0: the default of the size
+	Retired   []int    // indexes, ascending, of those who are out for good; their names may come again
+}
+
+// Members returns the indexes of those who are not retired, ascending.
+func (r Roster) Members() []int {
+	members := make([]int, 0, len(r.Names))
+	for i := range r.Names {
+		if _, retired := slices.BinarySearch(r.Retired, i); !retired {
+			members = append(members, i)
+		}
+	}
+	return members
 }
 
 // ExpandNames returns the names a pattern stands for, the leftmost brace
