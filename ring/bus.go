@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"ringofservers.dev/ring/internal/bus"
@@ -71,13 +73,32 @@ func (b *Bus) List(ctx context.Context, prefix string) ([]Entry, error) {
 	if err := b.r.node.Sync(ctx); err != nil {
 		return nil, readError("list "+prefix, err)
 	}
+	return b.PeekAll(prefix), nil
+}
+
+// PeekAll is List as this instance has it now, which may be behind. It asks nobody and
+// works without a quorum.
+func (b *Bus) PeekAll(prefix string) []Entry {
 	var out []Entry
 	for _, k := range b.r.node.Keys(prefix) {
 		if e, ok := b.Peek(k); ok {
 			out = append(out, e)
 		}
 	}
-	return out, nil
+	return out
+}
+
+// OnChange calls f when keys that begin with prefix have changed here since now, and now
+// and then when they have not: f is to look (Peek, PeekAll). It is called in one goroutine,
+// which is not the one that applies what was agreed on, so f may take its time. After stop,
+// which may be called from within f, no further call begins.
+func (b *Bus) OnChange(prefix string, f func()) (stop func()) {
+	stop, _ = b.r.node.OnKeys(func(n bus.News) {
+		if n.All || slices.ContainsFunc(n.Keys, func(k string) bool { return strings.HasPrefix(k, prefix) }) {
+			f()
+		}
+	})
+	return stop
 }
 
 // Set writes a key, whatever it was, and returns the revision of that.

@@ -157,14 +157,39 @@ type State struct {
 	votersAt uint64
 	logs     map[uint32]Log
 	sessions map[uint32][]*session // of each instance the last few, oldest first
+	news     News                  // since it was taken
 }
 
 // New is the state before the first entry.
 func New() *State {
 	return &State{
 		keys: map[string]Entry{}, leases: map[string]Lease{}, logs: map[uint32]Log{},
-		sessions: map[uint32][]*session{},
+		sessions: map[uint32][]*session{}, news: News{All: true},
 	}
+}
+
+// newsMax bounds the keys of News, for who does not take it.
+const newsMax = 64
+
+// News is which keys may be other than they were.
+type News struct {
+	Keys []string
+	All  bool // any key may be: there were too many, or this state took another's place
+}
+
+// TakeNews returns what has changed since the last call; of a new State that is all.
+func (s *State) TakeNews() News {
+	n := s.news
+	s.news = News{}
+	return n
+}
+
+func (s *State) note(key string) {
+	if s.news.All || len(s.news.Keys) == newsMax {
+		s.news = News{All: true}
+		return
+	}
+	s.news.Keys = append(s.news.Keys, key)
 }
 
 // Applied is the index of the newest entry applied.
@@ -380,6 +405,7 @@ func (s *State) put(c *Command, r *Result) {
 	}
 	e.Value, e.Modified = c.Value, s.applied
 	s.keys[c.Key] = e
+	s.note(c.Key)
 	r.Rev = s.applied
 }
 
@@ -396,6 +422,7 @@ func (s *State) del(c *Command, r *Result) {
 	}
 	s.bytes -= len(c.Key) + len(e.Value)
 	delete(s.keys, c.Key)
+	s.note(c.Key)
 	r.Rev = s.applied
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,30 @@ func TestCompareAndSet(t *testing.T) {
 	}
 	if m.bytes != 0 {
 		t.Errorf("%d bytes in an empty state", m.bytes)
+	}
+}
+
+// Which keys have changed is told once; of a new State, and of too many, that any may have.
+func TestNews(t *testing.T) {
+	m := newMachine()
+	if n := m.TakeNews(); !n.All {
+		t.Errorf("a new state tells %+v", n)
+	}
+	m.do(Command{Kind: Put, Key: "a", Value: []byte("1")})
+	m.do(Command{Kind: Put, Key: "b", If: IfEqual, Rev: 7})
+	m.do(Command{Kind: Delete, Key: "a"})
+	m.do(Command{Kind: Delete, Key: "a"})
+	if n := m.TakeNews(); n.All || !slices.Equal(n.Keys, []string{"a", "a"}) {
+		t.Errorf("written and deleted: %+v", n)
+	}
+	if n := m.TakeNews(); n.All || n.Keys != nil {
+		t.Errorf("nothing has changed since: %+v", n)
+	}
+	for range 3 * newsMax {
+		m.do(Command{Kind: Put, Key: "a"})
+	}
+	if n := m.TakeNews(); !n.All || n.Keys != nil {
+		t.Errorf("too many: %+v", n)
 	}
 }
 

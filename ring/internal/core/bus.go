@@ -375,6 +375,9 @@ func (c *Core) BusView() *BusView {
 // valid until the next Step.
 func (c *Core) State() *bus.State { return c.bus.State() }
 
+// TakeNews returns which keys may be other than at the last call.
+func (c *Core) TakeNews() bus.News { return c.bus.State().TakeNews() }
+
 // Backup is the whole state, for Restore.
 func (c *Core) Backup() []byte { return c.bus.Backup() }
 

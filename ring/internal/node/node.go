@@ -45,6 +45,7 @@ type Machine interface {
 	BusView() *core.BusView
 	CastKept() int
 	State() *bus.State
+	TakeNews() bus.News
 	Backup() []byte
 	Greeting(peer int) *wire.Hello
 	Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string)
@@ -94,6 +95,7 @@ type Node struct {
 	casts   *feed[Cast]
 	riders  *feed[Rider]
 	news    *feed[struct{}] // one for each change of the view
+	keys    *feed[bus.News] // what entries have changed
 
 	latest atomic.Pointer[core.Saved] // what Save is to keep
 	saving sync.Mutex                 // held while it does; taken with or without the baton
@@ -138,7 +140,7 @@ func Start(cfg Config) *Node {
 		ticks: newFeed[Tick](ticksKept), reports: newFeed[Report](reportsKept),
 		casts: newFeed[Cast](castsKept), cast: newCasting(),
 		riders: newFeed[Rider](ridersKept), ride: newRiding(),
-		news: newFeed[struct{}](1), stats: newStats(),
+		news: newFeed[struct{}](1), keys: newFeed[bus.News](keysKept), stats: newStats(),
 		asks: newAsks(), write: make(chan struct{}, 1),
 	}
 	n.casts.weigh, n.casts.most = Cast.weight, castsBytes
@@ -168,6 +170,7 @@ func (n *Node) finish() {
 	n.casts.close()
 	n.riders.close()
 	n.news.close()
+	n.keys.close()
 	close(n.done)
 }
 
@@ -375,6 +378,10 @@ func (n *Node) publish() {
 		n.version, n.view = v, nil
 		n.news.push(struct{}{})
 		n.news.wake()
+	}
+	if k := n.core.TakeNews(); k.All || len(k.Keys) > 0 {
+		n.keys.push(k)
+		n.keys.wake()
 	}
 }
 

@@ -62,6 +62,7 @@ func (s *script) Step(_ time.Time, ev core.Event) []core.Effect {
 
 func (s *script) Deadline() time.Time    { return s.deadline }
 func (s *script) ViewVersion() uint64    { return s.version }
+func (s *script) TakeNews() bus.News     { return bus.News{} }
 func (s *script) Links() []core.LinkView { return nil }
 
 func (s *script) View() *core.View {

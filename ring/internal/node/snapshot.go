@@ -5,6 +5,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	ticksKept   = 1024
 	reportsKept = 4096
+	keysKept    = 64 // of bus.News: who is slower than that looks at all
 )
 
 // Tick is a pass of the particle and when it was.
@@ -185,4 +187,16 @@ func (n *Node) OnReport(seq uint64, each func(seq uint64, r Report)) (
 // succession it may see only the last.
 func (n *Node) OnView(each func(*core.View)) (stop func(), ended <-chan struct{}) {
 	return n.news.follow(0, func(uint64, struct{}) { each(n.View()) })
+}
+
+// OnKeys calls each with which keys of the bus may have changed, from now on.
+func (n *Node) OnKeys(each func(bus.News)) (stop func(), ended <-chan struct{}) {
+	last := n.keys.newest()
+	return n.keys.follow(last, func(seq uint64, k bus.News) {
+		if seq != last+1 { // some were missed
+			k = bus.News{All: true}
+		}
+		last = seq
+		each(k)
+	})
 }
