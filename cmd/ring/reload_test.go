@@ -256,7 +256,7 @@ func TestSignalsArePassedOn(t *testing.T) {
 	r.healthy()
 	for s, name := range map[syscall.Signal]string{syscall.SIGUSR1: "USR1", syscall.SIGUSR2: "USR2"} {
 		r.signal(s)
-		r.await("one got "+name)
+		r.await("one got " + name)
 	}
 	r.reload(appTable("one", `forward_signals = ["HUP", "SIGUSR2"]`), "app.forward_signals")
 	r.await("one got HUP")
