@@ -43,7 +43,7 @@ type job struct {
 }
 
 func newPipe(nc net.Conn, rest []byte, peer int) *pipe {
-	if t, ok := nc.(*net.TCPConn); ok {
+	if t, ok := bareOf(nc).(*net.TCPConn); ok {
 		// Nobody speaks on one that is idle: who has vanished is found so.
 		_ = t.SetKeepAlive(true)
 		_ = t.SetKeepAlivePeriod(keepAlive)
@@ -51,6 +51,17 @@ func newPipe(nc net.Conn, rest []byte, peer int) *pipe {
 	return &pipe{
 		nc: nc, peer: peer, in: bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), nc), readBuffer),
 		stop: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+}
+
+// bareOf is what is below TLS.
+func bareOf(nc net.Conn) net.Conn {
+	for {
+		above, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = above.NetConn()
 	}
 }
 

@@ -2,7 +2,9 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -36,6 +38,7 @@ const (
 	Unanswered                  // timed out, no route, reset on the way, busy
 	Unresolved                  // the name has no address
 	NotRing                     // something listens that does not speak our protocol
+	Untrusted                   // one of the two ends does not accept who the other is
 )
 
 // DialError says why a dial failed, for the protocol in Cause and for a person.
@@ -48,13 +51,13 @@ type DialError struct {
 func (e *DialError) Error() string { return "dial " + e.Addr + ": " + e.Err.Error() }
 func (e *DialError) Unwrap() error { return e.Err }
 
-// Dial opens a link to addr, a host:port whose host is resolved anew each time.
-// ctx bounds all of it, and connect what comes before the connection stands.
-// The error is always a *DialError.
+// Dial opens a link to addr, a host:port whose host is resolved anew each time, over TLS
+// unless secure is nil. ctx bounds all of it, and connect what comes before the connection
+// stands. The error is always a *DialError.
 func Dial(
-	ctx context.Context, addr string, connect time.Duration, opts Options,
+	ctx context.Context, addr string, secure *tls.Config, connect time.Duration, opts Options,
 ) (*Conn, error) {
-	nc, rest, cause, err := dial(ctx, addr, connect, Protocol)
+	nc, rest, cause, err := dial(ctx, addr, secure, connect, Protocol)
 	if err != nil {
 		return nil, &DialError{Cause: cause, Addr: addr, Err: err}
 	}
@@ -68,19 +71,19 @@ func Dial(
 
 // DialBulk is Dial for a connection that is no link: both sides are to greet on it first.
 // rest was read of it already.
-func DialBulk(ctx context.Context, addr string, connect time.Duration) (
+func DialBulk(ctx context.Context, addr string, secure *tls.Config, connect time.Duration) (
 	nc net.Conn, rest []byte, err error,
 ) {
-	nc, rest, cause, err := dial(ctx, addr, connect, BulkProtocol)
+	nc, rest, cause, err := dial(ctx, addr, secure, connect, BulkProtocol)
 	if err != nil {
 		return nil, nil, &DialError{Cause: cause, Addr: addr, Err: err}
 	}
 	return nc, rest, nil
 }
 
-func dial(ctx context.Context, addr string, within time.Duration, protocol string) (
-	_ net.Conn, rest []byte, _ Cause, _ error,
-) {
+func dial(
+	ctx context.Context, addr string, secure *tls.Config, within time.Duration, protocol string,
+) (_ net.Conn, rest []byte, _ Cause, _ error) {
 	opening, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	targets, err := resolve(opening, addr)
@@ -90,6 +93,14 @@ func dial(ctx context.Context, addr string, within time.Duration, protocol strin
 	nc, cause, err := connect(opening, targets)
 	if err != nil {
 		return nil, nil, cause, err
+	}
+	if secure != nil {
+		t, cause, err := handshake(ctx, nc, secure)
+		if err != nil {
+			nc.Close()
+			return nil, nil, cause, err
+		}
+		nc = t
 	}
 	rest, cause, err = ask(ctx, nc, addr, protocol)
 	if err != nil {
@@ -190,9 +201,9 @@ func ask(ctx context.Context, nc net.Conn, addr, protocol string) (
 	}()
 	request := "GET " + Path + " HTTP/1.1\r\nHost: " + addr +
 		"\r\nConnection: Upgrade\r\nUpgrade: " + protocol + "\r\n\r\n"
-	if _, err := nc.Write([]byte(request)); err != nil {
-		return nil, Unanswered, err
-	}
+	// A no to this instance's certificate is the first that is read, and may be there already:
+	// then it says more than a write that fails.
+	_, unsent := nc.Write([]byte(request))
 	buf := make([]byte, 0, answerMax)
 	for {
 		n, err := nc.Read(buf[len(buf):cap(buf)])
@@ -201,6 +212,9 @@ func ask(ctx context.Context, nc net.Conn, addr, protocol string) (
 			cause, err := judge(string(head), protocol)
 			return rest, cause, err
 		}
+		if no := refusal(err); no != nil {
+			return nil, Untrusted, no
+		}
 		if len(buf) == cap(buf) {
 			return nil, NotRing, fmt.Errorf("answer has no end within %d bytes", answerMax)
 		}
@@ -208,7 +222,7 @@ func ask(ctx context.Context, nc net.Conn, addr, protocol string) (
 			return nil, NotRing, errors.New("what listens there does not speak HTTP/1.1")
 		}
 		if err != nil {
-			return nil, Unanswered, fmt.Errorf("no answer: %w", err)
+			return nil, Unanswered, fmt.Errorf("no answer: %w", cmp.Or(unsent, err))
 		}
 	}
 }
@@ -223,14 +237,25 @@ func judge(head, protocol string) (Cause, error) {
 	if strings.HasPrefix(code, "503") {
 		return Unanswered, fmt.Errorf("answered %q", code) // a ring, and busy
 	}
+	if field(fields, tlsHeader) != "" {
+		return Untrusted, errors.New("that instance has TLS and this one has none: give this one an " +
+			"identity (setting tls)")
+	}
 	if !strings.HasPrefix(code, "101 ") && code != "101" {
 		return NotRing, fmt.Errorf("answered %q instead of switching to %s", code, protocol)
 	}
-	for field := range strings.SplitSeq(fields, "\r\n") {
-		key, value, _ := strings.Cut(field, ":")
-		if strings.EqualFold(key, "Upgrade") && strings.TrimSpace(value) == protocol {
-			return 0, nil
-		}
+	if field(fields, "Upgrade") == protocol {
+		return 0, nil
 	}
 	return NotRing, fmt.Errorf("it switched to something else than %s", protocol)
+}
+
+// field is the value of that field of a head, "" without.
+func field(fields, key string) string {
+	for line := range strings.SplitSeq(fields, "\r\n") {
+		if k, value, _ := strings.Cut(line, ":"); strings.EqualFold(k, key) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }

@@ -12,11 +12,13 @@
 // A connection begins as HTTP/1.1 on the port that serves everything else too:
 // `GET /v1/link` with `Upgrade: ring/1`, answered 101, then frames both ways.
 // [Dial] and [Upgrade] are the two ends of that; what they return is the same.
-// TLS will slip in between the socket and Conn: any net.Conn will do, but only a
-// bare socket is written to without a goroutine, and called past the scheduler.
+// TLS is between the socket and Conn where a ring has it (see socket): a frame is sealed by
+// whoever flushes it, and the kernel is called past the scheduler as without. Any other
+// net.Conn will do, but is written to by a goroutine.
 package link
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -57,8 +59,10 @@ type Options struct {
 // Conn is one link. One goroutine at a time may call Next; Queue, Flush,
 // Finish and Close may be called by any, and none of them waits for the peer.
 type Conn struct {
-	nc   net.Conn
+	nc   net.Conn        // what is read and written: of TLS, or bare
+	bare net.Conn        // what is below it: nc itself without TLS
 	raw  syscall.RawConn // nil where nc is not a bare socket
+	sock *socket         // what TLS sits on, nil without
 	opts Options
 
 	in         []byte // in[head:tail] was read and not yet given out
@@ -76,6 +80,7 @@ type Conn struct {
 	inflight int            // bytes the drain goroutine is writing
 	draining bool           // a drain goroutine owns the writing side
 	finished bool           // close the writing side once out is empty
+	notified bool           // TLS has said that nothing follows
 	err      error          // why nothing can be sent any more
 	writers  sync.WaitGroup // the drain goroutine
 
@@ -86,10 +91,15 @@ type Conn struct {
 
 // newConn takes over nc, of which rest was already read.
 func newConn(nc net.Conn, rest []byte, opts Options) (*Conn, error) {
-	c := &Conn{nc: nc, opts: opts}
+	c := &Conn{nc: nc, bare: nc, opts: opts}
 	c.in = make([]byte, max(readBuffer, len(rest)))
 	c.tail = copy(c.in, rest)
-	if t, ok := nc.(*net.TCPConn); ok {
+	if t, ok := nc.(*tls.Conn); ok {
+		if s, ok := t.NetConn().(*socket); ok {
+			c.sock, c.bare = s, s.Conn
+		}
+	}
+	if t, ok := c.bare.(*net.TCPConn); ok {
 		// A hop is one small frame: it must not wait for an acknowledgement.
 		// Heartbeats do what keep-alives would.
 		err := errors.Join(t.SetNoDelay(true), t.SetKeepAlive(false), boundUnsent(t, burst))
@@ -97,12 +107,12 @@ func newConn(nc net.Conn, rest []byte, opts Options) (*Conn, error) {
 			return nil, fmt.Errorf("set up link: %w", err)
 		}
 	}
-	if s, ok := nc.(syscall.Conn); ok && directIO {
-		raw, err := s.SyscallConn()
-		if err != nil {
+	var raw syscall.RawConn
+	if s, ok := c.bare.(syscall.Conn); ok && directIO {
+		var err error
+		if raw, err = s.SyscallConn(); err != nil {
 			return nil, fmt.Errorf("set up link: %w", err)
 		}
-		c.raw = raw
 	}
 	c.take = func(fd uintptr) bool {
 		c.took, c.readErr = readNow(fd, c.in[c.tail:])
@@ -112,10 +122,15 @@ func newConn(nc net.Conn, rest []byte, opts Options) (*Conn, error) {
 		c.wrote, c.writeErr = writeNow(fd, c.out)
 		return true // whatever came of it: never wait in here
 	}
-	if err := nc.SetDeadline(time.Time{}); err != nil {
+	if err := c.bare.SetDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("set up link: %w", err)
 	}
-	if err := nc.SetReadDeadline(time.Now().Add(opts.First)); err != nil {
+	if c.sock != nil {
+		c.sock.carry(raw)
+	} else {
+		c.raw = raw
+	}
+	if err := c.bare.SetReadDeadline(time.Now().Add(opts.First)); err != nil {
 		return nil, fmt.Errorf("set up link: %w", err)
 	}
 	return c, nil
@@ -123,6 +138,14 @@ func newConn(nc net.Conn, rest []byte, opts Options) (*Conn, error) {
 
 // RemoteAddr is the address of the peer's end.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// TLS is what is known of the encryption of c, nil without.
+func (c *Conn) TLS() *tls.ConnectionState {
+	if t, ok := c.nc.(*tls.Conn); ok {
+		return new(t.ConnectionState())
+	}
+	return nil
+}
 
 // Next returns the next frame, kind byte first; it is valid until the call
 // after. An error is final. A peer that does not complete a frame in time, be
@@ -158,7 +181,7 @@ func (c *Conn) arm() error {
 		return nil
 	}
 	c.armed = now
-	return c.nc.SetReadDeadline(now.Add(c.opts.Idle))
+	return c.bare.SetReadDeadline(now.Add(c.opts.Idle))
 }
 
 // fill reads once. wire.Split bounds a frame, so the buffer is bounded too.
@@ -258,26 +281,57 @@ func (c *Conn) flush() {
 		return
 	}
 	c.refill()
-	if len(c.out) > 0 && c.raw != nil {
-		c.wrote, c.writeErr = 0, nil
-		if err := c.raw.Write(c.give); err != nil {
-			c.fail(err)
-			return
-		}
-		if c.writeErr != nil {
-			c.fail(c.writeErr)
-			return
-		}
-		c.out = c.out[:copy(c.out, c.out[c.wrote:])]
+	if err := c.push(); err != nil {
+		c.fail(err)
+		return
 	}
 	switch {
-	case len(c.out)+len(c.bulk) > 0:
+	case len(c.out)+len(c.bulk) > 0, c.sealed():
 		c.draining = true
 		c.writers.Go(c.drain)
 	case c.finished:
 		c.hangUp()
 	}
 }
+
+// push writes what the socket takes now.
+func (c *Conn) push() error {
+	switch {
+	case c.sock != nil:
+		for {
+			if err := c.seal(); err != nil {
+				return err
+			}
+			if err := c.sock.push(); err != nil || len(c.out) == 0 || c.sealed() {
+				return err
+			}
+		}
+	case c.raw != nil && len(c.out) > 0:
+		c.wrote, c.writeErr = 0, nil
+		if err := c.raw.Write(c.give); err != nil {
+			return err
+		}
+		if c.writeErr != nil {
+			return c.writeErr
+		}
+		c.out = c.out[:copy(c.out, c.out[c.wrote:])]
+	}
+	return nil
+}
+
+// seal has TLS seal a burst of what is queued, unless the kernel has not taken all of the
+// last one yet: what is sealed cannot be overtaken any more.
+func (c *Conn) seal() error {
+	if len(c.out) == 0 || c.sealed() {
+		return nil
+	}
+	n, err := c.nc.Write(c.out[:min(len(c.out), burst)])
+	c.out = c.out[:copy(c.out, c.out[n:])]
+	return err
+}
+
+// sealed reports whether TLS has something for the kernel.
+func (c *Conn) sealed() bool { return c.sock != nil && c.sock.pending.Load() > 0 }
 
 // drain writes until nothing is queued any more.
 func (c *Conn) drain() {
@@ -287,18 +341,11 @@ func (c *Conn) drain() {
 		if len(c.out) == 0 {
 			c.refill()
 		}
-		if len(c.out) == 0 || c.err != nil {
+		if c.err != nil || !c.stage() {
 			break
 		}
-		batch := c.out
-		c.out, c.spare = c.spare[:0], batch
-		c.inflight = len(batch)
 		c.mu.Unlock()
-		err := c.nc.SetWriteDeadline(time.Now().Add(c.opts.Write))
-		if err == nil {
-			_, err = c.nc.Write(batch)
-		}
-		if err != nil {
+		if err := c.write(time.Now().Add(c.opts.Write)); err != nil {
 			c.mu.Lock()
 			c.fail(err)
 			break
@@ -309,30 +356,66 @@ func (c *Conn) drain() {
 	if c.err != nil {
 		return
 	}
-	if err := c.nc.SetWriteDeadline(time.Time{}); err != nil {
+	if err := c.bare.SetWriteDeadline(time.Time{}); err != nil {
 		c.fail(err)
 		return
 	}
 	if c.finished {
-		c.hangUp()
+		c.flush()
 	}
+}
+
+// stage takes what drain is to write next; false if there is nothing.
+func (c *Conn) stage() bool {
+	if c.sock != nil {
+		if err := c.seal(); err != nil {
+			c.fail(err)
+			return false
+		}
+		return c.sealed()
+	}
+	batch := c.out
+	c.out, c.spare = c.spare[:0], batch
+	c.inflight = len(batch)
+	return c.inflight > 0
+}
+
+// write waits until what was staged is written.
+func (c *Conn) write(deadline time.Time) error {
+	if c.sock != nil {
+		return c.sock.drain(deadline)
+	}
+	if err := c.nc.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	_, err := c.nc.Write(c.spare)
+	return err
 }
 
 // fail ends the link; whoever reads it is told by its error.
 func (c *Conn) fail(err error) {
 	if c.err == nil {
 		c.err = err
-		c.nc.Close()
+		c.bare.Close()
 	}
 }
 
 // hangUp closes the writing side only, so that the peer reads all that was
-// sent; the reader, which goes on, closes the rest.
+// sent; the reader, which goes on, closes the rest. The goodbye of TLS goes before.
 func (c *Conn) hangUp() {
+	if t, ok := c.nc.(*tls.Conn); ok && c.sock != nil && !c.notified {
+		c.notified = true
+		if err := t.CloseWrite(); err != nil {
+			c.fail(err)
+			return
+		}
+		c.flush()
+		return
+	}
 	c.err = net.ErrClosed
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerMax)) != nil {
-		c.nc.Close()
+	half, ok := c.bare.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.bare.SetReadDeadline(time.Now().Add(lingerMax)) != nil {
+		c.bare.Close()
 	}
 }
 
@@ -351,7 +434,7 @@ func (c *Conn) Finish() {
 // Drain throws away what the peer still sends to a link that was finished, for
 // a second at most, and closes it. It takes the place of further calls of Next.
 func (c *Conn) Drain() {
-	err := c.nc.SetReadDeadline(time.Now().Add(lingerMax))
+	err := c.bare.SetReadDeadline(time.Now().Add(lingerMax))
 	for err == nil {
 		_, err = c.nc.Read(c.in)
 	}
@@ -363,7 +446,7 @@ func (c *Conn) Drain() {
 func (c *Conn) Close() {
 	c.mu.Lock()
 	c.fail(net.ErrClosed)
-	c.nc.Close() // again, where it was finished: only the writing side was closed
+	c.bare.Close() // again, where it was finished: only the writing side was closed
 	c.mu.Unlock()
 	c.writers.Wait()
 }

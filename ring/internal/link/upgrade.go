@@ -42,6 +42,13 @@ func Refuse(w http.ResponseWriter) {
 		"the same version of ring everywhere", http.StatusUpgradeRequired)
 }
 
+// RefuseClear answers a request for a link in the clear, where links are to be encrypted.
+func RefuseClear(w http.ResponseWriter) {
+	w.Header().Set(tlsHeader, "required")
+	http.Error(w, "links of this ring are encrypted, on this host too: give the instance that "+
+		"asks an identity (setting tls)", http.StatusForbidden)
+}
+
 // wantsUpgrade says whether r asks at our path to switch to some protocol.
 func wantsUpgrade(r *http.Request) bool {
 	if r.URL.Path != Path || r.ProtoMajor != 1 || r.ProtoMinor < 1 {

@@ -23,7 +23,7 @@ const greetTimeout = 5 * time.Second
 // names and rosters are held against each other, and the core is told nothing: it counts
 // for no link, and its end for no death.
 func (n *Node) dialBulk(ctx context.Context, peer int) (nc net.Conn, rest []byte, err error) {
-	nc, rest, err = link.DialBulk(ctx, n.cfg.Addr(peer), greetTimeout)
+	nc, rest, err = link.DialBulk(ctx, n.cfg.Addr(peer), nil, greetTimeout)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -47,7 +47,7 @@ func TestBulkConnectionIsNoLink(t *testing.T) {
 	}
 	nc.Close()
 	// Who says that it is of another ring is told so, and let go.
-	nc, _, err = link.DialBulk(t.Context(), addr, patience)
+	nc, _, err = link.DialBulk(t.Context(), addr, nil, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestBulkConnectionIsNoLink(t *testing.T) {
 func TestBulkConnectionTakesNoFrameOfALink(t *testing.T) {
 	_, _, addr := bulkNode(t)
 	for _, greets := range []bool{false, true} {
-		nc, _, err := link.DialBulk(t.Context(), addr, patience)
+		nc, _, err := link.DialBulk(t.Context(), addr, nil, patience)
 		if err != nil {
 			t.Fatal(err)
 		}

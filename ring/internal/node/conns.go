@@ -163,7 +163,7 @@ func (n *Node) dial(peer int, connect, within time.Duration) {
 	n.dials++
 	n.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, max(connect, within))
-		l, err := link.Dial(ctx, n.cfg.Addr(peer), connect, n.cfg.Link)
+		l, err := link.Dial(ctx, n.cfg.Addr(peer), nil, connect, n.cfg.Link)
 		cancel()
 		n.mu.Lock()
 		n.dials--
