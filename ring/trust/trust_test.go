@@ -1,0 +1,256 @@
+package trust_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring/trust"
+)
+
+var (
+	a0    = trust.ID{Role: trust.Instance, Ring: "prod", Name: "dc1/prod/0"}
+	a1    = trust.ID{Role: trust.Instance, Ring: "prod", Name: "dc1/prod/1"}
+	alice = trust.ID{Role: trust.Admin, Ring: "prod", Name: "alice"}
+)
+
+func authority(t testing.TB, ring string) *trust.Authority {
+	t.Helper()
+	a, err := trust.Init(filepath.Join(t.TempDir(), "ca"), ring, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func identity(t testing.TB, a *trust.Authority, id trust.ID) trust.Material {
+	t.Helper()
+	m, err := a.Identity(id, nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func store(t testing.TB, m trust.Material) *trust.Store {
+	t.Helper()
+	s, err := trust.New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// meet has two configurations shake hands, and returns what each end says.
+func meet(t testing.TB, server, client *tls.Config) (served, dialed tls.ConnectionState, serverErr, clientErr error) {
+	t.Helper()
+	here, there := net.Pipe()
+	deadline := time.Now().Add(20 * time.Second)
+	here.SetDeadline(deadline)
+	there.SetDeadline(deadline)
+	accept := tls.Server(here, server)
+	dial := tls.Client(there, client)
+	done := make(chan error)
+	go func() {
+		err := accept.Handshake()
+		if err == nil {
+			_, err = accept.Write([]byte("x")) // the other end hears of a refusal only behind it
+		}
+		here.Close()
+		done <- err
+	}()
+	clientErr = dial.Handshake()
+	if clientErr == nil {
+		_, clientErr = dial.Read(make([]byte, 1))
+	}
+	there.Close()
+	serverErr = <-done
+	return accept.ConnectionState(), dial.ConnectionState(), serverErr, clientErr
+}
+
+func wantReason(t *testing.T, err error, want trust.Reason) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error is %v, want reason %q", err, want)
+	}
+	var e *trust.Error
+	if !errors.As(err, &e) || e.Text == "" {
+		t.Errorf("error %v is of type %T, want *trust.Error", err, err)
+	}
+}
+
+func TestBothEndsKnowEachOther(t *testing.T) {
+	a := authority(t, "prod")
+	s0, s1 := store(t, identity(t, a, a0)), store(t, identity(t, a, a1))
+	served, dialed, err0, err1 := meet(t, s0.Server(), s1.Client(a0))
+	if err0 != nil || err1 != nil {
+		t.Fatalf("handshake: server %v, client %v", err0, err1)
+	}
+	if id, err := s0.PeerOf(&served); id != a1 || err != nil {
+		t.Errorf("the server's peer is %v, %v, want %v", id, err, a1)
+	}
+	if id, err := s1.PeerOf(&dialed); id != a0 || err != nil {
+		t.Errorf("the client's peer is %v, %v, want %v", id, err, a0)
+	}
+	if served.Version != tls.VersionTLS13 || served.NegotiatedProtocol != "http/1.1" {
+		t.Errorf("version %x, protocol %q", served.Version, served.NegotiatedProtocol)
+	}
+}
+
+func TestSigned(t *testing.T) {
+	a := authority(t, "prod")
+	s0, s1 := store(t, identity(t, a, a0)), store(t, identity(t, a, a1))
+	message := []byte("ring/test/1 hello")
+	sig, err := s0.Sign(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // cold and warm
+		if err := s1.CheckSigned(a0, s0.Chain(), message, sig); err != nil {
+			t.Errorf("a good signature: %v", err)
+		}
+		wantReason(t, s1.CheckSigned(a1, s0.Chain(), message, sig), trust.ErrWrongName)
+		wantReason(t, s1.CheckSigned(a0, s0.Chain(), append(message, 'x'), sig), trust.ErrBadSignature)
+		wantReason(t, s1.CheckSigned(a1, s1.Chain(), message, sig), trust.ErrBadSignature)
+		wantReason(t, s1.CheckSigned(a0, s0.Chain()[1:], message, sig), trust.ErrMalformed)
+		wantReason(t, s1.CheckSigned(a0, nil, message, sig), trust.ErrMalformed)
+	}
+}
+
+// Who knows only the old root takes certificates of the new one, also when the rotation is
+// over; and who knows only the new one takes those of the old while it is under way.
+func TestRotation(t *testing.T) {
+	a := authority(t, "prod")
+	s0 := store(t, identity(t, a, a0))
+	asleep := store(t, identity(t, a, a1)) // hears of nothing
+	if err := a.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, a.Rotate(), trust.ErrInUse)
+	m1 := identity(t, a, a1)
+	s1 := store(t, m1)
+
+	for _, pair := range [][2]*trust.Store{{s0, s1}, {s1, s0}} {
+		if _, _, err0, err1 := meet(t, pair[0].Server(), pair[1].Client(pair[0].ID())); err0 != nil || err1 != nil {
+			t.Fatalf("%v and %v of two roots: %v, %v", pair[0].ID(), pair[1].ID(), err0, err1)
+		}
+	}
+	wantReason(t, a.FinishRotation(false), trust.ErrInUse)
+	if changed, err := s0.Learn(a.Roots(), a.Revoked()); !changed || err != nil {
+		t.Fatalf("learn: %v, %v", changed, err)
+	}
+	if changed, err := s0.Learn(a.Roots(), a.Revoked()); changed || err != nil {
+		t.Fatalf("learn again: %v, %v", changed, err)
+	}
+	before := s0.Material()
+	if err := s0.Replace(identity(t, a, a0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.FinishRotation(false); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*trust.Store{s0, s1} {
+		if changed, err := s.Learn(a.Roots(), a.Revoked()); !changed || err != nil {
+			t.Fatalf("learn the end: %v, %v", changed, err)
+		}
+	}
+	if n := bytes.Count(s0.Material().Roots, []byte("BEGIN CERTIFICATE")); n != 2 {
+		t.Errorf("%d certificates of authorities are left, want the root and one cross", n)
+	}
+	if _, err := asleep.Verify(chainOf(t, s0)); err != nil {
+		t.Errorf("who slept does not take the new one: %v", err)
+	}
+	old := store(t, before)
+	_, err := s0.Verify(chainOf(t, old))
+	wantReason(t, err, trust.ErrUntrusted)
+
+	// An old word comes again.
+	if changed, err := s0.Learn(before.Roots, before.Revoked); changed || err != nil {
+		t.Errorf("an old word: changed %v, %v", changed, err)
+	}
+	if changed, err := s0.Learn(asleep.Material().Roots, nil); changed || err != nil {
+		t.Errorf("a word of before: changed %v, %v", changed, err)
+	}
+	if changed, err := asleep.Learn(s0.Material().Roots, s0.Material().Revoked); !changed || err != nil {
+		t.Errorf("who slept learns: %v, %v", changed, err)
+	}
+}
+
+func TestRevocation(t *testing.T) {
+	a := authority(t, "prod")
+	s0, s1 := store(t, identity(t, a, a0)), store(t, identity(t, a, a1))
+	served, _, err0, err1 := meet(t, s0.Server(), s1.Client(a0))
+	if err0 != nil || err1 != nil {
+		t.Fatal(err0, err1)
+	}
+	gone, err := a.Revoke(a1, "test")
+	if err != nil || len(gone) != 1 || gone[0].ID != a1 {
+		t.Fatalf("revoke: %v, %v", gone, err)
+	}
+	if changed, err := s0.Learn(nil, a.Revoked()); !changed || err != nil {
+		t.Fatalf("learn: %v, %v", changed, err)
+	}
+	_, err = s0.PeerOf(&served)
+	wantReason(t, err, trust.ErrRevoked)
+	_, _, err0, _ = meet(t, s0.Server(), s1.Client(a0))
+	wantReason(t, err0, trust.ErrRevoked)
+}
+
+func TestDirectory(t *testing.T) {
+	a := authority(t, "prod")
+	dir := t.TempDir()
+	_, err := trust.Open(dir)
+	wantReason(t, err, trust.ErrNoCertificate)
+	if err := trust.WriteDir(dir, identity(t, a, a0)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := trust.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	stop := s.OnChange(func() { told++ })
+	if err := s.Reload(); err != nil || told != 0 {
+		t.Errorf("reload of the same: %v, told %d times", err, told)
+	}
+	leaf := s.Leaf()
+	if err := s.Replace(identity(t, a, a0)); err != nil || told != 1 || s.Leaf().Equal(leaf) {
+		t.Errorf("replace: %v, told %d times", err, told)
+	}
+	again, err := trust.Open(dir)
+	if err != nil || !again.Leaf().Equal(s.Leaf()) {
+		t.Errorf("what was replaced is not on disk: %v", err)
+	}
+	stop()
+	if err := trust.WriteDir(dir, identity(t, a, a0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(); err != nil || told != 1 || s.Leaf().Equal(again.Leaf()) {
+		t.Errorf("reload of another: %v, told %d times", err, told)
+	}
+	if err := os.Chmod(filepath.Join(dir, "identity.pem"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Reload()
+	wantReason(t, err, trust.ErrKeyExposed)
+	if !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("%v does not say what to do", err)
+	}
+}
+
+// chainOf is the chain that s shows, parsed.
+func chainOf(t *testing.T, s *trust.Store) []*x509.Certificate {
+	t.Helper()
+	certs, err := x509.ParseCertificates(s.Chain())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certs
+}
