@@ -2,7 +2,9 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -45,6 +47,17 @@ type Options struct {
 	// Questions are the topics that every instance is to answer: those of package lap, and the
 	// names of its commands. Of those that begin with ring/ no others can be asked for a lap.
 	Questions []string
+
+	// LoopbackRole is that of callers on this host which show nothing else. Zero: Admin.
+	LoopbackRole Role
+	// Certificate says whom a verified client certificate is for. Nil: the ring has no TLS,
+	// so that whoever can connect may read.
+	Certificate func(*tls.ConnectionState) (who string, role Role, err error)
+	// Routes are served beside those of this package, by rules of the same kind.
+	Routes []Route
+
+	Logger     *slog.Logger          // of the audit lines; nil: none
+	Registerer prometheus.Registerer // of the metrics about callers; nil: none
 }
 
 // api answers for one instance. Its methods are safe for concurrent use.
@@ -54,6 +67,7 @@ type api struct {
 	options Options
 	streams chan struct{} // holds one token for each open stream
 	leases  *sessions
+	tokens  *tokens
 	asked   chan struct{} // closed by the first POST /v1/leave
 	ask     func()        // closes asked
 }
@@ -70,29 +84,53 @@ func New(r *ring.Ring, options Options) http.Handler {
 		leases: newSessions(), asked: asked, ask: sync.OnceFunc(func() { close(asked) }),
 	}
 
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", a.status)
-	mux.HandleFunc("GET /v1/view", a.view)
-	mux.HandleFunc("GET /v1/events", a.events)
-	mux.HandleFunc("GET /v1/ticks", a.ticks)
-	mux.HandleFunc("GET /v1/live", a.live)
-	mux.HandleFunc("GET /v1/roster", a.roster)
-	a.mountBroadcast(mux)
-	a.mountLaps(mux)
-	a.mountBulk(mux)
-	mux.HandleFunc("GET /livez", a.livez)
-	mux.HandleFunc("GET /healthz", a.livez)
-	mux.HandleFunc("GET /readyz", a.readyz)
-	mux.HandleFunc("GET /version", a.version)
-	mux.Handle("POST /v1/leave", localOnly(http.HandlerFunc(a.leave)))
-	if options.Gatherer != nil {
-		mux.Handle("GET /metrics", promhttp.HandlerFor(options.Gatherer,
-			promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	a.tokens = newTokens(r.Bus(), options.Logger)
+	return harden(newDoor(options, a.tokens, append(a.routes(), options.Routes...)))
+}
+
+// routes are all there are. What a request needs stands here and nowhere else.
+func (a *api) routes() []Route {
+	routes := []Route{
+		{Pattern: "GET /livez", Need: Open, Serve: a.livez},
+		{Pattern: "GET /healthz", Need: Open, Serve: a.livez},
+		{Pattern: "GET /readyz", Need: Open, Serve: a.readyz},
+		{Pattern: "GET /v1/status", Need: ToRead, Serve: a.status},
+		{Pattern: "GET /v1/view", Need: ToRead, Serve: a.view},
+		{Pattern: "GET /v1/events", Need: ToRead, Serve: a.events},
+		{Pattern: "GET /v1/ticks", Need: ToRead, Serve: a.ticks},
+		{Pattern: "GET /v1/live", Need: ToRead, Serve: a.live},
+		{Pattern: "GET /v1/roster", Need: ToRead, Serve: a.roster},
+		{Pattern: "GET /v1/messages", Need: ToRead, Serve: a.messages},
+		{Pattern: "GET /v1/passengers", Need: ToRead, Serve: a.passengers},
+		{Pattern: "GET /v1/bulk", Need: ToRead, Serve: a.transfers},
+		{Pattern: "GET /v1/bulk/{name}", Need: ToRead, Serve: a.payload},
+		{Pattern: "GET /v1/bus", Need: ToRead, Serve: a.busStatus},
+		{Pattern: "GET /v1/bus/keys", Need: ToRead, Serve: a.busList},
+		{Pattern: "GET /v1/bus/keys/{key...}", Need: ToRead, Serve: a.busGet},
+		{Pattern: "GET /v1/tokens", Need: ToRead, Serve: a.tokenList},
+		{Pattern: "GET /version", Need: ToRead, Serve: a.version},
+		{Pattern: "POST /v1/gather/{topic...}", Need: ToAsk, Serve: a.gather},
+		{Pattern: "POST /v1/lap/{topic...}", Need: ToAsk, Serve: a.lap},
+		{Pattern: "POST /v1/broadcast/{topic...}", Need: ToChange, Serve: a.broadcast},
+		{Pattern: "PUT /v1/bus/keys/{key...}", Need: ToChange, Serve: a.busPut},
+		{Pattern: "DELETE /v1/bus/keys/{key...}", Need: ToChange, Serve: a.busDelete},
+		// All of it at once, and half of a way to replace it.
+		{Pattern: "GET /v1/bus/backup", Need: ToChange, Serve: a.busBackup},
+		{Pattern: "POST /v1/bus/restore", Need: ToChange, Serve: a.busRestore},
+		{Pattern: "POST /v1/bus/recover", Need: ToChange, Serve: a.busRecover},
+		{Pattern: "POST /v1/tokens/{name}", Need: ToChange, Serve: a.tokenCreate},
+		{Pattern: "DELETE /v1/tokens/{name}", Need: ToChange, Serve: a.tokenRevoke},
+		{Pattern: "POST /v1/leave", Need: ToChange, Serve: a.leave},
+		// A lease is held for a program that this instance can outlive by moments only.
+		{Pattern: "POST /v1/leases/{name}", Need: OwnHost, Serve: a.leaseTake},
+		{Pattern: "POST /v1/leases/{name}/{id}", Need: OwnHost, Quiet: true, Serve: a.leaseKeep},
+		{Pattern: "DELETE /v1/leases/{name}/{id}", Need: OwnHost, Serve: a.leaseDrop},
 	}
-	a.mountBus(mux)
-	a.mountLeases(mux)
-	mountPage(mux)
-	return harden(mux)
+	if a.options.Gatherer != nil {
+		metrics := promhttp.HandlerFor(a.options.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})
+		routes = append(routes, Route{Pattern: "GET /metrics", Need: ToRead, Serve: metrics.ServeHTTP})
+	}
+	return append(routes, pageRoutes()...)
 }
 
 func (a *api) status(w http.ResponseWriter, _ *http.Request) {

@@ -295,11 +295,11 @@ func TestLeaveIsLocal(t *testing.T) {
 		{name: "own host", from: "127.0.0.1:9", host: "127.0.0.1:3000", want: 202},
 		{name: "own host by name", from: "[::1]:9", host: "localhost:3000", want: 202},
 		{name: "IPv6", from: "[::1]:9", host: "[::1]", want: 202},
-		{name: "another host", from: "10.0.0.9:9", host: "10.0.0.1:3000", want: 403},
-		{name: "rebound name", from: "127.0.0.1:9", host: "evil.example:3000", want: 403},
+		{name: "another host", from: "10.0.0.9:9", host: "10.0.0.1:3000", want: 401},
+		{name: "rebound name", from: "127.0.0.1:9", host: "evil.example:3000", want: 401},
 		{
 			name: "proxy", from: "127.0.0.1:9", host: "127.0.0.1:3000",
-			header: "X-Forwarded-For", value: "10.0.0.9", want: 403,
+			header: "X-Forwarded-For", value: "10.0.0.9", want: 401,
 		},
 		{
 			name: "web page elsewhere", from: "127.0.0.1:9", host: "127.0.0.1:3000",

@@ -11,14 +11,6 @@ import (
 	"ringofservers.dev/ring"
 )
 
-// mountBroadcast serves what is sent to all, and asked of all. Both are for this host
-// only.
-func (a *api) mountBroadcast(mux *http.ServeMux) {
-	mux.Handle("POST /v1/broadcast/{topic...}", localOnly(http.HandlerFunc(a.broadcast)))
-	mux.Handle("POST /v1/gather/{topic...}", localOnly(http.HandlerFunc(a.gather)))
-	mux.HandleFunc("GET /v1/messages", a.messages)
-}
-
 // ownTopics begins the topics of what runs within instances, such as package respawn:
 // whoever else can reach this port must not speak for it.
 const ownTopics = "ring/"

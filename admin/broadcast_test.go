@@ -117,7 +117,7 @@ func TestBroadcastRefuses(t *testing.T) {
 		{"no topic", "POST", "/v1/broadcast/", "127.0.0.1:9", 1, 422},
 		{"a long topic", "POST", "/v1/broadcast/" + strings.Repeat("x", 256), "127.0.0.1:9", 1, 422},
 		{"no UTF-8", "POST", "/v1/broadcast/%ff", "127.0.0.1:9", 1, 422},
-		{"another host", "POST", "/v1/broadcast/t", "10.0.0.9:9", 1, 403},
+		{"another host", "POST", "/v1/broadcast/t", "10.0.0.9:9", 1, 401},
 		{"a bad time-out", "POST", "/v1/broadcast/t?timeout=x", "127.0.0.1:9", 1, 400},
 		{"a GET", "GET", "/v1/broadcast/t", "127.0.0.1:9", 0, 405},
 	} {

@@ -8,12 +8,6 @@ import (
 	"ringofservers.dev/ring"
 )
 
-// mountBulk serves what large payloads are here, and their bytes.
-func (a *api) mountBulk(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/bulk", a.transfers)
-	mux.HandleFunc("GET /v1/bulk/{name}", a.payload)
-}
-
 func (a *api) transfers(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"v": 1, "transfers": a.ring.Transfers()})
 }

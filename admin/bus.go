@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"ringofservers.dev/ring"
@@ -17,19 +18,6 @@ const (
 	busWait    = 10 * time.Second
 	busWaitMax = 5 * time.Minute
 )
-
-// mountBus serves what the fleet agrees on. Changes are for this host only, like
-// everything that changes something, until there are roles.
-func (a *api) mountBus(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/bus", a.busStatus)
-	mux.HandleFunc("GET /v1/bus/keys", a.busList)
-	mux.HandleFunc("GET /v1/bus/keys/{key...}", a.busGet)
-	mux.Handle("PUT /v1/bus/keys/{key...}", localOnly(http.HandlerFunc(a.busPut)))
-	mux.Handle("DELETE /v1/bus/keys/{key...}", localOnly(http.HandlerFunc(a.busDelete)))
-	mux.Handle("GET /v1/bus/backup", localOnly(http.HandlerFunc(a.busBackup)))
-	mux.Handle("POST /v1/bus/restore", localOnly(http.HandlerFunc(a.busRestore)))
-	mux.Handle("POST /v1/bus/recover", localOnly(http.HandlerFunc(a.busRecover)))
-}
 
 func (a *api) busStatus(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, a.ring.Bus().Status())
@@ -66,6 +54,9 @@ func (a *api) busList(w http.ResponseWriter, req *http.Request) {
 // busPut writes the body as the key's value; ?if_revision=N only if the key was
 // last written at that revision, 0 for if it does not exist.
 func (a *api) busPut(w http.ResponseWriter, req *http.Request) {
+	if ownKey(w, req) {
+		return
+	}
 	value, err := io.ReadAll(http.MaxBytesReader(w, req.Body, ring.ValueMax))
 	if err != nil {
 		refuse(w, http.StatusRequestEntityTooLarge,
@@ -90,6 +81,9 @@ func (a *api) busPut(w http.ResponseWriter, req *http.Request) {
 }
 
 func (a *api) busDelete(w http.ResponseWriter, req *http.Request) {
+	if ownKey(w, req) {
+		return
+	}
 	old, _, err := revision(req)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
@@ -99,6 +93,20 @@ func (a *api) busDelete(w http.ResponseWriter, req *http.Request) {
 		rev, err := a.ring.Bus().Delete(ctx, req.PathValue("key"), old)
 		return map[string]any{"v": 1, "revision": rev}, err
 	})
+}
+
+// ownKeys begins the keys of what the ring itself keeps on the bus, such as tokens.
+const ownKeys = "ring/"
+
+// ownKey refuses to write a key that only the commands for what is below it may write: who
+// may give tokens must be seen to have done so.
+func ownKey(w http.ResponseWriter, req *http.Request) bool {
+	own := strings.HasPrefix(req.PathValue("key"), ownKeys)
+	if own {
+		refuse(w, http.StatusForbidden, fmt.Sprintf("keys below %s are the ring's own, and written by the "+
+			"commands for what is there, such as ring token; choose another key", ownKeys))
+	}
+	return own
 }
 
 func (a *api) busBackup(w http.ResponseWriter, _ *http.Request) {

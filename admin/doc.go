@@ -8,24 +8,28 @@
 //	GET  /v1/ticks      the particle's passes here      ?follow=1&every=100ms
 //	GET  /v1/live       all of it as one event stream, for the page
 //	GET  /v1/roster     the enumeration and its hash
-//	POST /v1/broadcast/T     send the body to all; from this host only
+//	POST /v1/broadcast/T     send the body to all
 //	GET  /v1/messages   what is delivered here, as it comes   ?topic=T
-//	POST /v1/lap/T      have the body ride once round; from this host only   ?timeout=10s
+//	POST /v1/gather/T   ask all, and answer with what each says   ?timeout=10s
+//	POST /v1/lap/T      have the body ride once round             ?timeout=10s
 //	GET  /v1/passengers what rides by here, in the one order   ?topic=T
 //	GET  /v1/bulk       large payloads that are here or on their way
 //	GET  /v1/bulk/NAME  the bytes of one, or a range of them
 //	GET  /v1/bus        who votes, who leads, revisions, leases
 //	GET  /v1/bus/keys   the keys that the fleet agrees on   ?prefix=P
 //	GET  /v1/bus/keys/K one of them                         ?local
-//	PUT  /v1/bus/keys/K      from this host only       ?if_revision=N
-//	DELETE /v1/bus/keys/K    from this host only       ?if_revision=N
-//	GET  /v1/bus/backup      from this host only
-//	POST /v1/bus/restore     from this host only
-//	POST /v1/bus/recover     from this host only       ?force=true
-//	POST /v1/leases/NAME     take a lease, from this host only     ?ttl=5s
+//	PUT  /v1/bus/keys/K      write it                  ?if_revision=N
+//	DELETE /v1/bus/keys/K                              ?if_revision=N
+//	GET  /v1/bus/backup
+//	POST /v1/bus/restore
+//	POST /v1/bus/recover                               ?force=true
+//	GET  /v1/tokens     the tokens of operators, without their secrets
+//	POST /v1/tokens/NAME     make one                  ?role=read&expires=2160h
+//	DELETE /v1/tokens/NAME   revoke it
+//	POST /v1/leases/NAME     take a lease, on this host only       ?ttl=5s
 //	POST /v1/leases/NAME/ID  keep it
 //	DELETE /v1/leases/NAME/ID
-//	POST /v1/leave      leave the ring; from this host only
+//	POST /v1/leave      leave the ring
 //	GET  /metrics       Prometheus and OpenMetrics
 //	GET  /livez /readyz /healthz       ?verbose
 //	GET  /version
@@ -36,6 +40,15 @@
 //	r, err := ring.Join(ctx, cfg)
 //	...
 //	r.Handle(admin.New(r, admin.Options{Gatherer: registry, Version: "v1.2.3"}))
+//
+// Every request has a caller, with a role: read for what changes nothing (each GET but the
+// backup, and questions of ours), admin for the rest; the probes are for everybody, in one
+// word. What a caller shows decides: a token (Authorization: Bearer), or a client certificate
+// ([Options].Certificate). Who shows nothing has the role of his place: this host's own
+// loopback [Options].LoopbackRole, others none, or read where the ring has no TLS. The answer
+// is 401 to who has shown nothing or something wrong (429 after too much of that), 403 to
+// whose role is too low. What needed admin, and what was refused, has an audit line in
+// [Options].Logger.
 //
 // Answers are JSON objects with "v": 1, the version of what is in them. What follows
 // (follow=1) comes as one such object per line, or as server-sent events to a client

@@ -10,35 +10,25 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// harden sets the headers that every answer carries, and refuses what a web
-// page of another origin makes a browser send.
+// harden sets the headers that every answer carries.
 func harden(next http.Handler) http.Handler {
-	var origin http.CrossOriginProtection
-	return origin.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, req)
-	}))
+	})
 }
 
-// localOnly lets pass what this host sends to itself. The Host header is
-// looked at too: a web page whose name was rebound to 127.0.0.1 still sends
-// its own. What a proxy on this host forwards is not from this host.
-func localOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		h := req.Header
-		forwarded := h.Get("Forwarded") != "" || h.Get("X-Forwarded-For") != ""
-		if !loopback(req.RemoteAddr) || !loopback(req.Host) || forwarded {
-			refuse(w, http.StatusForbidden,
-				"this is allowed from the instance's own host only; run the command there, "+
-					"with --addr 127.0.0.1:PORT")
-			return
-		}
-		next.ServeHTTP(w, req)
-	})
+// onLoopback is whether this host sends a request to itself. The Host header is looked at
+// too: a web page whose name was rebound to 127.0.0.1 still sends its own. What a proxy on
+// this host forwards is not from this host.
+func onLoopback(req *http.Request) bool {
+	h := req.Header
+	forwarded := h.Get("Forwarded") != "" || h.Get("X-Forwarded-For") != ""
+	return loopback(req.RemoteAddr) && loopback(req.Host) && !forwarded
 }
 
 // loopback says whether an address, with or without a port, is this host's

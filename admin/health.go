@@ -69,7 +69,8 @@ func (a *api) running() check {
 }
 
 // answer prints checks the way Kubernetes does: one word, and with ?verbose or
-// on failure a line each. ?exclude=NAME leaves one out.
+// on failure a line each, for who may read: there are names in them. ?exclude=NAME leaves
+// one out.
 func answer(w http.ResponseWriter, req *http.Request, probe string, checks ...check) {
 	query := req.URL.Query()
 	excluded := query["exclude"]
@@ -86,12 +87,17 @@ func answer(w http.ResponseWriter, req *http.Request, probe string, checks ...ch
 			fmt.Fprintf(&lines, "[+]%s ok\n", c.name)
 		}
 	}
+	verbose := query.Has("verbose")
+	if CallerOf(req).Role < Read {
+		verbose = false
+		lines.Reset()
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	switch {
 	case failed:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintf(w, "%s%s check failed\n", lines.String(), probe)
-	case query.Has("verbose"):
+	case verbose:
 		fmt.Fprintf(w, "%s%s check passed\n", lines.String(), probe)
 	default:
 		fmt.Fprint(w, "ok\n")

@@ -16,12 +16,6 @@ type train interface {
 	OnPassenger(topic string, f func(ring.Passenger)) (stop func())
 }
 
-// mountLaps serves what rides once round the ring, the boarding for this host only.
-func (a *api) mountLaps(mux *http.ServeMux) {
-	mux.Handle("POST /v1/lap/{topic...}", localOnly(http.HandlerFunc(a.lap)))
-	mux.HandleFunc("GET /v1/passengers", a.passengers)
-}
-
 // lappedObject is what came of a passenger, with its version.
 type lappedObject struct {
 	V int `json:"v"`

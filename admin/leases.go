@@ -15,13 +15,6 @@ import (
 // waited for included; the next one is answered 503.
 const LeasesMax = 256
 
-// mountLeases serves leases that this instance holds for programs of its own host.
-func (a *api) mountLeases(mux *http.ServeMux) {
-	mux.Handle("POST /v1/leases/{name}", localOnly(http.HandlerFunc(a.leaseTake)))
-	mux.Handle("POST /v1/leases/{name}/{id}", localOnly(http.HandlerFunc(a.leaseKeep)))
-	mux.Handle("DELETE /v1/leases/{name}/{id}", localOnly(http.HandlerFunc(a.leaseDrop)))
-}
-
 // sessions are the leases that are held for others. Their methods are safe for
 // concurrent use.
 type sessions struct {

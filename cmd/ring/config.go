@@ -13,31 +13,33 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/lap"
 	"ringofservers.dev/ring"
 )
 
 // settings are what an instance is told, from all places together.
 type settings struct {
-	Ring      string
-	Name      ring.Name
-	Roster    ring.Roster
-	Listen    string
-	Data      string
-	BulkKeep  int64 // bytes, 0 for the library's default
-	Preset    string
-	Hold      time.Duration
-	MaxSpeed  bool
-	Insecure  bool
-	CPUs      int
-	LogLevel  slog.Level
-	LogFormat string
-	App       appSettings
-	Respawn   respawnSettings
-	Runs      []jobSetting
-	Stations  []stationSetting
-	OnTick    string // a line for sh
-	Laps      []lap.Command
+	Ring         string
+	Name         ring.Name
+	Roster       ring.Roster
+	Listen       string
+	Data         string
+	BulkKeep     int64 // bytes, 0 for the library's default
+	Preset       string
+	Hold         time.Duration
+	MaxSpeed     bool
+	Insecure     bool
+	LoopbackRole admin.Role // 0: the default
+	CPUs         int
+	LogLevel     slog.Level
+	LogFormat    string
+	App          appSettings
+	Respawn      respawnSettings
+	Runs         []jobSetting
+	Stations     []stationSetting
+	OnTick       string // a line for sh
+	Laps         []lap.Command
 }
 
 // ringConfig is what the library has to know of them.
@@ -131,7 +133,7 @@ type draft struct {
 // resolve lays the layers over the defaults. The error has all faults.
 func resolve(layers []layer) (settings, error) {
 	d := draft{rank: make(map[string]int)}
-	d.Ring, d.Preset, d.LogFormat = "ring", "lan", "auto"
+	d.Ring, d.Preset, d.LogFormat, d.LoopbackRole = "ring", "lan", "auto", admin.Admin
 	var errs []error
 	torn := false
 	for i, l := range layers {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/ring"
 )
 
@@ -62,6 +63,7 @@ bulk_keep = "500MiB"
 preset = "wan"
 hold = "250ms"
 insecure = true
+loopback_role = "read"
 cpus = 2
 log_level = "debug"
 log_format = "json"
@@ -120,7 +122,7 @@ func TestSettingsFromFile(t *testing.T) {
 	c := s.ringConfig()
 	if c.Ring != "prod" || c.Name != "dc1/prod/0" || c.Listen != "0.0.0.0:3000" ||
 		c.Data != "/var/lib/ring" || c.Timing != ring.WAN() || c.Hold != 250*time.Millisecond ||
-		c.MaxSpeed || !c.Insecure || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
+		c.MaxSpeed || !c.Insecure || s.LoopbackRole != admin.Read || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
 		t.Errorf("ring.Config = %+v", c)
 	}
 	if s.CPUs != 2 || s.LogLevel != slog.LevelDebug || s.LogFormat != "json" {
@@ -136,7 +138,7 @@ func TestSettingsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Ring != "ring" || s.Preset != "lan" || s.LogFormat != "auto" ||
-		s.LogLevel != slog.LevelInfo || s.Hold != 0 || s.MaxSpeed || s.Insecure || s.CPUs != 0 || s.Roster.Degree != 0 {
+		s.LogLevel != slog.LevelInfo || s.Hold != 0 || s.MaxSpeed || s.Insecure || s.LoopbackRole != admin.Admin || s.CPUs != 0 || s.Roster.Degree != 0 {
 		t.Errorf("defaults = %+v", s)
 	}
 	if c := s.ringConfig(); c.Timing != ring.LAN() {
@@ -413,6 +415,7 @@ func TestFlagsAreRefusedByName(t *testing.T) {
 		{"--bulk-keep", "0"},
 		{"--bulk-keep", "9999999999GiB"},
 		{"--log-level", "loud"},
+		{"--loopback-role", "root"},
 		{"--unknown"},
 	} {
 		if _, err := loaded(t, args...); err == nil || !strings.Contains(err.Error(), args[0][:5]) {

@@ -177,6 +177,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	asked := make(chan struct{}, 1)
 	r.Handle(admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
+		LoopbackRole: s.LoopbackRole, Logger: logger, Registerer: registry,
 		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,
 		Leave: func() {
 			select {

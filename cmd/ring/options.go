@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/ring"
 )
 
@@ -84,6 +85,11 @@ var nodeOptions = []option{
 		"insecure", "bool", "permit links to other hosts in the clear", false,
 		func(d *draft, v string) error { return setBool(&d.Insecure, v) },
 		func(s *settings) string { return strconv.FormatBool(s.Insecure) },
+	}, {
+		"loopback_role", "admin|read|none", "what callers on this host may do that show neither token nor " +
+			"certificate (default admin)", false,
+		func(d *draft, v string) (err error) { d.LoopbackRole, err = admin.ParseRole(v); return err },
+		func(s *settings) string { return s.LoopbackRole.String() },
 	}, {
 		"cpus", "int", "cores to use at most (default GOMAXPROCS, or 2)", false, setCPUs,
 		func(s *settings) string { return strconv.Itoa(s.CPUs) },
