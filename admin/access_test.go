@@ -34,12 +34,13 @@ func TestEveryEndpointHasARule(t *testing.T) {
 			"GET /v1/view", "GET /v1/events", "GET /v1/ticks", "GET /v1/live", "GET /v1/roster",
 			"GET /v1/messages", "GET /v1/passengers", "GET /v1/bulk", "GET /v1/bulk/{name}", "GET /v1/bus",
 			"GET /v1/bus/keys", "GET /v1/bus/keys/{key...}", "GET /v1/tokens",
+			"GET /v1/roster/everywhere", "POST /v1/roster/plan",
 		},
 		ToAsk: {"POST /v1/gather/{topic...}", "POST /v1/lap/{topic...}"},
 		ToChange: {
 			"POST /v1/broadcast/{topic...}", "PUT /v1/bus/keys/{key...}", "DELETE /v1/bus/keys/{key...}",
 			"GET /v1/bus/backup", "POST /v1/bus/restore", "POST /v1/bus/recover", "POST /v1/tokens/{name}",
-			"DELETE /v1/tokens/{name}", "POST /v1/leave",
+			"DELETE /v1/tokens/{name}", "POST /v1/leave", "POST /v1/roster",
 		},
 		OwnHost: {
 			"POST /v1/leases/{name}", "POST /v1/leases/{name}/{id}", "DELETE /v1/leases/{name}/{id}",
@@ -49,7 +50,9 @@ func TestEveryEndpointHasARule(t *testing.T) {
 	a := &api{options: Options{Gatherer: prometheus.NewRegistry()}}
 	for _, r := range a.routes() {
 		got[r.Need] = append(got[r.Need], r.Pattern)
-		if method, _, _ := strings.Cut(r.Pattern, " "); method != "GET" && r.Need < ToAsk {
+		if method, _, _ := strings.Cut(r.Pattern, " "); method != "GET" && r.Need < ToAsk &&
+			r.Pattern != "POST /v1/roster/plan" { // which only has too much to ask for a query
+
 			t.Errorf("%s changes something, it seems, and needs no more than to read", r.Pattern)
 		}
 	}

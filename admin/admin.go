@@ -63,7 +63,8 @@ type Options struct {
 // api answers for one instance. Its methods are safe for concurrent use.
 type api struct {
 	ring    *ring.Ring
-	train   train // the ring too
+	train   train   // the ring too
+	rosters rosters // likewise
 	options Options
 	streams chan struct{} // holds one token for each open stream
 	leases  *sessions
@@ -80,7 +81,7 @@ func New(r *ring.Ring, options Options) http.Handler {
 	}
 	asked := make(chan struct{})
 	a := &api{
-		ring: r, train: r, options: options, streams: make(chan struct{}, StreamsMax),
+		ring: r, train: r, rosters: r, options: options, streams: make(chan struct{}, StreamsMax),
 		leases: newSessions(), asked: asked, ask: sync.OnceFunc(func() { close(asked) }),
 	}
 
@@ -100,6 +101,7 @@ func (a *api) routes() []Route {
 		{Pattern: "GET /v1/ticks", Need: ToRead, Serve: a.ticks},
 		{Pattern: "GET /v1/live", Need: ToRead, Serve: a.live},
 		{Pattern: "GET /v1/roster", Need: ToRead, Serve: a.roster},
+		{Pattern: "GET /v1/roster/everywhere", Need: ToRead, Serve: a.rosterEverywhere},
 		{Pattern: "GET /v1/messages", Need: ToRead, Serve: a.messages},
 		{Pattern: "GET /v1/passengers", Need: ToRead, Serve: a.passengers},
 		{Pattern: "GET /v1/bulk", Need: ToRead, Serve: a.transfers},
@@ -111,6 +113,8 @@ func (a *api) routes() []Route {
 		{Pattern: "GET /version", Need: ToRead, Serve: a.version},
 		{Pattern: "POST /v1/gather/{topic...}", Need: ToAsk, Serve: a.gather},
 		{Pattern: "POST /v1/lap/{topic...}", Need: ToAsk, Serve: a.lap},
+		{Pattern: "POST /v1/roster/plan", Need: ToRead, Serve: a.rosterPlan},
+		{Pattern: "POST /v1/roster", Need: ToChange, Serve: a.rosterChange},
 		{Pattern: "POST /v1/broadcast/{topic...}", Need: ToChange, Serve: a.broadcast},
 		{Pattern: "PUT /v1/bus/keys/{key...}", Need: ToChange, Serve: a.busPut},
 		{Pattern: "DELETE /v1/bus/keys/{key...}", Need: ToChange, Serve: a.busDelete},
@@ -149,26 +153,6 @@ func (a *api) statusOfApp() *supervise.Status {
 		return nil
 	}
 	return a.options.App()
-}
-
-// rosterBody is the answer of /v1/roster; the order of names is the roster's.
-type rosterBody struct {
-	V         int         `json:"v"`
-	Ring      string      `json:"ring"`
-	Hash      string      `json:"hash"`
-	Names     []ring.Name `json:"names"`
-	Addresses []string    `json:"addresses"`
-	Degree    int         `json:"degree"` // as it was set; 0: the default of the size
-	Links     int         `json:"links"`  // of each instance, which follows from it
-}
-
-func (a *api) roster(w http.ResponseWriter, _ *http.Request) {
-	status, roster := a.ring.Status(), a.ring.Roster()
-	writeJSON(w, http.StatusOK, rosterBody{
-		V: 1, Ring: status.Ring, Hash: status.RosterHash,
-		Names: roster.Names, Addresses: roster.Addresses, Degree: roster.Degree,
-		Links: roster.Links(),
-	})
 }
 
 func (a *api) version(w http.ResponseWriter, _ *http.Request) {

@@ -159,19 +159,28 @@ func (e lateError) Error() string { return fmt.Sprintf("not within %v", time.Dur
 
 func (lateError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// within does one request within its time and answers with what came of it.
-func (a *api) within(w http.ResponseWriter, req *http.Request, do func(context.Context) (any, error)) {
+// bounded is the time that a request may take, or refuses it.
+func bounded(w http.ResponseWriter, req *http.Request) (ctx context.Context, cancel func(), ok bool) {
 	wait := busWait
 	if text := req.URL.Query().Get("timeout"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 || d > busWaitMax {
 			refuse(w, http.StatusBadRequest,
 				fmt.Sprintf("timeout=%q: give a duration up to %v", text, busWaitMax))
-			return
+			return nil, nil, false
 		}
 		wait = d
 	}
-	ctx, cancel := context.WithTimeoutCause(req.Context(), wait, lateError(wait))
+	ctx, cancel = context.WithTimeoutCause(req.Context(), wait, lateError(wait))
+	return ctx, cancel, true
+}
+
+// within does one request within its time and answers with what came of it.
+func (a *api) within(w http.ResponseWriter, req *http.Request, do func(context.Context) (any, error)) {
+	ctx, cancel, ok := bounded(w, req)
+	if !ok {
+		return
+	}
 	defer cancel()
 	body, err := do(ctx)
 	if err != nil {

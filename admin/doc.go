@@ -7,7 +7,10 @@
 //	GET  /v1/events     the instance's story      ?since=N&limit=N&follow=1
 //	GET  /v1/ticks      the particle's passes here      ?follow=1&every=100ms
 //	GET  /v1/live       all of it as one event stream, for the page
-//	GET  /v1/roster     the enumeration and its hash
+//	GET  /v1/roster     the enumeration, its version and its hash
+//	GET  /v1/roster/everywhere   who has a version of it        ?version=N&timeout=10s
+//	POST /v1/roster/plan     what {"changes":[…]} would come to; changes nothing
+//	POST /v1/roster          do what a plan says
 //	POST /v1/broadcast/T     send the body to all
 //	GET  /v1/messages   what is delivered here, as it comes   ?topic=T
 //	POST /v1/gather/T   ask all, and answer with what each says   ?timeout=10s
@@ -60,6 +63,11 @@
 // without a quorum, 409 where a condition does not hold, 404 where there is no such
 // key or nothing to back up, 422 where it is refused, and 504 where it is not known
 // what came of it.
+//
+// A roster is changed by sending a plan back: 409 says that it is no longer the one that this
+// was planned on, 422 that the change is refused, which the plan has said already (refused;
+// the plan itself is answered 200 all the same). Who has a version is asked of all who live,
+// if it is not everywhere within ?timeout=.
 //
 // A lap is answered when the passenger is home, with who has seen it and what they have made
 // of it. Below ring/ only the questions are to be had, without a body.

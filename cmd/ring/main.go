@@ -97,9 +97,9 @@ out.`,
 	add("run", newUpCommand(), newNodeCommand(), newRunCommand(), newGuardCommand(), newAskCommand())
 	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
 		newBulkCommand(), newGatherCommand(), newLapCommand(),
-		newBusCommand(),
+		newBusCommand(), newRosterCommand(),
 		newLeaveCommand())
-	add("offline", newRosterCommand(), newOverlayCommand(), newSimCommand(), newVersionCommand())
+	add("offline", newOverlayCommand(), newSimCommand(), newVersionCommand())
 	root.SetHelpCommandGroupID("offline")
 	root.SetCompletionCommandGroupID("offline")
 	return root

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,16 +18,20 @@ import (
 func newRosterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "roster",
-		Short: "Print, check and compare rosters",
-		Long: `A roster is the list of a ring's instances, in order. All instances need the
-same: those whose rosters differ do not link, and say which differ.
+		Short: "Print, check and compare rosters, and change that of a running ring",
+		Long: `A roster is the list of a ring's instances, in order. All instances are started
+with the same: those whose rosters differ do not link, and say which differ. While the ring
+runs, list shows it, and add, retire, move, promote and demote change it: each change makes
+a new version, which all instances take, and those who were away meanwhile when they are back.
 
 In a pattern the leftmost brace varies fastest: dc{1..2}/prod/{0..1} is
 dc1/prod/0, dc2/prod/0, dc1/prod/1, dc2/prod/1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRosterPrintCommand(), newRosterCheckCommand(), newRosterDiffCommand())
+	cmd.AddCommand(newRosterPrintCommand(), newRosterCheckCommand(), newRosterDiffCommand(),
+		newRosterListCommand(), newRosterAddCommand(), newRosterRetireCommand(), newRosterMoveCommand(),
+		newRosterPromoteCommand(), newRosterDemoteCommand())
 	return cmd
 }
 
@@ -149,7 +154,9 @@ func newRosterDiffCommand() *cobra.Command {
 		Short: "Compare a file's roster with another file's, or with a running instance's",
 		Long: `Diff compares two rosters index by index: a is the first file, b the second,
 or the instance at --addr if there is no second. Exit code 3 tells that
-instances with a and with b would not link. Addresses may differ.`,
+instances with a and with b would not link. Addresses may differ. Where the roster of a
+running ring was changed since it began with that of the file, they link, and what has
+changed is shown.`,
 		Example: `  ring roster diff ring.toml /etc/ring/ring.toml
   ring roster diff ring.toml --addr 10.0.0.1:3000`,
 		Args: cobra.RangeArgs(1, 2),
@@ -197,8 +204,11 @@ type rosterDocument struct {
 	Hash      string      `json:"hash"`
 	Names     []ring.Name `json:"names"`
 	Addresses []string    `json:"addresses"`
-	Degree    int         `json:"degree"` // as it was set; 0: the default of the size
-	Links     int         `json:"links"`  // of each instance, which follows from it
+	Degree    int         `json:"degree"`            // as it was set; 0: the default of the size
+	Links     int         `json:"links"`             // of each instance, which follows from it
+	Version   uint64      `json:"version,omitempty"` // of a running ring's; 0: its build changes none
+	Seed      string      `json:"seed,omitempty"`    // hash of its version 1, if that is known
+	Retired   []int       `json:"retired,omitempty"` // indexes of those who are out for good
 }
 
 func rosterDocumentOf(s settings) rosterDocument {
@@ -210,7 +220,7 @@ func rosterDocumentOf(s settings) rosterDocument {
 }
 
 func (d rosterDocument) roster() ring.Roster {
-	return ring.Roster{Names: d.Names, Addresses: d.Addresses, Degree: d.Degree}
+	return ring.Roster{Names: d.Names, Addresses: d.Addresses, Degree: d.Degree, Retired: d.Retired}
 }
 
 func fileRoster(path string) (rosterDocument, error) {
@@ -230,8 +240,12 @@ func liveRoster(cmd *cobra.Command, addr string) (rosterDocument, error) {
 	if err != nil {
 		return rosterDocument{}, err
 	}
+	return askRoster(cmd.Context(), c)
+}
+
+func askRoster(ctx context.Context, c *client) (rosterDocument, error) {
 	var d rosterDocument
-	if err := c.get(cmd.Context(), "/v1/roster", &d); err != nil {
+	if err := c.get(ctx, "/v1/roster", &d); err != nil {
 		return rosterDocument{}, err
 	}
 	if d.V != 1 || d.Hash == "" || len(d.Names) == 0 {
@@ -244,13 +258,16 @@ func liveRoster(cmd *cobra.Command, addr string) (rosterDocument, error) {
 // comparison is what diff prints.
 type comparison struct {
 	V       int                     `json:"v"`
-	Same    bool                    `json:"same"`  // a and b link
+	Same    bool                    `json:"same"`  // instances with a and with b link
 	Older   string                  `json:"older"` // "a" or "b" if the other appended to it
 	Rings   [2]string               `json:"rings"`
 	Hashes  [2]string               `json:"hashes"`
 	Degrees [2]int                  `json:"degrees"` // 0: the default of the size
 	Names   []ring.RosterDifference `json:"names"`
 	Moved   []movedAddress          `json:"addresses"`
+	Retired []ring.Name             `json:"retired"` // in b alone
+	Version uint64                  `json:"version"` // of b, where that is of a running ring; else 0
+	Seed    bool                    `json:"seed"`    // a is what b was in its version 1
 }
 
 // movedAddress is one instance that a and b find at different addresses.
@@ -263,13 +280,20 @@ type movedAddress struct {
 func compareRosters(a, b rosterDocument) comparison {
 	ra, rb := a.roster(), b.roster()
 	c := comparison{
-		V: 1, Same: a.Hash == b.Hash,
+		V: 1, Same: a.Hash == b.Hash, Version: b.Version, Seed: b.Version > 1 && a.Hash == b.Seed,
 		Rings: [2]string{a.Ring, b.Ring}, Hashes: [2]string{a.Hash, b.Hash},
 		Degrees: [2]int{a.Degree, b.Degree},
 		Names:   append([]ring.RosterDifference{}, ring.DiffRosters(ra, rb)...),
-		Moved:   []movedAddress{},
+		Moved:   []movedAddress{}, Retired: []ring.Name{},
 	}
+	for _, i := range b.Retired {
+		if i < len(a.Names) && !slices.Contains(a.Retired, i) {
+			c.Retired = append(c.Retired, b.Names[i])
+		}
+	}
+	c.Same = c.Same || c.Seed
 	switch {
+	case c.Seed:
 	case ra.Older(rb):
 		c.Older = "a"
 	case rb.Older(ra):
@@ -307,10 +331,16 @@ func (c comparison) print(out io.Writer) error {
 		say("%s is %s with instances appended: give the instances of %s the roster of %s",
 			newer, c.Older, c.Older, newer)
 	}
+	for _, name := range c.Retired {
+		say("%s is retired in b", name)
+	}
 	for _, m := range c.Moved {
 		say("address of %s: a has %s, b has %s (which may be)", m.Name, m.A, m.B)
 	}
-	if c.Same {
+	switch {
+	case c.Seed:
+		say("b is version %d of what was a: who is started with a is let in, and takes it over", c.Version)
+	case c.Same:
 		say("a and b are the same roster, hash %s", c.Hashes[0])
 	}
 	return errors.Join(errs...)

@@ -241,6 +241,40 @@ func TestRosterDiffLive(t *testing.T) {
 	}
 }
 
+// A ring that has changed since it was started with a file lets in who has that file.
+func TestRosterDiffOfChanged(t *testing.T) {
+	file := written(t, threeFile)
+	answer, _, _ := asked("print", "--json", file)
+	var seed rosterDocument
+	if err := json.Unmarshal([]byte(answer), &seed); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, seed string
+		code       int
+		want       []string
+	}{
+		{"of this file", seed.Hash, exitDone, []string{
+			"3: only b has dc4/0", "dc2/0 is retired in b", "address of dc1/0: a has dc1:3000, b has z:1",
+			"b is version 4 of what was a",
+		}},
+		{"of another", "x", exitFalse, []string{"3: only b has dc4/0", "dc2/0 is retired in b"}},
+	} {
+		live := seed
+		live.Version, live.Seed, live.Hash, live.Retired = 4, c.seed, "other", []int{1}
+		live.Names = append(live.Names[:3:3], "dc4/0")
+		live.Addresses = []string{"z:1", "dc2:3000", "dc3:3000", "dc4:3000"}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_ = json.NewEncoder(w).Encode(live)
+		}))
+		out, errs, code := asked("diff", file, "--addr", server.URL)
+		if code != c.code || !holdsAll(out, c.want) {
+			t.Errorf("%s: code %d, want %d; %s\n%s\nwant %q", c.name, code, c.code, errs, out, c.want)
+		}
+		server.Close()
+	}
+}
+
 // The file that README.md shows is one that works.
 func TestREADMEsFile(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
