@@ -282,3 +282,29 @@ func TestStrangeTokensCountForNothing(t *testing.T) {
 		t.Errorf("one more is answered %d", code)
 	}
 }
+
+// A backup has the tokens of its time, so who restores it brings those back too that were
+// revoked since.
+func TestRestoreBringsTokensBack(t *testing.T) {
+	r := ringOfOne(t, nil)
+	url := serve(t, r, Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, answer := as(t, "", "POST", url+"/v1/tokens/x?role=read")
+	secret := answer["token"].(string)
+	backup, err := r.Bus().Backup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := func() bool {
+		code, _ := as(t, secret, "GET", url+"/v1/view")
+		return code == 200
+	}
+	if code, _ := as(t, "", "DELETE", url+"/v1/tokens/x"); code != 200 || counts() {
+		t.Fatalf("revoke: %d", code)
+	}
+	if err := r.Bus().Restore(ctx, backup); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the token counts again", counts)
+}

@@ -31,7 +31,7 @@ func newBroadcastCommand() *cobra.Command {
 payload is the argument, or standard input if that is - or missing. Each gets it once,
 those of one sender in order. It prints how the message was numbered: the sender, its
 life, and the number in that. ring events --topic shows what arrives at an instance.
-Broadcasts are allowed from the instance's own host only.
+Broadcasts need the role admin: this host, or who shows --token or --cert.
 
 With --wait it waits until all that live have it, at most for --timeout, and prints how
 many of how many have it, and who has not. Exit code 124 says that some who live have not
@@ -242,8 +242,9 @@ func newGatherCommand() *cobra.Command {
 		Long: `Gather asks all instances that live, by way of one of them, and prints what each
 answers, in the order of the roster. The payload is the argument, or standard input if
 that is -; without one it is empty. ring node answers ring/version and ring/clock; an
-application that has the ring as a library answers what it likes. Questions are allowed
-from the instance's own host only.
+application that has the ring as a library answers what it likes. What is below ring/, without
+a payload, needs the role read, other questions admin: this host, or who shows --token or
+--cert.
 
 It waits at most for --timeout. Exit code 3 says that nobody has an answer to that topic,
 124 that some who live have not answered in time.`,

@@ -141,16 +141,16 @@ func TestBroadcastReadsStandardInput(t *testing.T) {
 	}
 }
 
-// What is for the instance's own host only says so, and shows no example that cannot work.
-func TestHelpSaysOwnHostOnly(t *testing.T) {
-	for _, name := range []string{"broadcast", "gather", "lap", "bus"} {
+// What needs the role admin says so, and shows no example that cannot work.
+func TestHelpSaysWhoMay(t *testing.T) {
+	for _, name := range []string{"broadcast", "gather", "lap", "bus", "leave"} {
 		var out strings.Builder
 		if code := run([]string{name, "--help"}, &out, &out); code != exitDone {
 			t.Fatalf("%s --help: exit code %d", name, code)
 		}
 		help := strings.Join(strings.Fields(out.String()), " ")
-		if !strings.Contains(help, "allowed from the instance's own host only") {
-			t.Errorf("%s does not say from where it is allowed", name)
+		if !strings.Contains(help, "who shows --token or --cert") || !strings.Contains(help, "admin") {
+			t.Errorf("%s does not say who may", name)
 		}
 		for _, host := range strings.Split(help, "--addr ")[1:] {
 			if strings.Contains(strings.Fields(host)[0], ":") && !strings.HasPrefix(host, "127.0.0.1:") {

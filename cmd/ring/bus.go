@@ -23,7 +23,7 @@ const busTimeMax = 5 * time.Minute
 
 // busFlags are those of every command below `ring bus`.
 type busFlags struct {
-	addr    *string
+	addr    *target
 	json    bool
 	timeout time.Duration
 }
@@ -33,7 +33,7 @@ func (f *busFlags) client() (*client, error) {
 	if f.timeout <= 0 || f.timeout > busTimeMax {
 		return nil, usageError("--timeout is %v; give a duration up to %v", f.timeout, busTimeMax)
 	}
-	return newPatientClient(*f.addr, f.timeout+answerTime)
+	return f.addr.client(f.timeout + answerTime)
 }
 
 // query begins the query of a request that has to be agreed on.
@@ -48,7 +48,8 @@ func newBusCommand() *cobra.Command {
 		Long: `The bus is a small map of keys that the whole fleet agrees on: every write has
 a revision, and nobody ever sees two orders of them. It needs most of the voters
 alive; without them reads and writes fail with exit code 5, and nothing is done.
-Writes, backup, restore and recover are allowed from the instance's own host only.
+Writes, backup, restore and recover need the role admin: this host, or who shows --token or
+--cert. Keys below ring/ are the ring's own.
 
 Exit code 124 says that no answer came in time: a write may have been done or
 not; read again to know.`,
@@ -283,7 +284,7 @@ func (c *client) ask(ctx context.Context, method, path string, body io.Reader) (
 
 // strange says that an answer is not what this command understands.
 func (c *client) strange(err error) error {
-	return exitf(exitFailed, "%s does not answer as an instance does: %w", c.base, err)
+	return exitf(exitFailed, "%s does not answer as an instance does: %w", c.at, err)
 }
 
 // printed prints an answer as it came, or hands on the error.

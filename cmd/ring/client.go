@@ -5,18 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
+	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
+	"ringofservers.dev/ring/trust"
 )
 
 const (
-	defaultAddr = "127.0.0.1:3000"
 	// answerTime bounds a question to one instance. What it asks is answered
 	// from memory; five seconds allow for a bad road.
 	answerTime = 5 * time.Second
@@ -27,48 +25,14 @@ const (
 
 // client asks one instance over its admin address.
 type client struct {
-	base string // http://host:port
-	http *http.Client
+	base  string // http://host:port
+	at    string // how it is called to a person
+	token string // shown with each request, unless empty
+	http  *http.Client
 }
 
-// addAddrFlag gives cmd the --addr of every command that asks an instance.
-func addAddrFlag(cmd *cobra.Command) *string {
-	addr := defaultAddr
-	if env := os.Getenv("RING_ADDR"); env != "" {
-		addr = env
-	}
-	return cmd.Flags().String("addr", addr,
-		"admin address of any instance (RING_ADDR), host:port or a URL")
-}
-
-// newClient takes host:port, :port or a URL.
-func newClient(addr string) (*client, error) { return newPatientClient(addr, answerTime) }
-
-// newPatientClient waits up to patience for an answer to begin.
-func newPatientClient(addr string, patience time.Duration) (*client, error) {
-	text := addr
-	if !strings.Contains(text, "://") {
-		if strings.HasPrefix(text, ":") {
-			text = "127.0.0.1" + text
-		}
-		if _, _, err := net.SplitHostPort(text); err != nil {
-			return nil, usageError("--addr %q is not host:port (such as %s)", addr, defaultAddr)
-		}
-		text = "http://" + text
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, usageError("--addr %q is neither host:port nor a URL", addr)
-	}
-	// One connection per question, none kept: the command ends with it. No
-	// proxy: an admin address is never behind the one for the web.
-	transport := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: answerTime}).DialContext,
-		ResponseHeaderTimeout: patience,
-		DisableCompression:    true,
-	}
-	return &client{base: u.Scheme + "://" + u.Host, http: &http.Client{Transport: transport}}, nil
-}
+// newClient is a client of t with the usual patience.
+func newClient(t target) (*client, error) { return t.client(answerTime) }
 
 // raw returns the body of a GET.
 func (c *client) raw(ctx context.Context, path string) ([]byte, error) {
@@ -93,7 +57,7 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 		return err
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return exitf(exitFailed, "%s%s is not what an instance answers: %w", c.base, path, err)
+		return exitf(exitFailed, "%s: %s is not what an instance answers: %w", c.at, path, err)
 	}
 	return nil
 }
@@ -113,7 +77,7 @@ func (c *client) follow(ctx context.Context, path string, each func(json.RawMess
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			return exitf(exitUnreachable, "%s has gone away", c.base)
+			return exitf(exitUnreachable, "%s has gone away", c.at)
 		}
 		if err := each(line); err != nil {
 			return err
@@ -134,6 +98,9 @@ func (c *client) send(ctx context.Context, method, path string, body io.Reader) 
 	if err != nil {
 		return nil, usageError("--addr: %v", err)
 	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.unreachable(err)
@@ -146,12 +113,22 @@ func (c *client) send(ctx context.Context, method, path string, body io.Reader) 
 		Error string `json:"error"`
 	}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if json.Unmarshal(text, &said) != nil || said.Error == "" {
-		return nil, exitf(exitUnreachable, "%s is not the admin address of an instance (it answers %s)",
-			c.base, resp.Status)
+	switch {
+	case json.Unmarshal(text, &said) == nil && said.Error != "":
+		// The library's errors begin with the name of this command.
+		return nil, exitf(codeOf(resp.StatusCode), "%s", strings.TrimPrefix(said.Error, "ring: "))
+	case resp.StatusCode == http.StatusBadRequest && speaksOfTLS(text):
+		return nil, exitf(exitRefused, "%s speaks TLS: give --addr https://%s, with --ca and a certificate "+
+			"(--cert) or a token (--token)", c.at, c.at)
 	}
-	// The library's errors begin with the name of this command.
-	return nil, exitf(codeOf(resp.StatusCode), "%s", strings.TrimPrefix(said.Error, "ring: "))
+	return nil, exitf(exitUnreachable, "%s is not the admin address of an instance (it answers %s)",
+		c.at, resp.Status)
+}
+
+// speaksOfTLS is whether that is what plain text is answered at a port with TLS, ours or
+// another one of Go.
+func speaksOfTLS(text []byte) bool {
+	return strings.Contains(string(text), "this is TLS") || strings.Contains(string(text), "HTTPS server")
 }
 
 // codeOf is the exit code that goes with an answer.
@@ -171,18 +148,33 @@ func codeOf(status int) int {
 // unreachable says in one line why nobody answers there, and what to do.
 func (c *client) unreachable(err error) error {
 	var timeout interface{ Timeout() bool }
+	var untrusted *trust.Error
 	why := err.Error()
-	switch {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		why = wrapped.Err.Error()
+	}
+	switch alert, refused := alertIn(why); {
+	case errors.As(err, &untrusted):
+		return exitf(exitRefused, "%s is not trusted: %w (see --ca)", c.at, untrusted)
+	case refused:
+		return exitf(exitRefused, "%s does not take the certificate that it was shown (%s): was it revoked, is it "+
+			"out of date, or of another ring? see --cert", c.at, alert)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return exitf(exitRefused, "%s has no TLS: give --addr http://%s", c.at, strings.TrimPrefix(c.at, "https://"))
+	case errors.Is(err, fs.ErrPermission):
+		why = "it is for the user who runs the instance (permission denied)"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		why = "no answer in time"
-	case isRefused(err):
+	case isRefused(err), errors.Is(err, fs.ErrNotExist):
 		why = "nothing listens there"
-	default:
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			why = wrapped.Err.Error()
-		}
 	}
-	return exitf(exitUnreachable, "no instance at %s: %s (is it running? see --addr and RING_ADDR)",
-		strings.TrimPrefix(c.base, "http://"), why)
+	return exitf(exitUnreachable, "no instance at %s: %s (is it running? see --addr and RING_ADDR)", c.at, why)
+}
+
+// alertIn is what the other end of a TLS connection has said before it closed that. The
+// standard library has no type for it.
+func alertIn(why string) (alert string, ok bool) {
+	_, alert, ok = strings.Cut(why, "remote error: tls: ")
+	return alert, ok
 }

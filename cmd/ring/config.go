@@ -30,6 +30,7 @@ type settings struct {
 	Hold         time.Duration
 	MaxSpeed     bool
 	Insecure     bool
+	Socket       string
 	LoopbackRole admin.Role // 0: the default
 	CPUs         int
 	LogLevel     slog.Level

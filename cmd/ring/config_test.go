@@ -64,6 +64,7 @@ preset = "wan"
 hold = "250ms"
 insecure = true
 loopback_role = "read"
+socket = "/run/ring/ring.sock"
 cpus = 2
 log_level = "debug"
 log_format = "json"
@@ -122,7 +123,7 @@ func TestSettingsFromFile(t *testing.T) {
 	c := s.ringConfig()
 	if c.Ring != "prod" || c.Name != "dc1/prod/0" || c.Listen != "0.0.0.0:3000" ||
 		c.Data != "/var/lib/ring" || c.Timing != ring.WAN() || c.Hold != 250*time.Millisecond ||
-		c.MaxSpeed || !c.Insecure || s.LoopbackRole != admin.Read || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
+		c.MaxSpeed || !c.Insecure || s.LoopbackRole != admin.Read || s.Socket != "/run/ring/ring.sock" || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
 		t.Errorf("ring.Config = %+v", c)
 	}
 	if s.CPUs != 2 || s.LogLevel != slog.LevelDebug || s.LogFormat != "json" {
@@ -416,6 +417,7 @@ func TestFlagsAreRefusedByName(t *testing.T) {
 		{"--bulk-keep", "9999999999GiB"},
 		{"--log-level", "loud"},
 		{"--loopback-role", "root"},
+		{"--socket", "ring.sock"},
 		{"--unknown"},
 	} {
 		if _, err := loaded(t, args...); err == nil || !strings.Contains(err.Error(), args[0][:5]) {

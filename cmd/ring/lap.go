@@ -48,8 +48,8 @@ command that the instances have in their own settings (ring node --lap, tables [
 a topic for which an application has a station. Commands never travel over the network, and
 the payload, which is the argument or standard input if that is -, is not given to them. In
 a large fleet, whose answers do not all fit into 8 KiB, all are counted, and as many as fit
-are named. ring events --passengers shows what rides by. Laps are allowed from the
-instance's own host only.
+are named. ring events --passengers shows what rides by. The questions above need the role
+read, other laps admin: this host, or who shows --token or --cert.
 
 All stations of a fleet, such as those commands, together hold the particle for 200 ms on a
 lap (1 s with preset wan or quiet); the stops that come when that is spent add nothing.

@@ -19,9 +19,9 @@ func newLeaveCommand() *cobra.Command {
 		Use:   "leave",
 		Short: "Make an instance say goodbye and end, as SIGTERM does",
 		Long: `Leave tells the instance at --addr to say goodbye to its neighbours and end. The
-ring closes at once and nobody calls it dead. It is allowed from the instance's
-own host only; exit code 5 says that it was not. Leave waits until the instance
-has gone, at most --timeout (then exit code 124).`,
+ring closes at once and nobody calls it dead. It needs the role admin: the
+instance's own host, or who shows --token or --cert; exit code 5 says that this was not so.
+Leave waits until the instance has gone, at most --timeout (then exit code 124).`,
 		Example: `  ring leave --addr 127.0.0.1:3004`,
 		Args:    cobra.NoArgs,
 	}
@@ -62,7 +62,7 @@ func (c *client) awaitGone(ctx context.Context) error {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
-			return exitf(exitTimeout, "%s is leaving but has not gone yet", c.base)
+			return exitf(exitTimeout, "%s is leaving but has not gone yet", c.at)
 		}
 	}
 }

@@ -143,6 +143,11 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := readBuild()
 
+	socket, err := listenSocket(s.Socket)
+	if err != nil {
+		return err
+	}
+	defer socket.close(logger)
 	config := s.ringConfig()
 	config.Version, config.Logger, config.Registerer = build.Version, logger, registry
 	r, err := ring.Join(cmd.Context(), config)
@@ -175,7 +180,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		respawns: make(chan respawn.Config, 1), reload: newReloadMetrics(registry),
 	}
 	asked := make(chan struct{}, 1)
-	r.Handle(admin.New(r, admin.Options{
+	face := admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
 		LoopbackRole: s.LoopbackRole, Logger: logger, Registerer: registry,
 		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,
@@ -185,7 +190,9 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 			default:
 			}
 		},
-	}))
+	})
+	r.Handle(face)
+	socket.serve(face)
 	defer n.tell(cmd, told)()
 	n.runs = startRuns(r, s.Runs, logger)
 	defer n.runs.end()

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,6 +92,10 @@ var nodeOptions = []option{
 		func(d *draft, v string) (err error) { d.LoopbackRole, err = admin.ParseRole(v); return err },
 		func(s *settings) string { return s.LoopbackRole.String() },
 	}, {
+		"socket", "path", "unix socket for this user and root, at which all is allowed (default none)", false,
+		setSocket,
+		func(s *settings) string { return s.Socket },
+	}, {
 		"cpus", "int", "cores to use at most (default GOMAXPROCS, or 2)", false, setCPUs,
 		func(s *settings) string { return strconv.Itoa(s.CPUs) },
 	}, {
@@ -155,6 +160,14 @@ func setBool(into *bool, text string) error {
 		return fmt.Errorf("%q is neither true nor false", text)
 	}
 	*into = b
+	return nil
+}
+
+func setSocket(d *draft, text string) error {
+	if text != "" && !filepath.IsAbs(text) {
+		return fmt.Errorf("%q is no whole path, such as /run/ring/ring.sock", text)
+	}
+	d.Socket = text
 	return nil
 }
 

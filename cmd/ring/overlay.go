@@ -81,7 +81,7 @@ type overlay struct {
 }
 
 // overlay finds out whose links are meant, and who is dead.
-func (f *overlayFlags) overlay(cmd *cobra.Command, args []string, addr string) (*overlay, error) {
+func (f *overlayFlags) overlay(cmd *cobra.Command, args []string, addr target) (*overlay, error) {
 	o := &overlay{}
 	offline := len(args) > 0 || f.nodes != 0 || cmd.Flags().Changed("roster")
 	switch {
@@ -145,7 +145,7 @@ func (o *overlay) fromSettings(cmd *cobra.Command, args []string, nodes int) err
 }
 
 // fromFleet asks a running instance.
-func (o *overlay) fromFleet(cmd *cobra.Command, addr string) error {
+func (o *overlay) fromFleet(cmd *cobra.Command, addr target) error {
 	d, err := liveRoster(cmd, addr)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ const (
 func (s *starter) report(ctx context.Context, children []child) {
 	clients := make([]*client, len(children))
 	for i, c := range children {
-		clients[i], _ = newClient(fmt.Sprintf("127.0.0.1:%d", c.port)) // valid by construction
+		clients[i], _ = newClient(target{addr: fmt.Sprintf("127.0.0.1:%d", c.port)}) // valid by construction
 	}
 	beat := time.NewTicker(reportPace)
 	defer beat.Stop()

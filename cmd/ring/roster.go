@@ -235,7 +235,7 @@ func fileRoster(path string) (rosterDocument, error) {
 }
 
 // liveRoster asks a running instance. What it answers must be a roster.
-func liveRoster(cmd *cobra.Command, addr string) (rosterDocument, error) {
+func liveRoster(cmd *cobra.Command, addr target) (rosterDocument, error) {
 	c, err := newClient(addr)
 	if err != nil {
 		return rosterDocument{}, err
@@ -250,7 +250,7 @@ func askRoster(ctx context.Context, c *client) (rosterDocument, error) {
 	}
 	if d.V != 1 || d.Hash == "" || len(d.Names) == 0 {
 		return rosterDocument{}, exitf(exitFailed, "%s answers a roster that this command does "+
-			"not understand: use the ring of that instance", c.base)
+			"not understand: use the ring of that instance", c.at)
 	}
 	return d, nil
 }

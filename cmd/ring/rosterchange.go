@@ -17,7 +17,7 @@ import (
 
 // rosterFlags are those of every command that changes the roster.
 type rosterFlags struct {
-	addr                      *string
+	addr                      *target
 	json, yes, dryRun, noWait bool
 	timeout                   time.Duration
 }
@@ -39,7 +39,7 @@ func rosterChangeCommand(c *cobra.Command, changes rosterChanges) *cobra.Command
 		if f.timeout <= 0 || f.timeout > busTimeMax {
 			return usageError("--timeout is %v; give a duration up to %v", f.timeout, busTimeMax)
 		}
-		cl, err := newPatientClient(*f.addr, f.timeout+answerTime)
+		cl, err := f.addr.client(f.timeout + answerTime)
 		if err != nil {
 			return err
 		}

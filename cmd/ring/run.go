@@ -43,7 +43,7 @@ func environment(s runner.Start) []string {
 
 // runFlags are those of `ring run`.
 type runFlags struct {
-	addr    *string
+	addr    *target
 	job     runner.Job
 	overlap string
 	zone    string

@@ -37,8 +37,8 @@ type beside struct {
 }
 
 // newBeside asks the instance who it is.
-func newBeside(ctx context.Context, addr string) (*beside, error) {
-	c, err := newPatientClient(addr, leasePatience)
+func newBeside(ctx context.Context, addr target) (*beside, error) {
+	c, err := addr.client(leasePatience)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func newBeside(ctx context.Context, addr string) (*beside, error) {
 }
 
 // awaitBeside waits for the instance: who starts first does not matter.
-func awaitBeside(ctx context.Context, addr string, log *slog.Logger) (*beside, error) {
+func awaitBeside(ctx context.Context, addr target, log *slog.Logger) (*beside, error) {
 	for told := false; ; told = true {
 		b, err := newBeside(ctx, addr)
 		var exit *exitError

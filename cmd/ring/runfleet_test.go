@@ -32,7 +32,7 @@ func TestP2LentLeaseCountsFromBeforeItAsked(t *testing.T) {
 		fmt.Fprintf(w, `{"v":1,"id":"x","fence":3,"remaining_ms":%d}`, left.Milliseconds())
 	}))
 	defer server.Close()
-	c, err := newPatientClient(strings.TrimPrefix(server.URL, "http://"), time.Minute)
+	c, err := target{addr: strings.TrimPrefix(server.URL, "http://")}.client(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestLentLeaseThatIsNotKeptIsGivenBack(t *testing.T) {
 		fmt.Fprint(w, `{"v":1,"id":"x","fence":3,"remaining_ms":10000}`)
 	}))
 	defer server.Close()
-	c, err := newPatientClient(strings.TrimPrefix(server.URL, "http://"), time.Minute)
+	c, err := target{addr: strings.TrimPrefix(server.URL, "http://")}.client(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func showStatus(cmd *cobra.Command, c *client, flags statusFlags) error {
 	}
 	var status admin.Status
 	if err := json.Unmarshal(text, &status); err != nil {
-		return exitf(exitFailed, "%s does not answer as an instance does: %w", c.base, err)
+		return exitf(exitFailed, "%s does not answer as an instance does: %w", c.at, err)
 	}
 	switch {
 	case flags.quiet:
