@@ -66,6 +66,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"supervise", module + "/run", "applications do not know each other"},
 	{"supervise", module + "/respawn", "applications do not know each other"},
 	{"supervise", module + "/admin", "applications do not know the faces"},
+	{"enroll", module + "/ring/internal/...", "applications use what any third party could"},
+	{"enroll", module + "/admin", "applications do not know the faces"},
 	{"lap", module + "/ring/internal/...", "applications use what any third party could"},
 	{"lap", module + "/supervise", "applications do not know each other"},
 	{"lap", module + "/respawn", "applications do not know each other"},

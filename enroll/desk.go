@@ -1,0 +1,159 @@
+package enroll
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"ringofservers.dev/ring"
+	"ringofservers.dev/ring/trust"
+)
+
+const (
+	// deskMax is how many new hosts are seen to at a time by one instance.
+	deskMax = 4
+	// publishMax bounds what is given to Published, in bytes.
+	publishMax = 64 << 10
+	// inviteTime bounds the making of an invitation.
+	inviteTime = 5 * time.Second
+)
+
+// Desk answers over HTTP what concerns certificates. Who may ask what is for the caller to
+// see to: Roots and Join are for everybody. It is safe for concurrent use.
+type Desk struct {
+	ring   *ring.Ring
+	store  *trust.Store
+	preset string
+	busy   chan struct{} // one token for each new host that is seen to
+}
+
+// NewDesk makes one. preset is the pace that new hosts are told.
+func NewDesk(r *ring.Ring, store *trust.Store, preset string) *Desk {
+	return &Desk{ring: r, store: store, preset: preset, busy: make(chan struct{}, deskMax)}
+}
+
+// Roots answers with those of this ring's authority, PEM. They are no secret.
+func (d *Desk) Roots(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/x-pem-file")
+	_, _ = w.Write(d.store.Material().Roots)
+}
+
+// Join brings the Request of a new host before the issuers and answers with a Welcome.
+func (d *Desk) Join(w http.ResponseWriter, req *http.Request) {
+	select {
+	case d.busy <- struct{}{}:
+		defer func() { <-d.busy }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		answer(w, http.StatusTooManyRequests, Welcome{Answer: Answer{
+			V: version, Error: "several hosts join at this moment: ask again in a second",
+		}})
+		return
+	}
+	q, err := readRequest(w, req)
+	if err == nil && len(q.Chain) > 0 {
+		err = errors.New("this is for hosts that were invited; certificates are renewed by instances")
+	}
+	if err != nil {
+		answer(w, http.StatusBadRequest, Welcome{Answer: Answer{V: version, Error: err.Error()}})
+		return
+	}
+	given, err := Ask(req.Context(), d.ring, *q)
+	if err != nil {
+		answer(w, http.StatusForbidden, Welcome{Answer: Answer{V: version, Error: err.Error()}})
+		return
+	}
+	answer(w, http.StatusOK, Welcome{Answer: *given, Roster: d.ring.Roster(), Preset: d.preset})
+}
+
+func readRequest(w http.ResponseWriter, req *http.Request) (*Request, error) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, req.Body, requestMax))
+	if err != nil {
+		return nil, err
+	}
+	return parseRequest(text)
+}
+
+// Invited is the answer of Invite.
+type Invited struct {
+	V          int       `json:"v"`
+	Name       string    `json:"name"`
+	Invitation string    `json:"invitation"` // once: nobody has it afterwards
+	Expires    time.Time `json:"expires"`
+	Error      string    `json:"error,omitempty"`
+}
+
+// Invite makes an invitation for the name in the path, good for ?life=, or InviteLife. by
+// says who asks.
+func (d *Desk) Invite(w http.ResponseWriter, req *http.Request, by string) {
+	life := InviteLife
+	if text := req.URL.Query().Get("life"); text != "" {
+		var err error
+		if life, err = time.ParseDuration(text); err != nil {
+			answer(w, http.StatusBadRequest, Invited{V: version, Error: "life=" + text + " is no duration: write it as 24h"})
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), inviteTime)
+	defer cancel()
+	name := req.PathValue("name")
+	i, err := Invite(ctx, d.ring, d.store, name, life, by)
+	if err != nil {
+		answer(w, codeOf(err), Invited{V: version, Name: name, Error: err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, Invited{
+		V: version, Name: name, Invitation: i.String(), Expires: time.Now().Add(life).UTC().Truncate(time.Second),
+	})
+}
+
+// Published takes what an authority says (a JSON object with roots and revoked, PEM in
+// base64), for the whole fleet.
+func (d *Desk) Published(w http.ResponseWriter, req *http.Request) {
+	var s says
+	text, err := io.ReadAll(http.MaxBytesReader(w, req.Body, publishMax))
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err == nil && len(s.Roots) == 0 {
+		err = errors.New("there are no roots in it: send what `ring ca publish` sends")
+	}
+	if err != nil {
+		answer(w, http.StatusBadRequest, map[string]any{"v": version, "error": err.Error()})
+		return
+	}
+	news, err := Publish(req.Context(), d.ring, d.store, s.Roots, s.Revoked)
+	if err != nil {
+		answer(w, codeOf(err), map[string]any{"v": version, "error": err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"v": version, "news": news})
+}
+
+// codeOf is the status for an error, as those of the bus have it.
+func codeOf(err error) int {
+	conflict, untrusted := new(ring.ConflictError), new(trust.Error)
+	switch {
+	case errors.Is(err, ring.ErrNoQuorum), errors.Is(err, ring.ErrUncertain):
+		return http.StatusServiceUnavailable
+	case errors.As(err, &conflict):
+		return http.StatusConflict
+	case errors.Is(err, ring.ErrRefused), errors.As(err, &untrusted):
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusInternalServerError
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(text, '\n'))
+}
