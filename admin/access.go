@@ -114,7 +114,7 @@ type door struct {
 	options  Options
 	tokens   *tokens
 	mux      *http.ServeMux
-	inside   http.Handler // mux, past the check of web pages
+	pages    http.CrossOriginProtection
 	routes   map[string]*Route
 	stranger Role // of who shows nothing
 	tries    *tries
@@ -138,8 +138,6 @@ func newDoor(options Options, known *tokens, routes []Route) *door {
 		d.mux.Handle(routes[i].Pattern, routes[i].Serve)
 		d.routes[routes[i].Pattern] = &routes[i]
 	}
-	// What a web page of another origin makes a browser send is refused.
-	d.inside = new(http.CrossOriginProtection).Handler(d.mux)
 	d.count(options.Registerer)
 	return d
 }
@@ -187,27 +185,49 @@ func (d *door) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		d.bad.Inc()
 		crowded = !d.tries.failed(req.RemoteAddr, began)
 	}
-	if !d.admit(out, route, need, caller, err, crowded) {
-		if d.tries.heard(req.RemoteAddr, began) {
-			d.audit.refused(entry, out.answered(), d.tries.unheard())
-		}
+	if !d.admit(out, req, route, need, caller, err, crowded) {
+		d.refused(entry, out.answered())
 		return
 	}
-	if need == Admin && !route.Quiet {
-		out.begun = func() { d.audit.served(entry, out.answered()) }
+	if route.audited(need, req) {
+		out.begun = func() {
+			if route.Need == Open && out.answered() >= http.StatusBadRequest { // by its own check
+				d.refused(entry, out.answered())
+				return
+			}
+			d.audit.served(entry, out.answered())
+		}
 		defer out.begin()
 	}
-	d.inside.ServeHTTP(out, req.WithContext(context.WithValue(req.Context(), callerKey{}, caller)))
+	d.mux.ServeHTTP(out, req.WithContext(context.WithValue(req.Context(), callerKey{}, caller)))
+}
+
+// refused writes the line of a refusal, unless there are too many.
+func (d *door) refused(e entry, status int) {
+	if d.tries.heard(e.req.RemoteAddr, e.began) {
+		d.audit.refused(e, status, d.tries.unheard())
+	}
+}
+
+// audited is whether req is worth a line: what needs admin, and what is open and no look.
+func (r *Route) audited(need Role, req *http.Request) bool {
+	look := req.Method == http.MethodGet || req.Method == http.MethodHead
+	return !r.Quiet && (need == Admin || r.Need == Open && !look)
 }
 
 // admit says whether the request is served, and if not answers why. err is what is wrong
 // with what the caller has shown, crowded that there was too much of that.
-func (d *door) admit(w http.ResponseWriter, r *Route, need Role, c Caller, err error, crowded bool) bool {
+func (d *door) admit(w http.ResponseWriter, req *http.Request, r *Route, need Role, c Caller, err error,
+	crowded bool,
+) bool {
 	const how = "give a token (--token, RING_TOKEN; ring token create makes one) or an operator's " +
 		"certificate (--cert, --key), or ask on the instance's own host"
+	page := d.pages.Check(req)
 	switch {
 	case r.Need == 0:
 		refuse(w, http.StatusForbidden, "this endpoint has no rule, so it is served to nobody")
+	case page != nil:
+		refuse(w, http.StatusForbidden, "a web page of another origin has sent this: "+page.Error())
 	case r.Need == Open:
 		return true
 	case crowded:
@@ -225,7 +245,7 @@ func (d *door) admit(w http.ResponseWriter, r *Route, need Role, c Caller, err e
 		refuse(w, http.StatusForbidden, fmt.Sprintf("this needs the role %s; %s has the role %s", need, c, c.Role))
 	case r.Need == OwnHost && !c.Local:
 		refuse(w, http.StatusForbidden, "this is allowed from the instance's own host only; run the command "+
-			"there, with --addr 127.0.0.1:PORT")
+			"there, with --addr 127.0.0.1:PORT, or unix:///PATH where it has a socket")
 	default:
 		return true
 	}

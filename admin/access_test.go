@@ -83,6 +83,11 @@ func doorOf(options Options, known map[string]token) *door {
 		{Pattern: "POST /own/{id}", Need: OwnHost, Serve: ok},
 		{Pattern: "POST /quiet", Need: ToChange, Quiet: true, Serve: ok},
 		{Pattern: "GET /forgotten", Serve: ok},
+		{Pattern: "POST /enter", Need: Open, Serve: func(w http.ResponseWriter, req *http.Request) {
+			if !req.URL.Query().Has("ticket") {
+				refuse(w, http.StatusUnauthorized, "no ticket")
+			}
+		}},
 	})
 }
 
@@ -300,6 +305,9 @@ func TestAudit(t *testing.T) {
 		{"said again", "POST", "/quiet", "127.0.0.1:9", "", ""},
 		{"a read", "GET", "/read", "127.0.0.1:9", "", ""},
 		{"what there is not", "POST", "/nothing", "127.0.0.1:9", "", ""},
+		{"what checks itself", "POST", "/enter?ticket=secret", "10.0.0.9:9", "", "10.0.0.9 none none POST /enter 200"},
+		{"that, refused", "POST", "/enter", "10.0.0.9:9", "", "10.0.0.9 none none POST /enter 401"},
+		{"a probe", "GET", "/open", "10.0.0.9:9", "", ""},
 		{"too low a role", "POST", "/change", "10.0.0.9:9", readSecret, "r read token POST /change 403"},
 		{"nothing shown", "GET", "/read?secret=x", "10.0.0.9:9", "", "10.0.0.9 none none GET /read 401"},
 		{"said again, refused", "POST", "/quiet", "10.0.0.9:9", "", "10.0.0.9 none none POST /quiet 401"},
@@ -337,6 +345,27 @@ func TestAudit(t *testing.T) {
 		if (l["refused"] == true) != (l["status"].(float64) >= 400) || l["remote"] != c.from || l["took"] == nil {
 			t.Errorf("%s: %v", c.name, l)
 		}
+	}
+}
+
+// A web page that an operator looks at cannot make his browser ask for something, nor fill
+// the log with its tries.
+func TestWebPagesOfOthers(t *testing.T) {
+	var log lines
+	d := doorOf(Options{Logger: log.logger()}, nil)
+	for _, path := range []string{"/change", "/enter?ticket", "/own/x", "/v1/ask/ring/names"} {
+		for range 100 {
+			req := httptest.NewRequest("POST", path, nil)
+			req.RemoteAddr, req.Host = "127.0.0.1:9", "127.0.0.1:3000"
+			req.Header.Set("Origin", "http://evil.example")
+			w := httptest.NewRecorder()
+			if d.ServeHTTP(w, req); w.Code != http.StatusForbidden {
+				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+			}
+		}
+	}
+	if n := len(log.audits(t)); n < linesBurst || n > linesBurst+5 {
+		t.Errorf("%d lines about 400 refusals of one address", n)
 	}
 }
 

@@ -27,6 +27,7 @@ type application struct {
 	ring   *ring.Ring
 	health *lap.Health // to all
 	name   ring.Name
+	socket string // of the instance, empty for none
 	logger *slog.Logger
 	over   chan struct{}  // closed when the instance is to leave because it has ended
 	shut   func()         // closes over, once
@@ -46,7 +47,10 @@ type application struct {
 func startApp(s settings, r *ring.Ring, health *lap.Health, logger *slog.Logger,
 	registry *prometheus.Registry,
 ) (*application, error) {
-	a := &application{ring: r, health: health, name: s.Name, logger: logger, over: make(chan struct{}), wanted: s.App}
+	a := &application{
+		ring: r, health: health, name: s.Name, socket: s.Socket, logger: logger, over: make(chan struct{}),
+		wanted: s.App,
+	}
 	a.shut = sync.OnceFunc(func() { close(a.over) })
 	registry.MustRegister(appCollector{a.status})
 	if err := a.start(); err != nil {
@@ -68,7 +72,7 @@ func (a *application) start() error {
 	if err != nil {
 		return err
 	}
-	env := appEnv(os.Environ(), a.name, a.ring.Addr())
+	env := appEnv(os.Environ(), a.name, a.ring.Addr(), a.socket)
 	config := supervise.Config{
 		Command: a.wanted.Command, Env: env, Guard: guarded, GuardName: "ring",
 		Stdout: os.Stdout, Stderr: os.Stderr, Policy: a.wanted.Policy, Checks: a.wanted.checks(env),
@@ -162,14 +166,19 @@ func (s appSettings) same(other appSettings) bool {
 
 // appEnv is the environment of the application: ours without what is for this process
 // alone, and where it stands.
-func appEnv(environ []string, name ring.Name, at net.Addr) []string {
-	return append(childEnv(environ), "RING_INSTANCE="+string(name), "RING_ADDR="+reachable(at))
+func appEnv(environ []string, name ring.Name, at net.Addr, socket string) []string {
+	return append(childEnv(environ), "RING_INSTANCE="+string(name), "RING_ADDR="+reachable(at, socket))
 }
 
-// reachable is an address at which this host reaches one that listens there.
-func reachable(at net.Addr) string {
-	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+// reachable is an address at which this host reaches an instance that listens there: over
+// loopback, or where it does not listen, at its socket, if it has one.
+func reachable(at net.Addr, socket string) string {
+	tcp, ok := at.(*net.TCPAddr)
+	switch {
+	case ok && tcp.IP.IsUnspecified():
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	case ok && !tcp.IP.IsLoopback() && socket != "":
+		return "unix://" + socket
 	}
 	return at.String()
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -25,9 +26,20 @@ import (
 // the other way round: what runs in it might be one.
 func TestAppEnvironmentIsNoSetting(t *testing.T) {
 	at := &net.TCPAddr{IP: net.IPv4zero, Port: 4711}
-	env := appEnv([]string{"A=1", "NOTIFY_SOCKET=/run/x", "WATCHDOG_USEC=5", "RING_NAME=a/1"}, "a/0", at)
+	env := appEnv([]string{"A=1", "NOTIFY_SOCKET=/run/x", "WATCHDOG_USEC=5", "RING_NAME=a/1"}, "a/0", at, "/s")
 	if want := []string{"A=1", "RING_INSTANCE=a/0", "RING_ADDR=127.0.0.1:4711"}; !slices.Equal(env, want) {
 		t.Errorf("environment %q, want %q", env, want)
+	}
+	for addr, want := range map[string]string{
+		"127.0.0.1:1": "127.0.0.1:1", "[::]:1": "127.0.0.1:1", "10.0.0.1:1": "unix:///s",
+	} {
+		at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
+		if got := reachable(at, "/s"); got != want {
+			t.Errorf("with a socket %s is reached at %s, want %s", addr, got, want)
+		}
+		if got := reachable(at, ""); addr == "10.0.0.1:1" && got != addr {
+			t.Errorf("without one %s is reached at %s", addr, got)
+		}
 	}
 	for _, o := range options {
 		for _, pair := range env {

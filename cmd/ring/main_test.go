@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -21,12 +22,14 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// Scripts run the real command; `exits CODE ring …` checks its exit code.
+// Scripts run the real command; `exits CODE ring …` checks its exit code, and `awaits ring …`
+// runs it until that is 0.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits":  exits,
+			"awaits": awaits,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
@@ -52,5 +55,20 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("%v: exit code %d, want %d", args[1:], got, want)
+	}
+}
+
+func awaits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: awaits command [argument…]")
+	}
+	late, look := time.After(upPatience), time.NewTicker(20*time.Millisecond)
+	defer look.Stop()
+	for ts.Exec(args[0], args[1:]...) != nil {
+		select {
+		case <-look.C:
+		case <-late:
+			ts.Fatalf("%v: not within %v", args, upPatience)
+		}
 	}
 }
