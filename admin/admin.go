@@ -143,7 +143,7 @@ func (a *api) status(w http.ResponseWriter, _ *http.Request) {
 
 func (a *api) statusNow() Status {
 	s := withApps(a.ring.Status(), a.options.Apps)
-	s.App = a.statusOfApp()
+	s.App, s.Retired = a.statusOfApp(), len(a.ring.Roster().Retired)
 	return s
 }
 

@@ -15,6 +15,7 @@ type Status struct {
 	// Instances are those of ring.Status with their applications: in JSON it is these.
 	Instances []Instance        `json:"instances"`
 	App       *supervise.Status `json:"app,omitempty"`
+	Retired   int               `json:"retired"` // how many are out of the roster for good
 }
 
 // UnmarshalJSON sets the instances of ring.Status too.

@@ -23,6 +23,7 @@ type shownPage struct {
 	Table   string // its classes
 	Title   string
 	Notices []string
+	Roster  string
 }
 
 type shownCell struct{ Text, Title, Class string }
@@ -67,6 +68,7 @@ func full() Status {
 		State: supervise.Unhealthy, Since: until, PID: 7, Restarts: 2, Why: "no answer",
 	}}
 	s.Ring, s.Self, s.Unanchored, s.CutOff, s.Insecure = "shop", "a", "no quorum", true, true
+	s.RosterVersion, s.RosterHash, s.Retired = 4, "hash", 2
 	s.Epoch, s.Tick = ring.Epoch{Number: 7, Counter: 1, Dropper: "b"}, 42
 	s.Leader, s.SlowestStop, s.Next, s.Detour = "a", "b", "b", "c"
 	s.BadLinks = []ring.BadLink{{From: "a", To: "b"}}
@@ -84,7 +86,8 @@ func full() Status {
 // Every field that the page reads is one that an instance sends.
 func TestPageReadsWhatThereIs(t *testing.T) {
 	voters := ring.BusStatus{Leader: "a", Voters: []ring.BusVoter{{Name: "a", Role: "voter"}, {Name: "b", Role: "learner"}}}
-	page := show(t, item{name: "status", body: full()}, item{name: "bus", body: voters},
+	e := everywhereObject{Version: 4, Behind: []ring.Name{"b"}, Silent: []ring.Name{"c"}}
+	page := show(t, item{name: "fetch", body: e}, item{name: "status", body: full()}, item{name: "bus", body: voters},
 		item{name: "tick", body: tickObject{1, ring.Tick{Tick: 42, Anchored: true, Lap: 3, Took: time.Second}}},
 		item{name: "event", body: eventObject{1, ring.Event{Kind: "died", Text: "b has died"}}})
 	page.Missing = slices.DeleteFunc(page.Missing, func(field string) bool {
@@ -106,6 +109,44 @@ func TestPageReadsWhatThereIs(t *testing.T) {
 	}
 	if want := "The application beside this instance is unhealthy (restarts: 2): no answer"; !slices.Contains(page.Notices, want) {
 		t.Errorf("notices %q, want %q", page.Notices, want)
+	}
+}
+
+// Who is retired has no row, a new one has one, and who has moved is where it is now; who goes
+// by an older roster is named until nobody does.
+func TestPageFollowsTheRoster(t *testing.T) {
+	before, after := full(), full()
+	before.RosterVersion, before.Retired = 1, 0
+	after.RosterVersion, after.Retired = 2, 1
+	after.Instances = after.Instances[1:]
+	after.Instances = append(after.Instances, after.Instances[0])
+	after.Instances[0].Address = "moved:1"
+	after.Instances[2].Index, after.Instances[2].Name = 7, "d"
+	some := everywhereObject{V: 1, Version: 2, Behind: []ring.Name{"b", "c"}, Silent: []ring.Name{"d"}}
+	page := show(t, item{name: "fetch", body: some}, item{name: "status", body: before}, item{name: "status", body: after})
+	var rows []string
+	for row := range page.Rows {
+		rows = append(rows, page.cell(row, "#").Text+" "+page.cell(row, "name").Text+" "+page.cell(row, "address").Text)
+	}
+	if want := []string{"1 b moved:1", "2 c 127.0.0.1:3000", "7 d 127.0.0.1:3000"}; !slices.Equal(rows, want) {
+		t.Errorf("rows %q, want %q", rows, want)
+	}
+	if page.Roster != "version 2, 1 retired" {
+		t.Errorf("roster %q", page.Roster)
+	}
+	for _, want := range []string{
+		"An older roster than version 2 is with b, c.", "Not yet known is which roster is with d.",
+	} {
+		if !slices.Contains(page.Notices, want) {
+			t.Errorf("notices %q, want %q", page.Notices, want)
+		}
+	}
+	all := everywhereObject{V: 1, Version: 2, Everywhere: true, Behind: []ring.Name{}, Silent: []ring.Name{}}
+	page = show(t, item{name: "fetch", body: all}, item{name: "status", body: after})
+	for _, notice := range page.Notices {
+		if strings.Contains(notice, "roster") {
+			t.Errorf("all have it, and it says %q", notice)
+		}
 	}
 }
 

@@ -10,6 +10,8 @@ let status = null;   // the newest status object
 let bus = null;      // the newest status of what the fleet agrees on
 let tick = null;     // the newest pass of the particle here, with .seen added
 let hops = [];       // paths between live instances in ring order, from this one
+let behind = null;   // who goes by an older roster, the answer of /v1/roster/everywhere
+let asking = 0;      // the version that was last asked for
 let shape = "";      // what the drawing depends on; drawn again when it changes
 const nodes = new Map(), rows = new Map();
 
@@ -60,6 +62,9 @@ function drawStatus() {
   text("leader", status.leader || "nobody");
   text("revision", String(status.revision));
   text("viewrevision", String(status.view_revision));
+  text("roster", `version ${status.roster_version}` + (status.retired ? `, ${status.retired} retired` : ""));
+  $("roster").title = status.roster_hash;
+  if (status.roster_version > 1) askBehind();
   drawAnchor();
   text("p50", millis(status.lap_ms.p50));
   text("p99", millis(status.lap_ms.p99));
@@ -68,9 +73,30 @@ function drawStatus() {
   drawBadLinks();
   drawRows(all);
   const now = JSON.stringify([status.self, status.detour, status.next, status.bad_links,
-    all.map((i) => [i.name, i.state])]);
+    all.map((i) => [i.name, i.state, i.address])]);
   if (now !== shape) { shape = now; drawPicture(all); }
   if (bus) drawVotes();
+}
+
+// askBehind asks, once for each version of the roster, who does not have it yet, and again
+// until nobody is left.
+async function askBehind() {
+  const version = status.roster_version;
+  if (asking === version) return;
+  asking = version;
+  for (behind = null; asking === version;) {
+    try {
+      const answer = await fetch(`/v1/roster/everywhere?timeout=1s&version=${version}`);
+      if (!answer.ok) return;
+      behind = await answer.json();
+    } catch {
+      asking = 0; // this instance does not answer: asked again with its next status
+      return;
+    }
+    drawNotices();
+    if (behind.everywhere) return;
+    await new Promise((done) => setTimeout(done, 2000));
+  }
 }
 
 // drawAnchor says whether laps count.
@@ -117,6 +143,12 @@ function drawNotices() {
   if (status.insecure) {
     notices.push(["", "The links of this ring are not encrypted (--insecure)."]);
   }
+  if (behind?.behind.length > 0) {
+    notices.push(["", `An older roster than version ${behind.version} is with ${behind.behind.join(", ")}.`]);
+  }
+  if (behind?.silent.length > 0) {
+    notices.push(["", `Not yet known is which roster is with ${behind.silent.join(", ")}.`]);
+  }
   if (status.detour) {
     notices.push(["", `Its link to ${status.next} is bad: it goes by way of ${status.detour}.`]);
   }
@@ -133,6 +165,12 @@ function drawBadLinks() {
 
 function drawRows(all) {
   $("table").classList.toggle("noapps", !all.some((i) => i.app));
+  const names = new Set(all.map((i) => i.name));
+  for (const [name, row] of rows) {
+    if (names.has(name)) continue; // the others are retired
+    row.tr.remove();
+    rows.delete(name);
+  }
   for (const i of all) {
     let row = rows.get(i.name);
     if (!row) {
@@ -141,6 +179,9 @@ function drawRows(all) {
       $("rows").append(row.tr);
     }
     row.tr.classList.toggle("self", i.name === status.self);
+    fill(row.index, String(i.index));
+    fill(row.address, i.address);
+    row.address.href = `${location.protocol}//${i.address}/`;
     set(row.state, i.state, () => {
       row.state.className = i.state;
       row.state.replaceChildren(element("span", "dot", ""), i.state);
@@ -174,14 +215,12 @@ function makeRow(i) {
     tr.append(td);
     cells[name] = content || td;
   };
-  cell("index", "num", document.createTextNode(String(i.index)));
+  cell("index", "num");
   cell("name", "", document.createTextNode(i.name));
   cell("state", "", document.createElement("span"));
   cell("app", "app", document.createElement("span"));
   cell("vote", "");
-  const link = element("a", "", i.address);
-  link.href = `${location.protocol}//${i.address}/`;
-  cell("address", "", link);
+  cell("address", "", element("a", "", ""));
   for (const name of ["next", "tick", "rtt", "incarnation", "pid", "version"]) {
     cell(name, name === "next" || name === "version" ? "" : "num");
   }
@@ -192,24 +231,24 @@ function makeRow(i) {
 
 // ---- the picture
 
-const angleOf = (index, n) => (2 * Math.PI * index) / n - Math.PI / 2;
+const angleOf = (place, n) => (2 * Math.PI * place) / n - Math.PI / 2;
 const at = (angle, radius) =>
   [MIDDLE + radius * Math.cos(angle), MIDDLE + radius * Math.sin(angle)];
 
 function drawPicture(all) {
   const n = all.length;
   nodes.clear();
-  $("nodes").replaceChildren(...all.map((i) => makeNode(i, n)));
+  $("nodes").replaceChildren(...all.map((i, place) => makeNode(i, place, n)));
   hops = pathsFromSelf(all);
   $("edges").replaceChildren(...hops.map((hop) => {
     const path = svg("path", { d: pathData(hop) });
     if (hop.around) path.setAttribute("class", "around");
     return path;
   }));
-  const index = new Map(all.map((i) => [i.name, i.index]));
+  const place = new Map(all.map((i, k) => [i.name, k])); // not the index: there are gaps
   const line = (from, to, kind) => {
-    const [x1, y1] = at(angleOf(index.get(from), n), RADIUS);
-    const [x2, y2] = at(angleOf(index.get(to), n), RADIUS);
+    const [x1, y1] = at(angleOf(place.get(from), n), RADIUS);
+    const [x2, y2] = at(angleOf(place.get(to), n), RADIUS);
     return svg("line", { x1, y1, x2, y2, class: kind });
   };
   const lines = (status.bad_links || []).map((l) => line(l.from, l.to, "badlink"));
@@ -220,8 +259,8 @@ function drawPicture(all) {
   $("links").replaceChildren(...lines);
 }
 
-function makeNode(i, n) {
-  const angle = angleOf(i.index, n), [x, y] = at(angle, RADIUS);
+function makeNode(i, place, n) {
+  const angle = angleOf(place, n), [x, y] = at(angle, RADIUS);
   const group = svg("g", { class: i.state + (i.name === status.self ? " self" : "") });
   const size = n > 200 ? 3 : n > LABELS_MAX ? 5 : i.name === status.self ? 13 : 11;
   group.append(svg("circle", { cx: x, cy: y, r: size }));
@@ -250,8 +289,8 @@ function shortName(name, n) {
 // pathsFromSelf lists the hops of one lap, from this instance on. A hop past
 // one who is not there bends inwards: the ring has closed around it.
 function pathsFromSelf(all) {
-  const n = all.length, there = all.filter((i) => lives(i)).map((i) => i.index);
-  const self = all.find((i) => i.name === status.self)?.index ?? 0;
+  const n = all.length, there = [...all.keys()].filter((k) => lives(all[k]));
+  const self = Math.max(0, all.findIndex((i) => i.name === status.self));
   const order = [...there.filter((i) => i >= self), ...there.filter((i) => i < self)];
   return order.map((from, k) => {
     const to = order[(k + 1) % order.length];
@@ -315,6 +354,7 @@ const tone = {
   ticks_skipped: "odd", history_changed: "odd",
   station_failed: "odd", station_overran: "odd", station_disabled: "grave",
   respawn_started: "odd", respawn_failed: "grave", respawn_given_up: "grave", respawned: "good",
+  roster_changed: "odd", roster_shown: "good", retired: "grave",
   app_failed: "grave", app_unhealthy: "grave", app_waiting: "odd", app_healthy: "good",
 };
 

@@ -3,7 +3,8 @@
 //   node page.mjs app.js index.html < events
 //
 // An event is a line of JSON, {"name": …, "data": …}. Of data every field must be there that
-// the script reads; those that are not are printed, and so is what it throws.
+// the script reads; those that are not are printed, and so is what it throws. One of the name
+// fetch is what is answered from then on, whatever is asked for.
 import { readFileSync } from "node:fs";
 
 const [script, html] = process.argv.slice(2).map((path) => readFileSync(path, "utf8"));
@@ -53,6 +54,7 @@ for (const [, tag, id] of html.matchAll(/<(\w+)[^>]*?\bid="(\w+)"/g)) byID.set(i
 byID.get("pulse").append(new Node("i"), new Node("span"));
 byID.get("table").className = "noapps";
 
+let answer = null;
 const heard = new Map(), missing = new Set(), thrown = [];
 Object.assign(globalThis, {
   document: {
@@ -65,6 +67,8 @@ Object.assign(globalThis, {
   location: { protocol: "http:" },
   matchMedia: () => ({ matches: false }),
   requestAnimationFrame: () => {},
+  fetch: async () => ({ ok: answer !== null, json: async () => watched(answer, "fetch") }),
+  setTimeout: () => {},
   EventSource: class { addEventListener(name, f) { heard.set(name, f); } },
 });
 
@@ -73,7 +77,7 @@ function watched(value, path) {
   if (value === null || typeof value !== "object") return value;
   return new Proxy(value, {
     get(object, key) {
-      if (typeof key === "symbol" || key === "toJSON") return object[key];
+      if (typeof key === "symbol" || ["toJSON", "then"].includes(key)) return object[key];
       if (!(key in object)) missing.add(`${path}.${key}`);
       return watched(object[key], Array.isArray(object) ? path + "[]" : `${path}.${key}`);
     },
@@ -84,12 +88,14 @@ new Function(script)();
 const parse = JSON.parse;
 for (const line of readFileSync(0, "utf8").split("\n").filter((l) => l)) {
   const { name, data } = parse(line);
+  if (name === "fetch") { answer = data; continue; }
   JSON.parse = (text) => watched(parse(text), name);
   try {
     heard.get(name)({ data: JSON.stringify(data) });
   } catch (error) {
     thrown.push(`${name}: ${error.stack}`);
   }
+  await new Promise(setImmediate); // for what waits for an answer
 }
 JSON.parse = parse;
 
@@ -99,5 +105,6 @@ const rows = byID.get("rows").children.map((tr) => tr.children.map((td) => ({
 console.log(JSON.stringify({
   rows, missing: [...missing], thrown, table: byID.get("table").className, title: document.title,
   columns: [...html.matchAll(/<th[^>]*>([^<]*)<\/th>/g)].map((m) => m[1]),
+  roster: byID.get("roster").textContent,
   notices: byID.get("notices").children.map((c) => c.textContent),
 }));

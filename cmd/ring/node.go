@@ -240,8 +240,11 @@ func pageOf(listens net.Addr, s settings) string {
 
 // joinError gives the errors of ring.Join their exit codes.
 func joinError(err error) error {
-	if errors.Is(err, ring.ErrConfig) || errors.Is(err, ring.ErrInsecure) {
+	switch {
+	case errors.Is(err, ring.ErrConfig), errors.Is(err, ring.ErrInsecure):
 		return exitf(exitUsage, "%w", err)
+	case errors.Is(err, ring.ErrRetired):
+		return retiredError(err)
 	}
 	return exitf(exitFailed, "%w", err)
 }
@@ -266,7 +269,7 @@ type instance struct {
 func (n *instance) tell(cmd *cobra.Command, told tells) (stop func()) {
 	stopTicks, stopStory := func() {}, func() {}
 	if told.story {
-		teller := newTeller(cmd.OutOrStdout(), n.ring.View())
+		teller := newTeller(cmd.OutOrStdout(), n.ring.View)
 		stopStory = n.ring.OnEvent(0, teller.hear)
 	}
 	if told.ticks {
@@ -299,12 +302,30 @@ func (n *instance) until(signals <-chan os.Signal, asked <-chan struct{}) error 
 		case <-n.app.ended():
 			return errors.Join(n.leave("the application has ended", signals), n.app.failed())
 		case <-n.ring.Done():
-			if n.ring.Err() == nil {
-				return nil
-			}
-			return exitf(exitFailed, "") // the ring has logged why
+			return n.ended()
 		}
 	}
+}
+
+// ended is what became of an instance that has ended by itself. To be retired is to have left
+// as one was told, and no reason to be started again: a failure would be.
+func (n *instance) ended() error {
+	switch err := n.ring.Err(); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, ring.ErrRetired):
+		return exitf(exitFailed, "") // the ring has logged why
+	case n.ring.Status().Laps == 0: // it was started when it was retired already
+		return retiredError(err)
+	}
+	n.logger.Info("retired: this instance has left the ring for good; have nothing start it again")
+	return nil
+}
+
+// retiredError is for whoever starts an instance that is retired.
+func retiredError(err error) error {
+	return exitf(exitRefused, "%w; have nothing start it any more, or add an instance anew with ring roster add",
+		err)
 }
 
 // leave ends the application and says goodbye; a second signal ends both at once. While

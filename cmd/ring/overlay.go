@@ -115,7 +115,7 @@ func (f *overlayFlags) overlay(cmd *cobra.Command, args []string, addr target) (
 			o.killed++
 		}
 	}
-	if o.killed == len(o.dead) {
+	if o.killed == len(o.roster.Members()) {
 		return nil, usageError("nobody is left alive: kill fewer")
 	}
 	return o, nil
@@ -168,8 +168,9 @@ func (o *overlay) fromFleet(cmd *cobra.Command, addr target) error {
 	for _, i := range status.Instances {
 		lives[i.Name] = i.State == ring.Alive || i.State == ring.Suspect
 	}
-	for _, name := range o.roster.Names {
-		o.dead = append(o.dead, !lives[name])
+	o.dead = make([]bool, len(o.roster.Names))
+	for _, i := range o.roster.Members() { // who is retired is no part of it, dead or alive
+		o.dead[i] = !lives[o.roster.Names[i]]
 	}
 	return nil
 }
@@ -185,15 +186,16 @@ func (o *overlay) kill(what string, seed uint64) error {
 			return usageError("--kill %s: give a share from 0%% to 100%%", what)
 		}
 		dice := rand.New(rand.NewPCG(seed, 0))
-		count := int(share/100*float64(len(o.dead)) + 0.5)
-		for _, i := range dice.Perm(len(o.dead))[:count] {
-			o.dead[i] = true
+		all := o.roster.Members()
+		count := int(share/100*float64(len(all)) + 0.5)
+		for _, k := range dice.Perm(len(all))[:count] {
+			o.dead[all[k]] = true
 		}
 		return nil
 	}
 	depth, hit := strings.Count(what, "/")+1, false
-	for i, name := range o.roster.Names {
-		elements := strings.Split(string(name), "/")
+	for _, i := range o.roster.Members() {
+		elements := strings.Split(string(o.roster.Names[i]), "/")
 		ok, err := path.Match(what, strings.Join(elements[:min(depth, len(elements))], "/"))
 		if err != nil {
 			return usageError("--kill %s: %w; give a share such as 30%% or a pattern such as 'dc2/*'",
@@ -293,7 +295,7 @@ func firstElement(name ring.Name) string {
 }
 
 func (o *overlay) title() string {
-	text := fmt.Sprintf("%s: %d instances, %d links each", o.name, len(o.dead), o.roster.Links())
+	text := fmt.Sprintf("%s: %d instances, %d links each", o.name, len(o.roster.Members()), o.roster.Links())
 	if o.killed > 0 {
 		text += fmt.Sprintf(", %d dead", o.killed)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"ringofservers.dev/admin"
 	"ringofservers.dev/ring"
 )
 
@@ -22,6 +23,8 @@ type fakeInstance struct {
 	text    string // its error
 	behind  int    // so often somebody is
 	old     bool   // of a build without versions
+	version uint64 // that the status shows
+	misfit  bool   // what is planned does not fit the roster
 
 	planned, changed []ring.RosterChange
 	asked            int // how often who is behind
@@ -52,17 +55,27 @@ func (f *fakeInstance) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 		say(200, d)
 	case "GET /v1/status":
-		say(200, ring.Status{V: 1, Ring: "shop", Self: "a/0", Instances: []ring.Instance{
-			{Index: 0, Name: "a/0", State: ring.Alive},
-			{Index: 1, Name: "b/0", State: ring.Dead},
-			{Index: 3, Name: "d/0", State: ring.Suspect},
-		}})
+		say(200, admin.Status{
+			Status: ring.Status{V: 1, Ring: "shop", Self: "a/0", RosterVersion: f.version, RosterHash: base.Hash},
+			Instances: []admin.Instance{
+				{Instance: ring.Instance{Index: 0, Name: "a/0", State: ring.Alive}},
+				{Instance: ring.Instance{Index: 1, Name: "b/0", State: ring.Dead}},
+				{Instance: ring.Instance{Index: 3, Name: "d/0", State: ring.Suspect}},
+			},
+			Retired: 1,
+		})
 	case "GET /v1/bus":
 		say(200, ring.BusStatus{Leader: "a/0", Quorum: true, Voters: []ring.BusVoter{
 			{Name: "a/0", Role: "voter"}, {Name: "b/0", Role: "voter"}, {Name: "d/0", Role: "learner"},
 		}})
 	case "POST /v1/roster/plan":
 		f.planned = sent.Changes
+		if f.misfit {
+			say(200, ring.RosterPlan{
+				Base: base, Changes: sent.Changes, Before: 3, VotersBefore: []ring.Name{"a/0"}, Refused: f.refused,
+			})
+			return
+		}
 		say(200, ring.RosterPlan{
 			Base: base, Next: next, Changes: sent.Changes, Before: 3, After: 4,
 			VotersBefore: []ring.Name{"a/0", "b/0"}, VotersAfter: []ring.Name{"a/0", "d/0", "e/0"},
@@ -199,11 +212,19 @@ func TestRosterPlanIsPrinted(t *testing.T) {
 add        e/0 (index 4) at e:1; it is to be started after that
 voters     become a/0 d/0 e/0; now a/0 b/0
 quorum     2 of 3; now 2 of 2
-links      7 are made, 1 end, of those between who is there before and after
+links      7 are made, 1 end
 beware     two of three is thin
 `
 	if out != want || code != exitDone {
 		t.Errorf("code %d\n%s\nwant\n%s", code, out, want)
+	}
+	misfit := &fakeInstance{misfit: true, refused: []string{"address a:1 is in use"}}
+	out, errs, code := asked("add", "e/0", "a:1", "--yes", "--addr", serveFake(t, misfit))
+	if want := `roster     of ring shop: version 3 becomes 4, 3 instances
+add        e/0 (index 4) at a:1; it is to be started after that
+refused    address a:1 is in use
+`; out != want || code != exitRefused {
+		t.Errorf("what does not fit: code %d, %s\n%s\nwant\n%s", code, errs, out, want)
 	}
 	for args, want := range map[string]string{
 		"retire a/0":   "retire     a/0 (index 0) is alive: it leaves the ring and ends, for good",
@@ -289,5 +310,33 @@ INDEX  NAME  ADDRESS  STATE    VOTES
 	if err := json.Unmarshal([]byte(out), &l); err != nil || code != exitDone || len(l.Instances) != 4 ||
 		l.Instances[2].State != "retired" || l.Instances[2].Votes != "" || l.Version != 3 {
 		t.Errorf("code %d, %v\n%s", code, err, out)
+	}
+}
+
+// Status shows the version where there has been more than one, and who is behind.
+func TestStatusShowsTheRoster(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fake fakeInstance
+		want []string
+		not  string
+	}{
+		{"with all", fakeInstance{version: 3}, []string{"\nroster version 3, hash 333333333333, 1 retired\n"}, "everybody"},
+		{"with some", fakeInstance{version: 4, behind: 1}, []string{
+			"roster version 4, ", "\nroster version 4 is not with everybody yet; behind: d/0; no answer from x/0\n",
+		}, "c/0"},
+	} {
+		var out, errs strings.Builder
+		if code := run([]string{"status", "--addr", serveFake(t, &c.fake)}, &out, &errs); code != exitDone {
+			t.Fatalf("%s: code %d, %s", c.name, code, &errs)
+		}
+		if text := out.String(); !holdsAll(text, c.want) || strings.Contains(text, c.not) {
+			t.Errorf("%s: want %q, and not %q, in\n%s", c.name, c.want, c.not, text)
+		}
+	}
+	f := fakeInstance{version: 1}
+	var out, errs strings.Builder
+	if code := run([]string{"status", "--addr", serveFake(t, &f)}, &out, &errs); code != exitDone || f.asked > 0 {
+		t.Errorf("of version 1 it asks %d times who is behind; code %d, %s", f.asked, code, &errs)
 	}
 }

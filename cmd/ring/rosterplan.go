@@ -28,10 +28,10 @@ func printRosterPlan(out io.Writer, plan ring.RosterPlan, live rosterDocument, s
 		fmt.Fprintf(&text, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 	}
 	size := many(plan.Before, "instance")
-	if plan.After != plan.Before {
+	if plan.After != plan.Before && plan.After > 0 {
 		size += fmt.Sprintf(" become %d", plan.After)
 	}
-	say("roster", "of ring %s: version %d becomes %d, %s", live.Ring, plan.Base.Number, plan.Next.Number, size)
+	say("roster", "of ring %s: version %d becomes %d, %s", live.Ring, plan.Base.Number, plan.Base.Number+1, size)
 	next := len(live.Names)
 	for _, c := range plan.Changes {
 		i := live.index(c.Name)
@@ -40,16 +40,17 @@ func printRosterPlan(out io.Writer, plan ring.RosterPlan, live rosterDocument, s
 		}
 		say(string(c.Kind), "%s (index %d)%s", c.Name, i, stepText(c, i, live, status))
 	}
-	before, after := nameList(plan.VotersBefore), nameList(plan.VotersAfter)
-	if before == after {
-		say("voters", "stay %s", before)
-	} else {
-		say("voters", "become %s; now %s", after, before)
+	if plan.Next.Number > 0 { // else it does not fit the roster, and comes to nothing
+		before, after := nameList(plan.VotersBefore), nameList(plan.VotersAfter)
+		if before == after {
+			say("voters", "stay %s", before)
+		} else {
+			say("voters", "become %s; now %s", after, before)
+		}
+		say("quorum", "%d of %d; now %d of %d", plan.QuorumAfter, len(plan.VotersAfter), plan.QuorumBefore,
+			len(plan.VotersBefore))
+		say("links", "%d are made, %d end", plan.LinksMade, plan.LinksEnded)
 	}
-	say("quorum", "%d of %d; now %d of %d", plan.QuorumAfter, len(plan.VotersAfter), plan.QuorumBefore,
-		len(plan.VotersBefore))
-	say("links", "%d are made, %d end, of those between who is there before and after",
-		plan.LinksMade, plan.LinksEnded)
 	for _, w := range plan.Warnings {
 		fmt.Fprintf(&text, "%s %s\n", p.in(yellow, fmt.Sprintf("%-10s", "beware")), w)
 	}
@@ -293,12 +294,8 @@ func votesText(s ring.BusStatus, name ring.Name) string {
 
 func (l rosterList) print(out io.Writer) error {
 	p := paintFor(out)
-	retired := ""
-	if l.Retired > 0 {
-		retired = fmt.Sprintf(", %d retired", l.Retired)
-	}
-	_, err := fmt.Fprintf(out, "ring %s: roster version %d, hash %.12s%s, as %s knows it\n\n",
-		p.in(bold, l.Ring), l.Version, l.Hash, retired, l.Self)
+	_, err := fmt.Fprintf(out, "ring %s: %s, as %s knows it\n\n", p.in(bold, l.Ring),
+		rosterText(l.Version, l.Hash, l.Retired), l.Self)
 	if err != nil {
 		return err
 	}

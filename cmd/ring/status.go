@@ -35,7 +35,9 @@ fleet is anchored: whether a quorum of the voters stamps the laps of the particl
 so that they count as ticks. Then every instance with its state, the epoch, lap
 times without the declared rests, and links that are bad while both ends live. How the
 application beside the one that is asked is, if it has one, stands before its table, and how
-those of all are in the column APP, if there are any: each tells it on the particle.
+those of all are in the column APP, if there are any: each tells it on the particle. Where
+the roster was changed while running, its version is shown, how many are retired, and, for as
+long as there are any, who goes by an older version.
 
 With --quiet it prints nothing: exit code 0 means that all are alive and this
 instance is in the ring, 3 that it is otherwise, 4 that it cannot be reached.`,
@@ -100,7 +102,28 @@ func showStatus(cmd *cobra.Command, c *client, flags statusFlags) error {
 		_, err = cmd.OutOrStdout().Write(text)
 		return err
 	}
-	return printStatus(cmd.OutOrStdout(), status)
+	if err := printStatus(cmd.OutOrStdout(), status); err != nil || status.RosterVersion <= 1 {
+		return err
+	}
+	e, err := c.everywhere(cmd.Context(), status.RosterVersion, behindWait)
+	if err != nil {
+		return nil // there is nothing to be said of it
+	}
+	return printBehind(cmd.OutOrStdout(), e)
+}
+
+// behindWait is how long status waits for word that all have one roster, before it asks who
+// has not. Where they do, it is known already.
+const behindWait = 100 * time.Millisecond
+
+// printBehind says who goes by an older roster.
+func printBehind(out io.Writer, e everywhere) error {
+	if len(e.Behind)+len(e.Silent) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", paintFor(out).in(yellow, fmt.Sprintf(
+		"roster version %d is not with everybody yet%s", e.Version, e.lacking())))
+	return err
 }
 
 // alive counts those in the ring; a suspected instance is still in it.
@@ -156,6 +179,9 @@ func printStatus(out io.Writer, all admin.Status) error {
 		fmt.Fprintf(out, ", slowest stop %s", s.SlowestStop)
 	}
 	fmt.Fprintln(out)
+	if s.RosterVersion > 1 || all.Retired > 0 {
+		fmt.Fprintln(out, rosterText(s.RosterVersion, s.RosterHash, all.Retired))
+	}
 	if all.App != nil {
 		fmt.Fprintln(out, appText(p, *all.App))
 	}
@@ -170,6 +196,15 @@ func printStatus(out io.Writer, all admin.Status) error {
 	}
 	fmt.Fprintln(out)
 	return printTable(out, p, statusRows(s.Self, all.Instances))
+}
+
+// rosterText names a version of a roster.
+func rosterText(version uint64, hash string, retired int) string {
+	text := fmt.Sprintf("roster version %d, hash %.12s", version, hash)
+	if retired > 0 {
+		text += fmt.Sprintf(", %d retired", retired)
+	}
+	return text
 }
 
 // appText tells how the application beside an instance is.

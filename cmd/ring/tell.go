@@ -84,6 +84,7 @@ const forming = 2 * time.Second
 type teller struct {
 	out     io.Writer
 	self    ring.Name
+	view    func() ring.View // the newest
 	index   map[ring.Name]int
 	there   map[ring.Name]bool
 	mine    bool      // the incident that a view change will sum up is this one's to tell
@@ -92,15 +93,23 @@ type teller struct {
 	met     bool      // all were there at once
 }
 
-func newTeller(out io.Writer, view ring.View) *teller {
-	t := &teller{
-		out: out, self: view.Self,
-		index: make(map[ring.Name]int), there: make(map[ring.Name]bool),
-	}
-	for _, i := range view.Instances {
+func newTeller(out io.Writer, view func() ring.View) *teller {
+	t := &teller{out: out, view: view, self: view().Self, there: make(map[ring.Name]bool)}
+	t.enumerate()
+	return t
+}
+
+// enumerate takes the roster from the view: who is retired is not there any more. This
+// instance itself has its place until it has ended.
+func (t *teller) enumerate() {
+	t.index = map[ring.Name]int{t.self: t.index[t.self]}
+	for _, i := range t.view().Instances {
 		t.index[i.Name] = i.Index
 	}
-	return t
+	maps.DeleteFunc(t.there, func(name ring.Name, _ bool) bool {
+		_, known := t.index[name]
+		return !known
+	})
 }
 
 // hear prints an event if it is this instance's to tell.
@@ -116,6 +125,8 @@ func (t *teller) hear(e ring.Event) {
 		t.there[e.Subject] = true
 	case "died", "unreachable", "left":
 		t.there[e.Subject] = false
+	case "roster_changed":
+		t.enumerate()
 	}
 	if t.worth(e) {
 		tell(t.out, e.At, shown(e.Text))
@@ -124,13 +135,13 @@ func (t *teller) hear(e ring.Event) {
 
 func (t *teller) worth(e ring.Event) bool {
 	switch e.Kind {
-	case "joined", "refused", "cut_off", "whole", "starved", "detour_on", "detour_off":
+	case "joined", "refused", "cut_off", "whole", "starved", "detour_on", "detour_off", "retired":
 		return true
 	case "dropped":
 		return e.Subject == t.self
 	case "elected":
 		return e.Subject == t.self
-	case "anchored", "unanchored", "ticks_skipped":
+	case "anchored", "unanchored", "ticks_skipped", "roster_changed", "roster_shown":
 		return t.first()
 	case "view_changed":
 		return t.sumsUp()
@@ -172,7 +183,7 @@ func (t *teller) sumsUp() bool {
 		return tell
 	}
 	t.met, t.formed = true, true
-	return tell || t.index[t.self] == 0
+	return tell || t.first()
 }
 
 // first says whether this instance tells what all see alike: nobody who is there
@@ -189,7 +200,10 @@ func (t *teller) first() bool {
 // besideMe says whether somebody is, or was until now, the one whose hand this
 // instance holds: nobody who is there stands between them in the roster.
 func (t *teller) besideMe(name ring.Name) bool {
-	n := len(t.index)
+	n := 1 // beyond the highest index: those of who is retired are left out
+	for _, i := range t.index {
+		n = max(n, i+1)
+	}
 	ahead := func(to ring.Name) int { return (t.index[to] - t.index[t.self] + n) % n }
 	for other, there := range t.there {
 		if there && other != t.self && ahead(other) < ahead(name) {

@@ -29,7 +29,7 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 		t.Run(string(c.self), func(t *testing.T) {
 			var out strings.Builder
 			view.Self = c.self
-			teller := newTeller(&out, view)
+			teller := newTeller(&out, func() ring.View { return view })
 			began := time.Now()
 			at := began
 			hear := func(kind string, subject ring.Name, text string) {
@@ -70,9 +70,11 @@ func TestTellerPicksTheNeighbour(t *testing.T) {
 func TestTellerOfALateMeeting(t *testing.T) {
 	for self, want := range map[ring.Name]bool{"a/0": true, "a/1": false} {
 		var out strings.Builder
-		teller := newTeller(&out, ring.View{Self: self, Instances: []ring.Instance{
-			{Index: 0, Name: "a/0"}, {Index: 1, Name: "a/1"}, {Index: 2, Name: "a/2"},
-		}})
+		teller := newTeller(&out, func() ring.View {
+			return ring.View{Self: self, Instances: []ring.Instance{
+				{Index: 0, Name: "a/0"}, {Index: 1, Name: "a/1"}, {Index: 2, Name: "a/2"},
+			}}
+		})
 		at := time.Now()
 		for _, e := range []ring.Event{
 			{Kind: "joined"},
@@ -89,6 +91,66 @@ func TestTellerOfALateMeeting(t *testing.T) {
 		}
 		if got := strings.Contains(out.String(), "whole"); got != want {
 			t.Errorf("%s tells that all have met: %v, want %v", self, got, want)
+		}
+	}
+}
+
+// A roster that changes is told by the first who is there. Who is retired stands between
+// nobody any more, and who is new has a place.
+func TestTellerFollowsTheRoster(t *testing.T) {
+	viewOf := func(self ring.Name, names []ring.Name) ring.View {
+		v := ring.View{Self: self}
+		for i, name := range names {
+			if name != "" { // else who was there is retired
+				v.Instances = append(v.Instances, ring.Instance{Index: i, Name: name})
+			}
+		}
+		return v
+	}
+	three := []ring.Name{"a", "b", "c"}
+	for _, c := range []struct {
+		what  string
+		self  ring.Name
+		after []ring.Name
+		dead  ring.Name
+		want  []string
+	}{
+		{"past who is retired", "a", []ring.Name{"a", "", "c"}, "c", []string{"version 2", "c died"}},
+		{"nobody is retired", "a", three, "c", []string{"version 2"}},
+		{"round to the first", "c", []ring.Name{"a", "", "c"}, "a", []string{"a died"}},
+		{"a new one", "c", []ring.Name{"a", "b", "c", "d"}, "d", []string{"d died"}},
+		{"past a new one", "c", []ring.Name{"a", "b", "c", "d"}, "a", nil},
+	} {
+		now := viewOf(c.self, three)
+		var out strings.Builder
+		teller := newTeller(&out, func() ring.View { return now })
+		at := time.Now()
+		hear := func(kind string, subject ring.Name, text string) {
+			at = at.Add(2 * forming)
+			teller.hear(ring.Event{At: at, Kind: kind, Subject: subject, Text: text})
+		}
+		hear("joined", c.self, "")
+		meet := func() {
+			for _, i := range now.Instances {
+				if i.Name != c.self {
+					hear("returned", i.Name, "")
+				}
+			}
+		}
+		meet()
+		out.Reset()
+		now = viewOf(c.self, c.after)
+		hear("roster_changed", "", "version 2")
+		told := out.String()
+		meet()
+		out.Reset()
+		hear("died", c.dead, string(c.dead)+" died")
+		var got []string
+		for told := range strings.Lines(told + out.String()) {
+			got = append(got, readTold(strings.TrimSuffix(told, "\n")).text)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %s tells %q, want %q", c.what, c.self, got, c.want)
 		}
 	}
 }

@@ -23,9 +23,21 @@ func Of(name string, r ring.Roster) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Graph{degree: r.Links(), mesh: r.Links() == len(r.Names)-1, rings: rings}
-	for i, n := range r.Names {
-		g.names, g.index = append(g.names, string(n)), append(g.index, i)
+	g := &Graph{index: r.Members(), degree: r.Links()} // who is retired is in none of the rings
+	g.mesh = g.degree == len(g.index)-1
+	place := make([]int, len(r.Names))
+	for at, i := range g.index {
+		place[i] = at
+	}
+	for _, n := range r.Names {
+		g.names = append(g.names, string(n))
+	}
+	for _, order := range rings {
+		walk := make([]int, len(order))
+		for at, i := range order {
+			walk[at] = place[i]
+		}
+		g.rings = append(g.rings, walk)
 	}
 	g.link()
 	return g, nil
