@@ -23,6 +23,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"ringofservers.dev/doctor"
 )
 
 // A new endpoint has to be written down here too: who may have it is a decision.
@@ -34,7 +36,7 @@ func TestEveryEndpointHasARule(t *testing.T) {
 			"GET /v1/view", "GET /v1/events", "GET /v1/ticks", "GET /v1/live", "GET /v1/roster",
 			"GET /v1/messages", "GET /v1/passengers", "GET /v1/bulk", "GET /v1/bulk/{name}", "GET /v1/bus",
 			"GET /v1/bus/keys", "GET /v1/bus/keys/{key...}", "GET /v1/tokens",
-			"GET /v1/roster/everywhere", "POST /v1/roster/plan",
+			"GET /v1/roster/everywhere", "GET /v1/doctor", "POST /v1/roster/plan",
 		},
 		ToAsk: {"POST /v1/gather/{topic...}", "POST /v1/lap/{topic...}"},
 		ToChange: {
@@ -47,7 +49,10 @@ func TestEveryEndpointHasARule(t *testing.T) {
 		},
 	}
 	got := map[Need][]string{}
-	a := &api{options: Options{Gatherer: prometheus.NewRegistry()}}
+	a := &api{options: Options{
+		Gatherer: prometheus.NewRegistry(),
+		Doctor:   func(context.Context, doctor.Ask) (doctor.Report, error) { return doctor.Report{}, nil },
+	}}
 	for _, r := range a.routes() {
 		got[r.Need] = append(got[r.Need], r.Pattern)
 		if method, _, _ := strings.Cut(r.Pattern, " "); method != "GET" && r.Need < ToAsk &&

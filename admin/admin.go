@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"ringofservers.dev/doctor"
 	"ringofservers.dev/lap"
 	"ringofservers.dev/ring"
 	"ringofservers.dev/supervise"
@@ -47,6 +48,8 @@ type Options struct {
 	// Questions are the topics that every instance is to answer: those of package lap, and the
 	// names of its commands. Of those that begin with ring/ no others can be asked for a lap.
 	Questions []string
+	// Doctor examines the fleet, or one instance of it. Nil: 404.
+	Doctor func(ctx context.Context, ask doctor.Ask) (doctor.Report, error)
 
 	// LoopbackRole is that of callers on this host which show nothing else. Zero: Admin.
 	LoopbackRole Role
@@ -133,6 +136,9 @@ func (a *api) routes() []Route {
 	if a.options.Gatherer != nil {
 		metrics := promhttp.HandlerFor(a.options.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})
 		routes = append(routes, Route{Pattern: "GET /metrics", Need: ToRead, Serve: metrics.ServeHTTP})
+	}
+	if a.options.Doctor != nil {
+		routes = append(routes, Route{Pattern: "GET /v1/doctor", Need: ToRead, Serve: a.doctor})
 	}
 	return append(routes, pageRoutes()...)
 }

@@ -11,6 +11,7 @@
 //	GET  /v1/roster/everywhere   who has a version of it        ?version=N&timeout=10s
 //	POST /v1/roster/plan     what {"changes":[…]} would come to; changes nothing
 //	POST /v1/roster          do what a plan says
+//	GET  /v1/doctor     what is wrong, and what to do   ?name=N&timeout=10s
 //	POST /v1/broadcast/T     send the body to all
 //	GET  /v1/messages   what is delivered here, as it comes   ?topic=T
 //	POST /v1/gather/T   ask all, and answer with what each says   ?timeout=10s

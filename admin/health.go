@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ringofservers.dev/doctor"
 	"ringofservers.dev/supervise"
 )
 
@@ -16,8 +17,10 @@ type check struct {
 }
 
 // livez never looks at peers: an instance that is alone is still alive, and a
-// supervisor that restarts it would only make things worse.
+// supervisor that restarts it would only make things worse. Who it is stands in a header,
+// for those who want to know where an address leads.
 func (a *api) livez(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set(doctor.InstanceHeader, string(a.ring.View().Self))
 	answer(w, req, "livez", a.running())
 }
 

@@ -114,16 +114,35 @@ func (r *Ring) Status() Status {
 	s := r.node.State()
 	v := r.viewOf(s)
 	hash := r.roster.Hash()
-	return Status{
+	st := Status{
 		V: 1, Ring: r.cfg.Ring, RosterVersion: 1, RosterHash: hex.EncodeToString(hash[:]),
 		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure, BadLinks: v.BadLinks,
 		Epoch: r.epoch(s.Epoch), Lap: s.Lap, Tick: s.Bus.Tick,
 		Anchored: s.Bus.Anchored, Unanchored: s.Bus.Why,
 		Leader: r.name(s.Bus.Leader), Revision: s.Bus.Applied, ViewRevision: s.Bus.ViewRev,
-		LapMS: LapMillis{P50: millis(s.P50), P99: millis(s.P99)},
-		Laps:  s.Passes, SlowestStop: r.name(s.Slow),
+		LapMS: LapMillis{P50: millis(s.P50), P99: millis(s.P99)}, LateMS: millis(s.Late),
+		Laps: s.Passes, SlowestStop: r.name(s.Slow),
 		View: v.ID, Next: v.Next, Detour: v.Detour, Instances: v.Instances,
 	}
+	if s.Passes > 0 {
+		st.LastPass = &s.Last.At
+	}
+	return st
+}
+
+// Links returns the links of this instance with others, and those that it tries to have,
+// in roster order.
+func (r *Ring) Links() []Link {
+	links := []Link{}
+	for _, l := range r.node.State().Links {
+		one := Link{Peer: r.name(l.Peer), Up: l.Up, Needed: l.Needed, Bad: l.Bad, SilentMS: millis(l.Silent)}
+		if l.RTT > 0 {
+			rtt := millis(l.RTT)
+			one.RTTMillis = &rtt
+		}
+		links = append(links, one)
+	}
+	return links
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

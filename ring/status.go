@@ -51,6 +51,16 @@ type BadLink struct {
 	To   Name `json:"to"`
 }
 
+// Link is a connection with another instance, as this one has it.
+type Link struct {
+	Peer      Name     `json:"peer"`
+	Up        bool     `json:"up"`        // frames pass in both directions
+	Needed    bool     `json:"needed"`    // to watch, to be watched or to vote; others close by themselves
+	Bad       bool     `json:"bad"`       // this instance says that it cannot reach Peer
+	RTTMillis *float64 `json:"rtt_ms"`    // null while unknown
+	SilentMS  float64  `json:"silent_ms"` // for how long Peer owes an answer
+}
+
 // View is who is alive, as one instance knows it: an immutable snapshot. Two
 // instances with the same ID agree on who lives and at which incarnation.
 type View struct {
@@ -90,7 +100,9 @@ type Status struct {
 	Revision      uint64     `json:"revision"`         // of the bus, applied here
 	ViewRevision  uint64     `json:"view_revision"`    // the number of the newest agreed view
 	LapMS         LapMillis  `json:"lap_ms"`
-	Laps          uint64     `json:"laps"` // passes counted since this process started
+	Laps          uint64     `json:"laps"`      // passes counted since this process started
+	LastPass      *time.Time `json:"last_pass"` // of the particle at this stop; null before the first
+	LateMS        float64    `json:"late_ms"`   // by how much this process ran late in the last heartbeats
 	SlowestStop   Name       `json:"slowest_stop,omitempty"`
 	View          string     `json:"view"`
 	Next          Name       `json:"next"`

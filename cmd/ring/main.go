@@ -96,7 +96,7 @@ out.`,
 		}
 	}
 	add("run", newUpCommand(), newNodeCommand(), newRunCommand(), newGuardCommand(), newAskCommand())
-	add("ask", newStatusCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
+	add("ask", newStatusCommand(), newDoctorCommand(), newTickCommand(), newEventsCommand(), newBroadcastCommand(),
 		newBulkCommand(), newGatherCommand(), newLapCommand(),
 		newBusCommand(), newRosterCommand(), newTokenCommand(),
 		newLeaveCommand())

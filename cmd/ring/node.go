@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringofservers.dev/admin"
+	"ringofservers.dev/doctor"
 	"ringofservers.dev/lap"
 	"ringofservers.dev/respawn"
 	"ringofservers.dev/ring"
@@ -158,6 +159,11 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	if err := answerBuiltIn(r, build); err != nil {
 		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
 	}
+	doctor, err := doctor.Attend(r, doctor.Config{Version: build.text(), Data: config.Data})
+	if err != nil {
+		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
+	}
+	defer doctor.Close()
 	stations, err := startStations(s, r, logger)
 	defer stations.end()
 	if err != nil {
@@ -184,6 +190,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
 		LoopbackRole: s.LoopbackRole, Logger: logger, Registerer: registry,
 		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,
+		Doctor: doctor.Examine,
 		Leave: func() {
 			select {
 			case asked <- struct{}{}:

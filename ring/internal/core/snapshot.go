@@ -14,6 +14,7 @@ type LinkView struct {
 	RTT    time.Duration // smoothed, 0 while unknown
 	Silent time.Duration // how long an answer has been owed
 	Bad    bool          // this instance says that it cannot reach Peer
+	Needed bool          // by the ring, to watch or to vote
 }
 
 // ViewVersion changes whenever View would differ in more than laps.
@@ -100,7 +101,7 @@ func (c *Core) Links() []LinkView {
 		if cn == nil {
 			cn = p.accepted
 		}
-		l := LinkView{Peer: p.i, Up: p.healthy() != nil, Bad: p.accused}
+		l := LinkView{Peer: p.i, Up: p.healthy() != nil, Bad: p.accused, Needed: c.needs(p)}
 		if cn != nil {
 			l.RTT, l.Silent = cn.pulse.RTT(), cn.pulse.Silent(c.now)
 		}
@@ -108,6 +109,9 @@ func (c *Core) Links() []LinkView {
 	}
 	return out
 }
+
+// Late is by how much this process ran late of late: it halves with each heartbeat.
+func (c *Core) Late() time.Duration { return c.drift }
 
 // Particle is the newest particle that passed: its epoch, its lap, and the stop
 // that was slowest on the lap before with half the round trip to its next. ok

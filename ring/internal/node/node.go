@@ -44,6 +44,7 @@ type Machine interface {
 	Particle() (e wire.Epoch, lap uint64, slow int, half time.Duration, ok bool)
 	BusView() *core.BusView
 	CastKept() int
+	Late() time.Duration
 	State() *bus.State
 	TakeNews() bus.News
 	Backup() []byte

@@ -64,6 +64,7 @@ func (s *script) Deadline() time.Time    { return s.deadline }
 func (s *script) ViewVersion() uint64    { return s.version }
 func (s *script) TakeNews() bus.News     { return bus.News{} }
 func (s *script) Links() []core.LinkView { return nil }
+func (s *script) Late() time.Duration    { return 0 }
 
 func (s *script) View() *core.View {
 	if s.blind {

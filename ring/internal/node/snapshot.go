@@ -68,6 +68,7 @@ type State struct {
 	Passes uint64
 	P50    time.Duration // of lap latencies in the last half minute to minute
 	P99    time.Duration
+	Late   time.Duration // by how much this process ran late of late
 }
 
 // State takes a picture.
@@ -78,6 +79,7 @@ func (n *Node) State() (s State) {
 	defer n.unseen()
 	s = State{
 		View: n.viewNow(), Bus: n.core.BusView(), Links: n.core.Links(), Last: n.last, Passes: n.stats.passes,
+		Late: n.core.Late(),
 	}
 	var ok bool
 	if s.Epoch, s.Lap, s.Slow, s.Half, ok = n.core.Particle(); !ok || s.Half == 0 {
