@@ -1,6 +1,11 @@
 package trust
 
-import "fmt"
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+)
 
 // Reason is why somebody is not trusted, or an identity cannot be used. It is an error, to
 // ask for with errors.Is; the error that is returned says more.
@@ -66,3 +71,33 @@ func (e *Error) Unwrap() error { return e.Reason }
 func because(r Reason, format string, args ...any) error {
 	return &Error{r, fmt.Sprintf(format, args...)}
 }
+
+// Explain returns an error of a connection with TLS in words that say what to do, where
+// the standard library's do not: what the other end has refused it tells by a number.
+func Explain(err error) error {
+	var plain tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &plain):
+		return fmt.Errorf("the other end does not speak TLS: start it with an identity (tls = …), or correct the "+
+			"address: %w", err)
+	case !errors.As(err, &op) || op.Op != "remote error":
+		return err
+	}
+	switch op.Err.Error() { // of a type that has no name outside the library
+	case alertBadCertificate.Error():
+		return fmt.Errorf("the other end refuses this certificate, and its log says why: it may have ended or been "+
+			"revoked there, be of another ring, or that clock is wrong: %w", err)
+	case alertProtocolVersion.Error():
+		return fmt.Errorf("one of the two ends does not speak TLS 1.3, which both need: %w", err)
+	}
+	return err
+}
+
+// Alerts of TLS, RFC 8446, section 6.
+const (
+	alertBadCertificate  tls.AlertError = 42
+	alertProtocolVersion tls.AlertError = 70
+)

@@ -115,7 +115,7 @@ func syncDir(dir string) error {
 // blocks cuts PEM into its blocks. Text around them is ignored, what looks like a block
 // and is none is not.
 func blocks(text []byte, what string) ([]*pem.Block, error) {
-	const most = 64
+	const most = 16 // an authority gives out fewer, and each may cost signatures to check
 	if len(text) > fileMax {
 		return nil, because(ErrMalformed, "%s: larger than 1 MiB", what)
 	}
@@ -197,6 +197,7 @@ func (b *bundle) certificate(der []byte) error {
 		return err
 	}
 	switch {
+	case has(slices.Concat(b.chain, b.crosses, b.roots), c): // there twice
 	case !c.IsCA:
 		b.chain = append(b.chain, c)
 	case !bytes.Equal(c.RawIssuer, c.RawSubject):

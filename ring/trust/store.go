@@ -139,11 +139,30 @@ func (s *Store) usable(m Material, old *snapshot) (*snapshot, error) {
 		return nil, because(ErrWrongRing, "the roots are of ring %s, the certificate is of %s: copy both from one "+
 			"authority", quoted(a.statement.ring), quoted(next.id.Ring))
 	}
-	if _, err := next.verify(append([]*x509.Certificate{next.leaf}, next.crosses...), now); err != nil {
+	if err := next.counts(now); err != nil {
 		return nil, err
+	}
+	if old != nil {
+		if err := sameAs(old.id, next.id); err != nil {
+			return nil, err
+		}
 	}
 	next.server = s.serverOf(next)
 	return next, nil
+}
+
+// sameAs says why a running process cannot become next.
+func sameAs(old, next ID) error {
+	const do = "the new identity is %s, this is %s: start anew with it, or install one of this name"
+	switch {
+	case next.Ring != old.Ring:
+		return because(ErrWrongRing, do, next, old)
+	case next.Role != old.Role:
+		return because(ErrWrongRole, do, next, old)
+	case next != old:
+		return because(ErrWrongName, do, next, old)
+	}
+	return nil
 }
 
 // bundles is a as learn takes it.
@@ -177,7 +196,7 @@ func (s *Store) Reload() error {
 	return s.at(err)
 }
 
-// Replace takes another identity of the same ring. It is checked, written to the directory
+// Replace takes another certificate of the same ID. It is checked, written to the directory
 // if there is one, and used from then on; after an error nothing has changed, unless the
 // text says otherwise. Of roots and revocations the newer ones stay. Empty Roots or
 // Revoked leave what there is.
@@ -191,10 +210,6 @@ func (s *Store) Replace(m Material) error {
 		m.Revoked = old.anchors.revokedPEM()
 	}
 	now, err := s.usable(m, old)
-	if err == nil && now.id.Ring != old.id.Ring {
-		err = because(ErrWrongRing, "the new identity is of ring %s, this is ring %s: start an instance of that "+
-			"ring with it", quoted(now.id.Ring), quoted(old.id.Ring))
-	}
 	if err == nil && s.dir != "" {
 		err = WriteDir(s.dir, now.material())
 	}
@@ -308,6 +323,15 @@ func (s *Store) ID() ID { return s.now.Load().id }
 
 // Leaf returns the certificate of this identity. It must not be written.
 func (s *Store) Leaf() *x509.Certificate { return s.now.Load().leaf }
+
+// Counts says why others that know what this Store knows refuse it now, or nil: its
+// certificate ran out or was revoked, or its root counts no more.
+func (s *Store) Counts() error { return s.at(s.now.Load().counts(time.Now())) }
+
+func (s *snapshot) counts(now time.Time) error {
+	_, err := s.verify(append([]*x509.Certificate{s.leaf}, s.crosses...), now)
+	return err
+}
 
 // Material returns all that the Store holds, the key too.
 func (s *Store) Material() Material { return s.now.Load().material() }

@@ -51,10 +51,7 @@ func store(t testing.TB, m trust.Material) *trust.Store {
 // meet has two configurations shake hands, and returns what each end says.
 func meet(t testing.TB, server, client *tls.Config) (served, dialed tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
-	here, there := net.Pipe()
-	deadline := time.Now().Add(20 * time.Second)
-	here.SetDeadline(deadline)
-	there.SetDeadline(deadline)
+	here, there := connected(t)
 	accept := tls.Server(here, server)
 	dial := tls.Client(there, client)
 	done := make(chan error)
@@ -73,6 +70,27 @@ func meet(t testing.TB, server, client *tls.Config) (served, dialed tls.Connecti
 	there.Close()
 	serverErr = <-done
 	return accept.ConnectionState(), dial.ConnectionState(), serverErr, clientErr
+}
+
+// connected is two ends of a connection that hold what is on its way, as sockets do: over
+// net.Pipe two that refuse each other would wait for each other.
+func connected(t testing.TB) (here, there net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if there, err = net.Dial("tcp", l.Addr().String()); err == nil {
+		here, err = l.Accept()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	here.SetDeadline(deadline)
+	there.SetDeadline(deadline)
+	return here, there
 }
 
 func wantReason(t *testing.T, err error, want trust.Reason) {

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
@@ -188,6 +189,11 @@ func (s *snapshot) path(chain []*x509.Certificate, now time.Time) ([]*x509.Certi
 			stamp(invalid.Cert.NotBefore), stamp(invalid.Cert.NotAfter), stamp(at))
 	case errors.As(err, &invalid):
 		return nil, because(ErrMalformed, "%s cannot be used: %v", describe(leaf), invalid)
+	case err != nil && slices.ContainsFunc(s.anchors.roots, func(c *x509.Certificate) bool {
+		return bytes.Equal(c.RawSubject, leaf.RawIssuer)
+	}):
+		return nil, because(ErrUntrusted, "%s was not signed by the authority that it names (%s): it is damaged or "+
+			"forged", describe(leaf), shown(leaf.Issuer.CommonName))
 	case err != nil:
 		return nil, because(ErrUntrusted, "%s was signed by an authority that is not trusted here (%s): the trusted "+
 			"one is %s; use a certificate of that one, or, if the authority was replaced, its %s",

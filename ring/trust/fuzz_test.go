@@ -1,0 +1,248 @@
+package trust
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ringofservers.dev/ring/internal/roster"
+)
+
+func fleet(t testing.TB) (*Authority, *Store) {
+	t.Helper()
+	a, err := Init(filepath.Join(t.TempDir(), "ca"), "prod", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := a.Identity(ID{Instance, "prod", "dc1/prod/0"}, []string{"localhost", "127.0.0.1"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, s
+}
+
+// What is read is what was written, it can stand in a certificate, and its names are those
+// of a roster.
+func FuzzParseID(f *testing.F) {
+	for _, seed := range []string{
+		"", "ring://prod/dc1/prod/0", "ring+admin://prod/alice", "ring+read://a.b/c", "ring://a..b/c", "ring://.a/b",
+		"ring://a/../b", "ring://a/b?c", "ring://a@b/c", "ring://a:1/c", "RING://a/b", "ring://a%2e/b", "ring:///a",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, uri string) {
+		id, err := ParseID(uri)
+		if err != nil {
+			return
+		}
+		if id.String() != uri {
+			t.Fatalf("%q is read as %+v, which is written %q", uri, id, id)
+		}
+		if _, err := roster.New(id.Ring, []string{id.Name}, nil, 0); err != nil {
+			t.Fatalf("%q cannot be in a roster: %v", uri, err)
+		}
+		u, err := url.Parse(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := IDOf(&x509.Certificate{URIs: []*url.URL{u}}); got != id || err != nil {
+			t.Fatalf("a certificate of %q is of %v, %v", uri, got, err)
+		}
+	})
+}
+
+// Whatever comes, what counts changes only with the word of the newest root: here nothing
+// that is made up has one.
+func FuzzLearn(f *testing.F) {
+	a, s := fleet(f)
+	before := a.Roots()
+	if err := a.Rotate(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(before, a.Revoked())
+	f.Add(a.Roots(), []byte{})
+	f.Add([]byte{}, a.Revoked())
+	f.Add(bytes.Replace(a.Roots(), []byte("RING ROOTS"), []byte("X509 CRL"), 2), before)
+	for b, rest := pem.Decode(a.Roots()); b != nil; b, rest = pem.Decode(rest) {
+		f.Add(pem.EncodeToMemory(b), []byte{})
+	}
+	genuine := map[fingerprint]bool{}
+	for _, c := range append(a.trust.roots, s.now.Load().anchors.roots...) {
+		genuine[printOf(c)] = true
+	}
+	m := s.Material()
+	f.Fuzz(func(t *testing.T, roots, lists []byte) {
+		s, err := New(m)
+		if err != nil {
+			t.Skip(err) // an hour is over
+		}
+		changed, err := s.Learn(roots, lists)
+		if err != nil && changed {
+			t.Fatalf("changed, and an error: %v", err)
+		}
+		for _, c := range s.now.Load().anchors.roots {
+			if !genuine[printOf(c)] {
+				t.Fatalf("a root was taken in that nobody made: %v", c.Subject)
+			}
+		}
+		if _, err := New(s.Material()); changed && err != nil {
+			t.Fatalf("what was learned cannot be read again: %v", err)
+		}
+		if again, err := s.Learn(roots, lists); again || (err != nil && changed) {
+			t.Fatalf("learned twice: %v, %v", again, err)
+		}
+	})
+}
+
+func FuzzNew(f *testing.F) {
+	_, s := fleet(f)
+	m := s.Material()
+	f.Add(m.Certificate, m.Key, m.Roots, m.Revoked)
+	f.Add(m.Roots, m.Key, m.Certificate, []byte{})
+	f.Add([]byte{}, []byte{}, []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, certificate, key, roots, revoked []byte) {
+		s, err := New(Material{certificate, key, roots, revoked})
+		if err != nil {
+			return
+		}
+		if _, err := New(s.Material()); err != nil {
+			t.Fatalf("what is in use cannot be read again: %v", err)
+		}
+	})
+}
+
+// Nothing but what was signed passes.
+func FuzzCheckSigned(f *testing.F) {
+	_, s := fleet(f)
+	message := []byte("ring/test/1 hello")
+	sig, err := s.Sign(message)
+	if err != nil {
+		f.Fatal(err)
+	}
+	id, chain := s.ID(), s.Chain()
+	f.Add(chain, message, sig)
+	f.Add(chain[:len(chain)-1], message, sig)
+	f.Add([]byte{}, []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, c, m, sg []byte) {
+		if s.CheckSigned(id, c, m, sg) == nil && !bytes.Equal(m, message) {
+			t.Fatalf("%q passes", m)
+		}
+	})
+}
+
+func FuzzReadRequest(f *testing.F) {
+	csr, _, err := NewRequest(ID{Admin, "prod", "alice"}, []string{"example.com", "::1"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(csr)
+	f.Fuzz(func(t *testing.T, csr []byte) {
+		r, err := ReadRequest(csr)
+		if err == nil && (r.ID.Check() != nil || len(r.Hosts) > hostsMax) {
+			t.Fatalf("a request for %+v, %q", r.ID, r.Hosts)
+		}
+	})
+}
+
+// A list of what was issued, however damaged, is an error or is read the same again.
+func FuzzLedger(f *testing.F) {
+	a, _ := fleet(f)
+	if _, err := a.Revoke(ID{Instance, "prod", "dc1/prod/0"}, "a \"reason\""); err != nil {
+		f.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(a.dir, issuedFile))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add(text[:len(text)-1])
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), issuedFile)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var l, again ledger
+		if l.read(path, "prod") != nil {
+			return
+		}
+		before := len(l.all)
+		if err := l.add(record{Op: opIssue, Issued: Issued{Serial: "00", ID: ID{Read, "prod", "x"}}}); err != nil {
+			return // there is one of that number
+		}
+		if err := again.read(path, "prod"); err != nil || len(again.all) != before+1 {
+			t.Fatalf("read again %d of %d: %v", len(again.all), before+1, err)
+		}
+	})
+}
+
+// A crash in the middle of a line leaves all that was acknowledged.
+func TestLedgerIsCutWhereItIsTorn(t *testing.T) {
+	a, _ := fleet(t)
+	path := filepath.Join(a.dir, issuedFile)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`{"op":"issue","ser`); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	b, err := OpenAuthority(a.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []*Authority{a, b, a} { // each finds what the other has added
+		if _, err := a.Identity(ID{Instance, "prod", "dc1/prod/1"}, nil, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := b.Issued(); err != nil || len(all) != 4 {
+		t.Errorf("%d were issued, %v, want 4", len(all), err)
+	}
+}
+
+// Two that change one authority at once lose nothing.
+func TestTwoAtOnce(t *testing.T) {
+	a, _ := fleet(t)
+	b, err := OpenAuthority(a.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	for i, a := range []*Authority{a, b, a, b} {
+		go func() {
+			id := ID{Instance, "prod", "x/" + string(rune('0'+i))}
+			for range 5 {
+				if _, err := a.Identity(id, nil, time.Hour); err != nil {
+					done <- err
+					return
+				}
+			}
+			_, err := a.Revoke(id, "")
+			done <- err
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	all, err := a.Issued()
+	if err != nil || len(all) != 21 {
+		t.Fatalf("%d were issued, %v, want 21", len(all), err)
+	}
+	b0, _ := pem.Decode(b.Revoked())
+	if l, err := x509.ParseRevocationList(b0.Bytes); err != nil || len(l.RevokedCertificateEntries) != 20 {
+		t.Errorf("the list has %d, %v, want 20", len(l.RevokedCertificateEntries), err)
+	}
+}
