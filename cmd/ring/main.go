@@ -100,7 +100,7 @@ out.`,
 		newBulkCommand(), newGatherCommand(), newLapCommand(),
 		newBusCommand(), newRosterCommand(), newTokenCommand(),
 		newLeaveCommand())
-	add("offline", newOverlayCommand(), newSimCommand(), newVersionCommand())
+	add("offline", newCACommand(), newOverlayCommand(), newSimCommand(), newVersionCommand())
 	root.SetHelpCommandGroupID("offline")
 	root.SetCompletionCommandGroupID("offline")
 	return root

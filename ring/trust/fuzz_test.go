@@ -60,45 +60,124 @@ func FuzzParseID(f *testing.F) {
 	})
 }
 
-// Whatever comes, what counts changes only with the word of the newest root: here nothing
-// that is made up has one.
+// FuzzLearn has a Store that knows two roots hear what there is, genuine and not, in any
+// order, with a byte of it changed here and there. Only the newest root's word counts.
 func FuzzLearn(f *testing.F) {
 	a, s := fleet(f)
-	before := a.Roots()
+	old := a.trust.roots[0]
+	oldKey := a.key
+	start := s.Material()
+	if _, err := a.Revoke(ID{Read, "prod", "nobody"}, ""); err == nil {
+		f.Fatal("nobody was revoked")
+	}
+	roots, lists := [][]byte{start.Roots}, [][]byte{start.Revoked}
+	note := func(a *Authority) {
+		roots, lists = append(roots, a.Roots()), append(lists, a.Revoked())
+	}
 	if err := a.Rotate(); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(before, a.Revoked())
-	f.Add(a.Roots(), []byte{})
-	f.Add([]byte{}, a.Revoked())
-	f.Add(bytes.Replace(a.Roots(), []byte("RING ROOTS"), []byte("X509 CRL"), 2), before)
-	for b, rest := pem.Decode(a.Roots()); b != nil; b, rest = pem.Decode(rest) {
-		f.Add(pem.EncodeToMemory(b), []byte{})
+	note(a)
+	rotating := Material{start.Certificate, start.Key, a.Roots(), a.Revoked()}
+	head := a.trust.roots[0]
+	if err := a.FinishRotation(true); err != nil {
+		f.Fatal(err)
 	}
-	genuine := map[fingerprint]bool{}
-	for _, c := range append(a.trust.roots, s.now.Load().anchors.roots...) {
-		genuine[printOf(c)] = true
+	note(a)
+	// Somebody else's, which the old root, stolen, has signed.
+	evil, _ := fleet(f)
+	note(evil)
+	evilRoot := evil.trust.roots[0]
+	t := *evilRoot
+	cross, err := create(&t, old, &evil.key.PublicKey, oldKey)
+	if err != nil {
+		f.Fatal(err)
 	}
-	m := s.Material()
-	f.Fuzz(func(t *testing.T, roots, lists []byte) {
-		s, err := New(m)
+	roots = append(roots, pemOf(certificateBlock, cross.Raw))
+	number := uint64(1) << 40
+	for _, say := range [][]*x509.Certificate{{old, evilRoot}, {evilRoot, head}, {old}} {
+		key := oldKey
+		if say[0] == evilRoot {
+			key = evil.key
+		}
+		word, err := newStatement(number, "prod", say, key)
 		if err != nil {
-			t.Skip(err) // an hour is over
+			f.Fatal(err)
 		}
-		changed, err := s.Learn(roots, lists)
-		if err != nil && changed {
-			t.Fatalf("changed, and an error: %v", err)
+		roots = append(roots, pemOf(statementBlock, word.raw))
+	}
+	var pieces [][]byte // each a block
+	for _, text := range append(roots, lists...) {
+		for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
+			pieces = append(pieces, pem.EncodeToMemory(b))
 		}
-		for _, c := range s.now.Load().anchors.roots {
-			if !genuine[printOf(c)] {
-				t.Fatalf("a root was taken in that nobody made: %v", c.Subject)
+	}
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 255, 8, 9, 10, 11, 12, 13, 14, 15})
+	f.Add([]byte{16, 17, 18, 19, 255, 20, 21, 22, 23})
+	f.Fuzz(func(t *testing.T, moves []byte) {
+		s, err := New(rotating)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var roots, lists []byte
+		hear := func() {
+			before := s.now.Load().anchors
+			changed, err := s.Learn(roots, lists)
+			now := s.now.Load().anchors
+			switch {
+			case err != nil && changed:
+				t.Fatalf("changed, and an error: %v", err)
+			case now.roots[0] != before.roots[0] && printOf(now.roots[0]) != printOf(head):
+				t.Fatalf("the newest root is %v", now.roots[0].Subject)
+			case has(now.roots, evilRoot):
+				t.Fatal("a root of somebody else was taken in")
+			case now.statementNumber() < before.statementNumber():
+				t.Fatal("an older word counts")
+			}
+			for sum, r := range before.revoked {
+				if n := now.revoked[sum]; n != nil && n.number < r.number {
+					t.Fatal("an older list counts")
+				}
+			}
+			if _, err := newAnchors(must(t, s.Material().Roots), must(t, s.Material().Revoked)); err != nil {
+				t.Fatalf("what was learned cannot be read again: %v", err)
+			}
+			roots, lists = nil, nil
+		}
+		for i, m := range moves[:min(len(moves), 64)] {
+			switch piece := bytes.Clone(pieces[int(m)%len(pieces)]); {
+			case m >= 250:
+				hear()
+			case m >= 240 && len(roots) > 0:
+				roots[(int(m)+i*31)%len(roots)] ^= 1
+			case bytes.Contains(piece, []byte(revokedBlock)):
+				lists = append(lists, piece...)
+			default:
+				roots = append(roots, piece...)
 			}
 		}
-		if _, err := New(s.Material()); changed && err != nil {
-			t.Fatalf("what was learned cannot be read again: %v", err)
-		}
-		if again, err := s.Learn(roots, lists); again || (err != nil && changed) {
-			t.Fatalf("learned twice: %v, %v", again, err)
+		hear()
+	})
+}
+
+func must(t *testing.T, text []byte) *bundle {
+	t.Helper()
+	b, err := parse(text, "what was written")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What is read as a statement is written the same.
+func FuzzStatement(f *testing.F) {
+	a, _ := fleet(f)
+	f.Add(a.trust.statement.raw)
+	f.Add(a.trust.statement.raw[:40])
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := parseStatement(raw)
+		if err == nil && (len(s.roots) == 0 || len(s.roots) > rootsMax || s.signed >= len(raw)) {
+			t.Fatalf("%x is read as %+v", raw, s)
 		}
 	})
 }
@@ -166,6 +245,7 @@ func FuzzLedger(f *testing.F) {
 	f.Add(text)
 	f.Add(text[:len(text)-1])
 	f.Add([]byte("{}\n"))
+	f.Add([]byte("0")) // torn in the first line
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), issuedFile)
 		if err := os.WriteFile(path, text, 0o600); err != nil {

@@ -116,7 +116,10 @@ func (l *ledger) read(path, ring string) error {
 	for len(b) > 0 {
 		text, rest, whole := bytes.Cut(b, []byte{'\n'})
 		if !whole {
-			return errors.Join(f.Truncate(l.size), f.Sync())
+			if err := errors.Join(f.Truncate(l.size), f.Sync()); err != nil {
+				return err
+			}
+			break
 		}
 		if l.size == 0 {
 			err = checkHeader(text, ring)

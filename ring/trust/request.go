@@ -109,6 +109,7 @@ func hostOK(h string) bool {
 type Request struct {
 	ID    ID
 	Hosts []string // names and addresses for browsers
+	Key   []byte   // the public key, DER (SubjectPublicKeyInfo)
 	csr   *x509.CertificateRequest
 }
 
@@ -142,7 +143,7 @@ func ReadRequest(csr []byte) (Request, error) {
 		return Request{}, because(ErrMalformed, "the request of %s asks for more than one URI and %d hosts: "+
 			"make it with ring ca request", id, hostsMax)
 	}
-	req := Request{ID: id, csr: r}
+	req := Request{ID: id, Key: r.RawSubjectPublicKeyInfo, csr: r}
 	req.Hosts = hostsOf(r.DNSNames, r.IPAddresses)
 	if _, _, _, err := names(id, req.Hosts); err != nil {
 		return Request{}, err

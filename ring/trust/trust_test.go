@@ -272,3 +272,105 @@ func chainOf(t *testing.T, s *trust.Store) []*x509.Certificate {
 	}
 	return certs
 }
+
+// One certificate is revoked by its number, and its holder's other one counts on.
+func TestRevokeSerial(t *testing.T) {
+	a := authority(t, "prod")
+	s0 := store(t, identity(t, a, a0))
+	first, second := identity(t, a, a1), identity(t, a, a1)
+	issued, err := a.Issued()
+	if err != nil || len(issued) != 3 {
+		t.Fatalf("%d were issued, %v, want 3", len(issued), err)
+	}
+	if gone, err := a.RevokeSerial(issued[1].Serial, "lost"); err != nil || len(gone) != 1 || gone[0].Reason != "lost" {
+		t.Fatalf("revoke: %v, %v", gone, err)
+	}
+	_, err = a.RevokeSerial("00", "")
+	wantReason(t, err, trust.ErrNotFound)
+	s1, s2 := store(t, first), store(t, second)
+	if _, err := s0.Learn(nil, a.Revoked()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s0.Verify(chainOf(t, s1))
+	wantReason(t, err, trust.ErrRevoked)
+	if id, err := s0.Verify(chainOf(t, s2)); id != a1 || err != nil {
+		t.Errorf("the other one is of %v, %v", id, err)
+	}
+	// The holder hears of it too.
+	if _, err := s1.Learn(nil, a.Revoked()); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, s1.Counts(), trust.ErrRevoked)
+}
+
+// What was learned is on disk, and a directory that is behind does not take it back.
+func TestLearnedStays(t *testing.T) {
+	a := authority(t, "prod")
+	dir := t.TempDir()
+	if err := trust.WriteDir(dir, identity(t, a, a0)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := trust.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	s.OnChange(func() { told++ })
+	if changed, err := s.Learn(a.Roots(), a.Revoked()); !changed || err != nil || told != 1 {
+		t.Fatalf("learn: %v, %v, told %d times", changed, err, told)
+	}
+	learned := s.Material()
+	again, err := trust.Open(dir)
+	if err != nil || !bytes.Equal(again.Material().Roots, learned.Roots) || !bytes.Equal(again.Material().Revoked, learned.Revoked) {
+		t.Errorf("what was learned is not on disk: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), behind, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(); err != nil || !bytes.Equal(s.Material().Roots, learned.Roots) {
+		t.Errorf("a directory that is behind took roots back: %v", err)
+	}
+	// Another name is another process.
+	if err := s.Replace(identity(t, a, a1)); err == nil || s.ID() != a0 {
+		t.Errorf("this is %v now: %v", s.ID(), err)
+	} else {
+		wantReason(t, err, trust.ErrWrongName)
+	}
+}
+
+// Handshakes, signatures and checks go on while identities are exchanged.
+func TestExchangedMeanwhile(t *testing.T) {
+	a := authority(t, "prod")
+	s0, s1 := store(t, identity(t, a, a0)), store(t, identity(t, a, a1))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20 {
+			m, err := a.Identity(a0, nil, time.Hour)
+			if err == nil {
+				err = s0.Replace(m)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := s1.Learn(a.Roots(), a.Revoked()); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for range 20 {
+		if _, _, err0, err1 := meet(t, s0.Server(), s1.Client(a0)); err0 != nil || err1 != nil {
+			t.Errorf("server %v, client %v", err0, err1)
+		}
+		chain := s0.Chain()
+		_ = s1.CheckSigned(a0, chain, []byte("x"), nil)
+	}
+	<-done
+}
