@@ -46,6 +46,7 @@ func TestEveryEndpointHasARule(t *testing.T) {
 		},
 		OwnHost: {
 			"POST /v1/leases/{name}", "POST /v1/leases/{name}/{id}", "DELETE /v1/leases/{name}/{id}",
+			"DELETE /v1/leases/{name}",
 		},
 	}
 	got := map[Need][]string{}

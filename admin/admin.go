@@ -132,6 +132,7 @@ func (a *api) routes() []Route {
 		{Pattern: "POST /v1/leases/{name}", Need: OwnHost, Serve: a.leaseTake},
 		{Pattern: "POST /v1/leases/{name}/{id}", Need: OwnHost, Quiet: true, Serve: a.leaseKeep},
 		{Pattern: "DELETE /v1/leases/{name}/{id}", Need: OwnHost, Serve: a.leaseDrop},
+		{Pattern: "DELETE /v1/leases/{name}", Need: OwnHost, Serve: a.leaseEnd},
 	}
 	if a.options.Gatherer != nil {
 		metrics := promhttp.HandlerFor(a.options.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})

@@ -33,6 +33,7 @@
 //	POST /v1/leases/NAME     take a lease, on this host only       ?ttl=5s
 //	POST /v1/leases/NAME/ID  keep it
 //	DELETE /v1/leases/NAME/ID
+//	DELETE /v1/leases/NAME   one that this instance held before its restart   ?fence=N
 //	POST /v1/leave      leave the ring
 //	GET  /metrics       Prometheus and OpenMetrics
 //	GET  /livez /readyz /healthz       ?verbose

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -104,6 +105,36 @@ func (a *api) leaseDrop(w http.ResponseWriter, req *http.Request) {
 		err := a.leases.release(ctx, s)
 		return map[string]any{"v": 1, "released": s.lease.Name()}, err
 	})
+}
+
+// leaseEnd gives back what was held for a program by this instance before it was started again,
+// which is where its session is gone.
+func (a *api) leaseEnd(w http.ResponseWriter, req *http.Request) {
+	fence, err := strconv.ParseUint(req.URL.Query().Get("fence"), 10, 64)
+	if err != nil || fence == 0 {
+		refuse(w, http.StatusBadRequest, "fence= is missing: give that of the lease")
+		return
+	}
+	if a.leases.holds(fence) {
+		refuse(w, http.StatusConflict, "that lease is held here, for somebody who is there: release it by its id")
+		return
+	}
+	name := req.PathValue("name")
+	a.within(w, req, func(ctx context.Context) (any, error) {
+		return map[string]any{"v": 1, "released": name}, a.ring.EndLease(ctx, name, fence)
+	})
+}
+
+// holds says whether there is a session of a lease with that fence.
+func (s *sessions) holds(fence uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.held { // in any order: any will do
+		if one.lease.Fence() == fence {
+			return true
+		}
+	}
+	return false
 }
 
 // add begins a session. The room for it is taken.

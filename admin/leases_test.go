@@ -66,6 +66,32 @@ func TestP2LeaseOverHTTP(t *testing.T) {
 	}
 }
 
+// A lease whose session went with an earlier process of the instance is given back by its fence.
+func TestEndLeaseOfAnEarlierLife(t *testing.T) {
+	r := ringOfOne(t, nil)
+	before, after := serve(t, r, Options{})+"/v1/leases/a%2Fjob", serve(t, r, Options{})+"/v1/leases/a%2Fjob"
+	_, l := do(t, "POST", before+"?ttl=1h&timeout=1m")
+	fence := func(n uint64) string { return fmt.Sprintf("?timeout=1m&fence=%d", n) }
+	if code, _ := do(t, "DELETE", before+fence(l.Fence)); code != http.StatusConflict {
+		t.Errorf("where somebody keeps it: %d", code)
+	}
+	if code, _ := do(t, "DELETE", after); code != http.StatusBadRequest {
+		t.Errorf("without a fence: %d", code)
+	}
+	if code, _ := do(t, "DELETE", after+fence(l.Fence+1)); code != http.StatusNotFound {
+		t.Errorf("with another fence: %d", code)
+	}
+	if code, _ := do(t, "POST", after+"?timeout=100ms"); code != http.StatusGatewayTimeout {
+		t.Errorf("a second holder meanwhile: %d", code)
+	}
+	if code, _ := do(t, "DELETE", after+fence(l.Fence)); code != http.StatusOK {
+		t.Errorf("with its fence: %d", code)
+	}
+	if code, next := do(t, "POST", after+"?timeout=1m"); code != http.StatusOK || next.Fence <= l.Fence {
+		t.Errorf("the next: %d, %+v, behind fence %d", code, next, l.Fence)
+	}
+}
+
 // Who takes a lease and is not heard of again does not keep it from others for ever.
 func TestLeaseOfASilentClientIsLetGo(t *testing.T) {
 	r := ringOfOne(t, nil)

@@ -225,6 +225,24 @@ func (l *Lease) Release(ctx context.Context) error {
 	return nil
 }
 
+// EndLease gives back a lease that an earlier life of this instance held, for whoever knows
+// that nothing is done under it any more: without, others wait until it runs out. It fails with
+// ErrNotFound where nobody holds name under that fence (any more).
+func (r *Ring) EndLease(ctx context.Context, name string, fence uint64) error {
+	c := bus.Command{Kind: bus.Release, Key: name, Fence: fence}
+	if err := c.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	res, err := r.node.Propose(ctx, c)
+	switch {
+	case err != nil:
+		return busError("release "+name, err)
+	case res.Code != bus.Done:
+		return fmt.Errorf("%w: nobody holds lease %q under fence %d", ErrNotFound, name, fence)
+	}
+	return nil
+}
+
 // Context returns a context that ends with the lease, or with parent. If it was the
 // lease, released or lost, the cause is ErrLeaseLost.
 func (l *Lease) Context(parent context.Context) context.Context {

@@ -178,7 +178,7 @@ func (b *beside) Lease(ctx context.Context, name string, ttl time.Duration) (run
 		case err != nil:
 			return nil, err
 		}
-		l.path = path + "/" + pathPart(l.ID)
+		l.path, l.name = path+"/"+pathPart(l.ID), name
 		// The request may have waited for longer than the lease lasts: what counts is how
 		// long it is from a question that is answered at once.
 		if err := l.ask(ctx); err != nil {
@@ -208,6 +208,7 @@ func (b *beside) lease(ctx context.Context, path string) (*lentLease, error) {
 type lentLease struct {
 	client *client
 	path   string
+	name   string
 	stop   func()         // ends keep
 	kept   sync.WaitGroup // of keep
 
@@ -294,5 +295,9 @@ func (l *lentLease) Release(ctx context.Context) error {
 	l.until = 1 // long ago
 	l.mu.Unlock()
 	_, err := l.client.ask(ctx, http.MethodDelete, l.path, nil)
+	if codeIs(err, exitFalse) && l.name != "" { // the instance was started again under it
+		path := "/v1/leases/" + pathPart(l.name) + "?fence=" + strconv.FormatUint(l.Given, 10)
+		_, err = l.client.ask(ctx, http.MethodDelete, path, nil)
+	}
 	return err
 }

@@ -191,6 +191,9 @@ func printStatus(out io.Writer, all admin.Status) error {
 	if s.Insecure {
 		fmt.Fprintln(out, p.in(yellow, "links are not encrypted (--insecure)"))
 	}
+	if text := mixtureText(ring.BuildsOf(s.Instances)); text != "" {
+		fmt.Fprintln(out, p.in(yellow, text))
+	}
 	for _, l := range s.BadLinks {
 		fmt.Fprintln(out, p.in(red, fmt.Sprintf("bad link: %s cannot talk to %s", l.From, l.To)))
 	}
@@ -206,6 +209,28 @@ func rosterText(version uint64, hash string, retired int) string {
 	}
 	return text
 }
+
+// mixtureText warns of more than one version, and is empty where all run the same.
+func mixtureText(builds []ring.Build) string {
+	if len(builds) < 2 {
+		return ""
+	}
+	var text strings.Builder
+	text.WriteString("mixed versions: ")
+	for i, b := range builds[:min(len(builds), versionsShown)] {
+		if i > 0 {
+			text.WriteString(", ")
+		}
+		fmt.Fprintf(&text, "%d run %s", b.Count, shown(b.Version))
+	}
+	if more := len(builds) - versionsShown; more > 0 {
+		fmt.Fprintf(&text, ", and %d further versions", more)
+	}
+	return text.String() + " (an upgrade is under way, or was not finished)"
+}
+
+// versionsShown is how many versions a warning names.
+const versionsShown = 4
 
 // appText tells how the application beside an instance is.
 func appText(p paint, a supervise.Status) string {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,15 @@ func TestStatusSaysFirstWhetherLapsCount(t *testing.T) {
 		}
 		return strings.Split(out.String(), "\n")
 	}
+	s.Instances = []ring.Instance{{Name: "a/0", State: ring.Alive, Version: "v1"}, {Name: "a/1", State: ring.Alive, Version: "v1"}}
+	if text := strings.Join(lines(), "\n"); strings.Contains(text, "mixed") {
+		t.Errorf("of one version it says\n%s", text)
+	}
+	s.Instances[1].Version = "v2"
+	if want := "mixed versions: 1 run v1, 1 run v2 (an upgrade is under way, or was not finished)"; !slices.Contains(lines(), want) {
+		t.Errorf("of two versions it says\n%s\nwant %s", strings.Join(lines(), "\n"), want)
+	}
+	s.Instances = nil
 	if got, want := lines()[0], "anchored, tick 1234, led by a/1"; got != want {
 		t.Errorf("first line %q, want %q", got, want)
 	}
