@@ -244,19 +244,41 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
+// A wrong token is worth less than none: what is open to everybody sees nobody.
+func TestWrongTokenIsNobody(t *testing.T) {
+	var seen Caller
+	d := newDoor(Options{}, doorOf(Options{}, someTokens).tokens, []Route{{
+		Pattern: "GET /open", Need: Open, Serve: func(_ http.ResponseWriter, req *http.Request) { seen = CallerOf(req) },
+	}})
+	for secret, want := range map[string]Role{"": Admin, adminSecret: Admin, readSecret: Read, oldSecret: Nobody} {
+		req := httptest.NewRequest("GET", "/open", nil)
+		req.RemoteAddr, req.Host = "127.0.0.1:9", "127.0.0.1:3000"
+		if secret != "" {
+			req.Header.Set("Authorization", "Bearer "+secret)
+		}
+		if d.ServeHTTP(httptest.NewRecorder(), req); seen.Role != want {
+			t.Errorf("with token %q the role is %v, want %v", secret, seen.Role, want)
+		}
+	}
+}
+
 // What a probe says to strangers has no names in it.
 func TestProbesTellStrangersNothing(t *testing.T) {
 	leaving := make(chan struct{})
 	close(leaving)
 	h := New(ringOfOne(t, nil), Options{Leaving: leaving, Certificate: certificates})
-	for _, c := range []struct{ from, path, want string }{
-		{"10.0.0.9:9", "/livez?verbose", "ok\n"},
-		{"10.0.0.9:9", "/readyz?verbose", "readyz check failed\n"},
-		{"10.0.0.9:9", "/readyz?verbose&exclude=leaving", "ok\n"},
-		{"127.0.0.1:9", "/livez?verbose", "[+]running ok\nlivez check passed\n"},
+	for _, c := range []struct{ from, secret, path, want string }{
+		{"10.0.0.9:9", "", "/livez?verbose", "ok\n"},
+		{"10.0.0.9:9", "", "/readyz?verbose", "readyz check failed\n"},
+		{"10.0.0.9:9", "", "/readyz?verbose&exclude=leaving", "ok\n"},
+		{"127.0.0.1:9", "", "/livez?verbose", "[+]running ok\nlivez check passed\n"},
+		{"127.0.0.1:9", "ring_wrong", "/livez?verbose", "ok\n"},
 	} {
 		req := httptest.NewRequest("GET", c.path, nil)
 		req.RemoteAddr, req.Host = c.from, "127.0.0.1:3000"
+		if c.secret != "" {
+			req.Header.Set("Authorization", "Bearer "+c.secret)
+		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
 		if w.Body.String() != c.want {
@@ -461,7 +483,7 @@ func TestTries(t *testing.T) {
 	if !tries.failed("[2001:db8::1]:9", now.Add(2*time.Second)) {
 		t.Error("it is remembered after two seconds")
 	}
-	if tries.heard("x", now.Add(-time.Hour)); !tries.heard("x", now) {
+	if tries.heard("x", now); !tries.heard("x", now.Add(-time.Hour)) {
 		t.Error("a clock that goes back stops the log")
 	}
 }

@@ -131,18 +131,34 @@ func TestStaleSocket(t *testing.T) {
 
 // Of many that find a stale socket at once one replaces it, and the others find that one.
 func TestOneSocketOfMany(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ring.sock")
+	for range 30 {
+		raceForSocket(t, filepath.Join(t.TempDir(), "ring.sock"))
+	}
+}
+
+func raceForSocket(t *testing.T, path string) {
+	t.Helper()
 	killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	killed.SetUnlinkOnClose(false)
 	killed.Close()
-	all := make([]*Socket, 4)
+	all, begin := make([]*Socket, 8), make(chan struct{})
 	var group sync.WaitGroup
 	for i := range all {
-		group.Go(func() { all[i], _ = ListenSocket(path) })
+		group.Go(func() {
+			<-begin
+			s, err := ListenSocket(path)
+			if err == nil {
+				s.Serve(http.NotFoundHandler())
+				all[i] = s
+			} else if !strings.Contains(err.Error(), "listens at "+path+" already") {
+				t.Error(err)
+			}
+		})
 	}
+	close(begin)
 	group.Wait()
 	n := 0
 	for _, s := range all {
