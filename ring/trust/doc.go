@@ -39,7 +39,9 @@
 //
 // Of the roots that a Store knows one is the newest. It alone says what counts, and signs
 // its one successor. The key of an older root, should it leak, can neither bring a root in
-// nor drop one; while that root counts, it can sign certificates. The key of the newest is
+// nor drop one, except for those who have not heard of its successor; while that root
+// counts, it can sign certificates. Who has missed up to three rotations follows by the
+// cross certificates; who has missed more is given the roots by hand. The key of the newest is
 // the ring: whoever has stolen it is the authority until the roots are replaced by hand on
 // each host (a new Authority, or Rotate and FinishRotation, and its ca.pem everywhere).
 //

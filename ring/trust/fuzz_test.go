@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -324,5 +325,43 @@ func TestTwoAtOnce(t *testing.T) {
 	b0, _ := pem.Decode(b.Revoked())
 	if l, err := x509.ParseRevocationList(b0.Bytes); err != nil || len(l.RevokedCertificateEntries) != 20 {
 		t.Errorf("the list has %d, %v, want 20", len(l.RevokedCertificateEntries), err)
+	}
+}
+
+// While a rotation is under way the old root counts, and its word does not.
+func TestWordOfTheOldRoot(t *testing.T) {
+	a, s := fleet(t)
+	old, oldKey := a.trust.roots[0], a.key
+	if err := a.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Learn(a.Roots(), a.Revoked()); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Material()
+	for _, roots := range [][]*x509.Certificate{{old}, {old, a.trust.roots[0]}} {
+		word, err := newStatement(1<<40, "prod", roots, oldKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := append(pemOf(certificateBlock, raws(roots)...), pemOf(statementBlock, word.raw)...)
+		if changed, err := s.Learn(text, nil); changed || err != nil || !bytes.Equal(s.Material().Roots, before.Roots) {
+			t.Errorf("the old root's word: changed %v, %v", changed, err)
+		}
+	}
+	// That of the newest does, if it is newer, and of this ring.
+	for _, c := range []struct {
+		number uint64
+		ring   string
+		want   error
+	}{{1, "prod", nil}, {a.trust.statement.number, "prod", ErrMalformed}, {1 << 40, "test", ErrWrongRing}} {
+		word, err := newStatement(c.number, c.ring, a.trust.roots[:1], a.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed, err := s.Learn(pemOf(statementBlock, word.raw), nil)
+		if changed || !errors.Is(err, c.want) {
+			t.Errorf("word %d of ring %s: changed %v, %v, want %v", c.number, c.ring, changed, err, c.want)
+		}
 	}
 }

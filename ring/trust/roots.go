@@ -230,14 +230,12 @@ func (a *anchors) learn(roots, lists *bundle, ring string, now time.Time) (*anch
 	return n, nil
 }
 
-// succeed takes in the root that the newest has signed, and the one that this has.
+// succeed takes in the root that the newest has signed, or one that this one has, and so
+// on: what lies between may be there as cross certificates only.
 func (a *anchors) succeed(b *bundle, now time.Time) (changed bool) {
 	for range rootsMax {
 		next := slices.IndexFunc(b.roots, func(root *x509.Certificate) bool {
-			return !has(a.roots, root) && within(root, now) && slices.ContainsFunc(b.crosses,
-				func(c *x509.Certificate) bool {
-					return sameKey(c, root) && within(c, now) && c.CheckSignatureFrom(a.roots[0]) == nil
-				})
+			return !has(a.roots, root) && within(root, now) && follows(root, a.roots[0], b.crosses, now)
 		})
 		if next < 0 {
 			break
@@ -251,6 +249,19 @@ func (a *anchors) succeed(b *bundle, now time.Time) (changed bool) {
 		a.crosses = lineage(a.roots[0], b.crosses)
 	}
 	return changed
+}
+
+// follows says whether crosses lead from old to root, all of them good now.
+func follows(root, old *x509.Certificate, crosses []*x509.Certificate, now time.Time) bool {
+	for _, c := range lineage(root, crosses) {
+		if !within(c, now) {
+			return false
+		}
+		if c.CheckSignatureFrom(old) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // hear takes the newest root's word on which count.

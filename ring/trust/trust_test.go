@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ringofservers.dev/ring/trust"
@@ -373,4 +374,122 @@ func TestExchangedMeanwhile(t *testing.T) {
 		_ = s1.CheckSigned(a0, chain, []byte("x"), nil)
 	}
 	<-done
+}
+
+// Who slept through three rotations wakes up among friends; through four, not.
+func TestRotatedAgainAndAgain(t *testing.T) {
+	a := authority(t, "prod")
+	m := identity(t, a, a1)
+	for n := 1; n <= 4; n++ {
+		if err := a.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.FinishRotation(true); err != nil {
+			t.Fatal(err)
+		}
+		awake, asleep := store(t, identity(t, a, a0)), store(t, m)
+		chain := chainOf(t, awake)
+		if want := min(n+1, 4); len(chain) != want {
+			t.Errorf("after %d rotations a chain has %d certificates, want %d", n, len(chain), want)
+		}
+		id, err := asleep.Verify(chain)
+		changed, learned := asleep.Learn(a.Roots(), a.Revoked())
+		if n == 4 {
+			wantReason(t, err, trust.ErrUntrusted)
+			wantReason(t, learned, trust.ErrUntrusted)
+			continue
+		}
+		if id != a0 || err != nil || !changed || learned != nil {
+			t.Errorf("after %d rotations: %v, %v; learned %v, %v", n, id, err, changed, learned)
+		}
+		if got, want := asleep.Material().Roots, awake.Material().Roots; !bytes.Equal(got, want) {
+			t.Errorf("after %d rotations who slept trusts %d bytes of roots, want %d", n, len(got), len(want))
+		}
+		// Its own certificate is of a root that counts no more, and it knows.
+		wantReason(t, asleep.Counts(), trust.ErrUntrusted)
+	}
+}
+
+// Certificates begin five minutes ago, for hosts whose clocks are behind, and end in time.
+func TestLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := trust.Init(t.TempDir(), "prod", 100*24*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		lives := func(life time.Duration) (*trust.Store, trust.Material) {
+			t.Helper()
+			m, err := a.Identity(a1, nil, life)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return store(t, m), m
+		}
+		s, _ := lives(0)
+		if got := now.Sub(s.Leaf().NotBefore); got != 5*time.Minute {
+			t.Errorf("a certificate begins %v ago, want 5m", got)
+		}
+		if got := s.Leaf().NotAfter.Sub(now); got != 30*24*time.Hour {
+			t.Errorf("it lives %v, want 30 days", got)
+		}
+		if s, _ := lives(1000 * 24 * time.Hour); s.Leaf().NotAfter.Sub(now) != 100*24*time.Hour {
+			t.Errorf("a certificate lives until %v, after its root", s.Leaf().NotAfter)
+		}
+		if _, err := a.Identity(a1, nil, time.Second); err == nil {
+			t.Error("a certificate for a second was issued")
+		}
+		witness := store(t, identity(t, a, a0))
+		short, m := lives(10 * time.Minute)
+		chain := chainOf(t, short)
+		time.Sleep(10 * time.Minute)
+		if _, err := witness.Verify(chain); err != nil {
+			t.Errorf("in its last second: %v", err)
+		}
+		time.Sleep(time.Second)
+		_, err = witness.Verify(chain) // which it remembers
+		wantReason(t, err, trust.ErrExpired)
+		wantReason(t, short.Counts(), trust.ErrExpired)
+		_, err = trust.New(m)
+		wantReason(t, err, trust.ErrExpired)
+
+		time.Sleep(100 * 24 * time.Hour)
+		_, err = a.Identity(a1, nil, 0)
+		wantReason(t, err, trust.ErrExpired)
+	})
+}
+
+// Where the directory cannot be written, what was learned counts all the same.
+func TestLearnsWithoutADisk(t *testing.T) {
+	a := authority(t, "prod")
+	dir := filepath.Join(t.TempDir(), "tls")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := trust.WriteDir(dir, identity(t, a, a0)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := trust.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := store(t, identity(t, a, a1))
+	if _, err := a.Revoke(a1, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := s.Learn(a.Roots(), a.Revoked()); !changed || err == nil {
+		t.Errorf("learned without a disk: %v, %v", changed, err)
+	}
+	_, err = s.Verify(chainOf(t, gone))
+	wantReason(t, err, trust.ErrRevoked)
+	before := s.Leaf()
+	if err := s.Replace(identity(t, a, a0)); err == nil || !s.Leaf().Equal(before) {
+		t.Errorf("replaced without a disk: %v", err)
+	}
+	if err := s.Reload(); err == nil || !s.Leaf().Equal(before) {
+		t.Errorf("reloaded without a disk: %v", err)
+	}
 }
