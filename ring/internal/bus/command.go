@@ -41,7 +41,16 @@ const (
 	View   // Changes
 	Admit  // Changes: instance, generation (as Incarnation) and boot of new logs
 	Leap   // after a recovery: Epoch, Limit and Fence rise by so much
+	Seed   // Value: a piece of a roster's first version, encoded; Lap: where it stands in that;
+	//        Limit: bytes of all of it; Key: its SHA-256, in hexadecimal digits
+	Reroll // Value: changes to the roster, encoded; Rev: its number; Key: its chain, likewise
 )
+
+// Asked reports whether a command of that kind comes from a Request, of anybody.
+func (k Kind) Asked() bool { return k <= Release || k == Seed || k == Reroll }
+
+// SeedMax bounds an encoded roster: as many names and addresses as there can be.
+const SeedMax = 9 << 20
 
 // Condition is what a Put or Delete asks of the key.
 type Condition uint8
@@ -96,8 +105,19 @@ var (
 	ErrNewer     = errors.New("bus: command is of a newer version; upgrade this instance")
 )
 
-// format is the first byte of every encoded command.
-const format = 1
+// The first byte of every encoded command, and of a state: that of the first version where
+// that has all there is to say, so that a build that knows no other one can read it.
+const (
+	firstFormat = 1
+	format      = 2 // has rosters
+)
+
+func (k Kind) format() byte {
+	if k == Seed || k == Reroll {
+		return format
+	}
+	return firstFormat
+}
 
 // Check says why c must not be proposed.
 func (c *Command) Check() error {
@@ -119,7 +139,7 @@ func (c *Command) Check() error {
 // Encode writes c.
 func (c *Command) Encode() []byte {
 	b := make([]byte, 0, 64+len(c.Key)+len(c.Value)+24*len(c.Changes))
-	b = append(b, format, byte(c.Kind))
+	b = append(b, c.Kind.format(), byte(c.Kind))
 	b = binary.AppendUvarint(b, uint64(c.Req.Origin))
 	b = binary.AppendUvarint(b, uint64(c.Req.Life))
 	b = binary.AppendUvarint(b, c.Req.Seq)
@@ -251,4 +271,4 @@ func (r *reader) change() Change {
 }
 
 // IsDrop reports whether an encoded command is a Drop.
-func IsDrop(b []byte) bool { return len(b) > 1 && b[0] == format && Kind(b[1]) == Drop }
+func IsDrop(b []byte) bool { return len(b) > 1 && b[0] == firstFormat && Kind(b[1]) == Drop }

@@ -12,7 +12,11 @@ import (
 // Encode writes the whole state; equal states give equal bytes.
 func (s *State) Encode() []byte {
 	b := make([]byte, 0, 256+s.bytes+s.bytes/8)
-	b = append(b, format)
+	version := byte(firstFormat)
+	if s.roster != nil || s.seed != nil {
+		version = format
+	}
+	b = append(b, version)
 	u := func(n ...uint64) {
 		for _, n := range n {
 			b = binary.AppendUvarint(b, n)
@@ -57,6 +61,9 @@ func (s *State) Encode() []byte {
 			}
 		}
 	}
+	if version == format {
+		b = s.encodeRoster(b)
+	}
 	return b
 }
 
@@ -76,7 +83,8 @@ func (a *ascending[T]) next(v T) bool {
 // the order that Encode writes, so that nothing can be in it twice.
 func Restore(b []byte) (*State, error) {
 	r := reader{rest: b}
-	if v := r.byte(); v > format {
+	version := r.byte()
+	if version > format {
 		return nil, ErrNewer
 	}
 	s := New()
@@ -145,6 +153,11 @@ func Restore(b []byte) (*State, error) {
 				}
 			}
 			s.sessions[i] = append(s.sessions[i], ses)
+		}
+	}
+	if version == format {
+		if err := s.restoreRoster(&r); err != nil {
+			return nil, err
 		}
 	}
 	if r.fail || len(r.rest) > 0 || s.bytes > StateMax {

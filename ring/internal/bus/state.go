@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"ringofservers.dev/ring/internal/roster"
 )
 
 // blockMax bounds how many ticks one entry may reserve.
@@ -21,6 +23,7 @@ const (
 	Gone          // the lease is not, or no longer, the one of that fence
 	Full          // StateMax or LeasesMax is reached
 	Bad           // the command is not one that this machine knows
+	Unfit         // the change does not fit the roster
 )
 
 // Result is what became of one command.
@@ -32,7 +35,8 @@ type Result struct {
 	Fence  uint64 // of the lease
 	Holder uint32
 
-	Changed []Change // of a View: those that were news
+	Changed  []Change // of a View: those that were news
+	Rerolled bool     // of a Seed or Reroll: there is another roster
 }
 
 // Entry is a key's value and the revision that wrote it.
@@ -124,6 +128,15 @@ func (m *members) set(i uint32, to Member) {
 	m.wide[i] = to
 }
 
+// drop forgets one.
+func (m *members) drop(i uint32) {
+	if int64(i) < int64(len(m.rows)) && m.rows[i] != 0 {
+		m.rows[i] = 0
+		m.known--
+		delete(m.wide, i)
+	}
+}
+
 // Log is the newest log of an instance, and the process that began it: who it
 // is that may write it.
 type Log struct {
@@ -158,6 +171,8 @@ type State struct {
 	logs     map[uint32]Log
 	sessions map[uint32][]*session // of each instance the last few, oldest first
 	news     News                  // since it was taken
+	roster   *roster.Roster        // nil: all go by what they were started with
+	seed     *seed                 // what has come in of it, nil for nothing
 }
 
 // New is the state before the first entry.
@@ -366,6 +381,10 @@ func (s *State) do(c *Command, r *Result) {
 		}
 	case Leap:
 		s.leap(c)
+	case Seed:
+		s.plant(c, r)
+	case Reroll:
+		s.reroll(c, r)
 	default:
 		r.Code = Bad
 	}
@@ -503,7 +522,8 @@ func (s *State) leap(c *Command) {
 
 // Size is about how many bytes the state takes, encoded.
 func (s *State) Size() int {
-	return s.bytes + 24*len(s.keys) + 64*len(s.leases) + 8*s.members.known + 32*len(s.sessions)
+	return s.bytes + 24*len(s.keys) + 64*len(s.leases) + 8*s.members.known + 32*len(s.sessions) +
+		s.rosterSize()
 }
 
 // Above lifts what must never be given twice to at least what it is in other,

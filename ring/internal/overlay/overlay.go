@@ -5,13 +5,14 @@ import (
 	"slices"
 )
 
-// Overlay is K cyclic orders of the same n instances. Never written after Build.
+// Overlay is K cyclic orders of the same instances. Never written after Build.
 type Overlay struct {
-	N        int
+	N        int       // indexes, with those of who is in no ring
+	Members  int       // instances in the rings
 	Degree   int       // of every instance, when Deficit is 0
 	Complete bool      // everybody is everybody's neighbour; only Rings[0] exists
 	Rings    [][]int32 // Rings[k][position] = index; Rings[0] is 0, 1, 2 …
-	Pos      [][]int32 // Pos[k][index] = position
+	Pos      [][]int32 // Pos[k][index] = position, -1 for who is in no ring
 	Seed     uint64    // which try it is
 	Zone     []uint16  // of each index, by first appearance; nil where there is but one
 	Deficit  int       // link ends by which it falls short of Degree; seen at no size yet
@@ -69,7 +70,7 @@ func Build(names []string, ring string, degree int) *Overlay {
 	for i := range base {
 		base[i] = int32(i)
 	}
-	o := &Overlay{N: n, Degree: d, Complete: d >= n-1, Rings: [][]int32{base}}
+	o := &Overlay{N: n, Members: n, Degree: d, Complete: d >= n-1, Rings: [][]int32{base}}
 	if !o.Complete {
 		o.Deficit = n * d
 		zones := zonesOf(names, d/2)
@@ -90,6 +91,48 @@ func Build(names []string, ring string, degree int) *Overlay {
 	}
 	return o
 }
+
+// BuildOf computes the overlay of those of names that are not out, which are distinct:
+// as if there were no others, but that everybody keeps its index. out is nil for nobody.
+func BuildOf(names []string, out []bool, ring string, degree int) *Overlay {
+	if out == nil {
+		return Build(names, ring, degree)
+	}
+	var in []string
+	var index []int32
+	for i, name := range names {
+		if !out[i] {
+			in, index = append(in, name), append(index, int32(i))
+		}
+	}
+	small := Build(in, ring, degree)
+	o := *small
+	o.N = len(names)
+	o.Rings, o.Pos = make([][]int32, len(small.Rings)), make([][]int32, len(small.Rings))
+	for k, ring := range small.Rings {
+		o.Rings[k], o.Pos[k] = make([]int32, len(ring)), make([]int32, len(names))
+		for i := range o.Pos[k] {
+			o.Pos[k][i] = nowhere
+		}
+		for position, i := range ring {
+			o.Rings[k][position] = index[i]
+			o.Pos[k][index[i]] = int32(position)
+		}
+	}
+	if small.Zone != nil {
+		o.Zone = make([]uint16, len(names))
+		for i, zone := range small.Zone {
+			o.Zone[index[i]] = zone
+		}
+	}
+	return &o
+}
+
+// nowhere is the position of who is in no ring.
+const nowhere = -1
+
+// In reports whether instance i is in the rings.
+func (o *Overlay) In(i int) bool { return o.Pos[0][i] != nowhere }
 
 // try builds count rings with one seed, base first.
 func try(names, zones []string, ring string, count int, base []int32, seed uint64) (
@@ -112,13 +155,16 @@ func try(names, zones []string, ring string, count int, base []int32, seed uint6
 }
 
 // Neighbours returns the indexes that i has a link to, sorted and distinct, of
-// the full roster, dead or alive.
+// the full roster, dead or alive. Who is in no ring has none.
 func (o *Overlay) Neighbours(i int) []int {
+	if !o.In(i) {
+		return nil
+	}
 	if o.Complete {
-		all := make([]int, 0, max(o.N-1, 0))
-		for j := range o.N {
-			if j != i {
-				all = append(all, j)
+		all := make([]int, 0, max(o.Members-1, 0))
+		for _, j := range o.Rings[0] {
+			if int(j) != i {
+				all = append(all, int(j))
 			}
 		}
 		return all
@@ -126,7 +172,7 @@ func (o *Overlay) Neighbours(i int) []int {
 	near := make([]int, 0, 2*len(o.Rings))
 	for k, ring := range o.Rings {
 		at := int(o.Pos[k][i])
-		near = append(near, int(ring[(at+1)%o.N]), int(ring[(at+o.N-1)%o.N]))
+		near = append(near, int(ring[(at+1)%len(ring)]), int(ring[(at+len(ring)-1)%len(ring)]))
 	}
 	slices.Sort(near)
 	return slices.Compact(near)

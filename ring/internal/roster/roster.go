@@ -18,14 +18,21 @@ type Roster struct {
 	Names  []string // index -> name
 	Addrs  []string // index -> host:port, not resolved; may be empty
 	Degree int      // links of each instance, 0 for the default of its size
-	hash   [32]byte
-	index  map[string]int
+
+	Version uint64 // 1 for a seed, one more for each change
+	notes   []note // by index; nil where there is nothing to note
+	members int    // who is not retired
+	hash    [32]byte
+	chain   [32]byte
+	past    [][32]byte
+	index   map[string]int // of those who are not retired
 }
 
 // New checks and copies a roster. addrs is empty, where nobody dials, or has
-// one host:port for each name. The error joins all faults that were found (of
+// one host:port for each name; of those at the indexes of retired, which ascend, it may
+// be empty. The error joins all faults that were found (of
 // many alike the first few), and each says what to do.
-func New(ring string, names, addrs []string, degree int) (*Roster, error) {
+func New(ring string, names, addrs []string, degree int, retired ...int) (*Roster, error) {
 	if len(names) > wire.RosterMax {
 		return nil, fmt.Errorf("the roster has %d instances, at most %d are possible: shorten it",
 			len(names), wire.RosterMax)
@@ -35,17 +42,27 @@ func New(ring string, names, addrs []string, degree int) (*Roster, error) {
 		Names:  append([]string(nil), names...),
 		Addrs:  append([]string(nil), addrs...),
 		Degree: degree,
-		index:  make(map[string]int, len(names)),
+
+		Version: 1, members: len(names),
+		index: make(map[string]int, len(names)),
+	}
+	if err := r.withRetired(retired); err != nil {
+		return nil, err
 	}
 	var f faults
-	r.checkRing(&f)
-	r.checkNames(&f)
-	r.checkAddrs(&f)
+	r.check(&f)
 	if err := f.join(); err != nil {
 		return nil, err
 	}
 	r.hash = r.digest()
+	r.chain = r.hash
 	return r, nil
+}
+
+func (r *Roster) check(f *faults) {
+	r.checkRing(f)
+	r.checkNames(f)
+	r.checkAddrs(f)
 }
 
 func (r *Roster) checkRing(f *faults) {
@@ -68,6 +85,9 @@ func (r *Roster) checkNames(f *faults) {
 		if err := CheckName(name); err != nil {
 			f.add("instance %d: %w", i, err)
 		}
+		if r.Retired(i) {
+			continue
+		}
 		if first, twice := r.index[name]; twice {
 			f.add("instances %d and %d are both named %s: rename or remove one",
 				first, i, quoted(name))
@@ -88,6 +108,9 @@ func (r *Roster) checkAddrs(f *faults) {
 	}
 	at := make(map[string]int, len(r.Addrs))
 	for i, addr := range r.Addrs {
+		if r.Retired(i) {
+			continue
+		}
 		if err := CheckAddr(addr); err != nil {
 			f.add("instance %d (%s): %w", i, r.Names[i], err)
 			continue
@@ -101,10 +124,10 @@ func (r *Roster) checkAddrs(f *faults) {
 	}
 }
 
-// Len returns how many instances there are.
+// Len returns how many instances there are, with those who are retired.
 func (r *Roster) Len() int { return len(r.Names) }
 
-// Index returns the place of name in the roster, or -1.
+// Index returns the place of name in the roster, or -1. A name that is retired has none.
 func (r *Roster) Index(name string) int {
 	if i, ok := r.index[name]; ok {
 		return i
@@ -121,20 +144,27 @@ func (r *Roster) Addr(i int) string {
 }
 
 // Hash identifies what instances must agree on before they link: the ring's
-// name, the degree in effect, and the names in order. Addresses are not in it.
+// name, the degree in effect, the names in order, and who of them is retired. Addresses
+// are not in it.
 func (r *Roster) Hash() [32]byte { return r.hash }
 
 func (r *Roster) digest() (sum [32]byte) {
 	h := sha256.New()
 	buf := []byte("ring/roster/1\x00")
 	buf = appendCounted(buf, r.Ring)
-	buf = binary.BigEndian.AppendUint32(buf, uint32(overlay.Links(len(r.Names), r.Degree)))
+	buf = binary.BigEndian.AppendUint32(buf, uint32(overlay.Links(r.members, r.Degree)))
 	buf = binary.BigEndian.AppendUint32(buf, uint32(len(r.Names)))
 	for _, name := range r.Names {
 		buf = appendCounted(buf, name)
 		h.Write(buf)
 		buf = buf[:0]
 	}
+	for i, o := range r.notes {
+		if o.retired {
+			buf = binary.BigEndian.AppendUint32(buf, uint32(i))
+		}
+	}
+	h.Write(buf)
 	h.Sum(sum[:0])
 	return sum
 }
