@@ -185,7 +185,7 @@ func (c *Core) onPropose(m *wire.Propose) {
 		return
 	}
 	cmd, err := bus.Decode(m.Command)
-	if err != nil || cmd.Req == (bus.Request{}) || cmd.Check() != nil || cmd.Kind > bus.Release {
+	if err != nil || cmd.Req == (bus.Request{}) || cmd.Check() != nil || !cmd.Kind.Asked() {
 		return // only a leader writes the others
 	}
 	c.toEngine(m.Command)

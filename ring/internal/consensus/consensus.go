@@ -37,6 +37,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -74,6 +75,7 @@ type Fleet interface {
 	Alive(i int) bool          // in the ring, by this instance's view; itself too
 	Left(i int) bool           // said goodbye
 	Since(i int) time.Time     // since when it is not alive; zero if it is, or never was
+	Alike(i int) bool          // it is linked with, and goes by the very roster of this instance
 	Linked(i int) bool         // what is sent to it now can be expected to arrive
 	Member(i int) (Seen, bool) // what the view says, to be numbered; false for nobody yet
 }
@@ -90,6 +92,7 @@ type Seen struct {
 type Config struct {
 	Self   int
 	N      int
+	Roster *roster.Roster // of N; nil where nobody is retired and none has a wish
 	Fleet  Fleet
 	Boot   uint32 // random per process, not 0
 	Memory bool   // nothing is kept: no Persist comes, everything counts as kept
@@ -221,7 +224,7 @@ func New(cfg Config) (*Core, error) {
 		followState: newFollowState(), asking: newAsking(),
 	}
 	c.lastTry = uint64(cfg.Boot) << 32 // a late answer is to a process before this one
-	for _, i := range FirstVoters(cfg.N) {
+	for _, i := range c.initial() {
 		c.firstIDs = append(c.firstIDs, uint64(NewRaftID(i, 0)))
 	}
 	if cfg.Saved == nil {

@@ -73,6 +73,7 @@ func (n *node) Alive(i int) bool      { return !n.f.nodes[i].down }
 func (n *node) Left(int) bool         { return false }
 func (n *node) Since(i int) time.Time { return n.f.nodes[i].downAt }
 func (n *node) Linked(i int) bool     { return i != n.i && !n.f.nodes[i].down }
+func (n *node) Alike(i int) bool      { return n.Linked(i) }
 func (n *node) Member(i int) (Seen, bool) {
 	s := Seen{State: uint8(wire.Alive), Incarnation: n.f.nodes[i].boot}
 	if n.f.nodes[i].down {

@@ -96,6 +96,18 @@ func (c *Core) follow() {
 	}
 }
 
+// Hasten says that there are entries which this instance lacks: it asks for them now.
+func (c *Core) Hasten(now time.Time) {
+	if c.rn != nil || c.starting > 0 || c.ident.History == (History{}) {
+		return // they come by themselves
+	}
+	if c.now = now; c.feeder < 0 {
+		c.follow()
+	} else if now.Sub(c.fedAt) >= c.cfg.Timing.Status {
+		c.pull()
+	}
+}
+
 // behind reports whether somebody whom we are linked with has more than we do.
 func (c *Core) behind() bool {
 	if c.furthest <= c.state.Applied() {

@@ -19,6 +19,7 @@ func (crowd) Alive(int) bool          { return true }
 func (crowd) Left(int) bool           { return false }
 func (crowd) Since(int) time.Time     { return time.Time{} }
 func (c crowd) Linked(i int) bool     { return i != c.self }
+func (c crowd) Alike(i int) bool      { return c.Linked(i) }
 func (crowd) Member(int) (Seen, bool) { return Seen{State: uint8(wire.Alive), Incarnation: 1}, true }
 
 // agreeing is a fleet that has agreed on something; each sees what arrives.

@@ -136,7 +136,7 @@ func (c *Core) found() {
 	if !c.blank() && !stillborn || c.starting > 0 {
 		return
 	}
-	voters := FirstVoters(c.cfg.N)
+	voters := c.initial()
 	if !slices.Contains(voters, c.cfg.Self) {
 		return
 	}
@@ -151,7 +151,7 @@ func (c *Core) found() {
 			if c.rn != nil {
 				able++
 			}
-		case s != nil && c.unborn(s, stillborn) && c.cfg.Fleet.Linked(i):
+		case s != nil && c.unborn(s, stillborn) && c.cfg.Fleet.Alike(i):
 			l.Boot = s.Boot
 			count++
 			first = min(first, i)
@@ -211,7 +211,7 @@ func (c *Core) found() {
 
 // foundAt is when found may do something next; zero if time alone changes nothing.
 func (c *Core) foundAt() time.Time {
-	if c.bornAt.IsZero() || !slices.Contains(FirstVoters(c.cfg.N), c.cfg.Self) {
+	if c.bornAt.IsZero() || !slices.Contains(c.initial(), c.cfg.Self) {
 		return time.Time{}
 	}
 	switch at := c.stillbornAt(); {

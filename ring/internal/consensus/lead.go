@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"ringofservers.dev/ring/internal/bus"
+	"ringofservers.dev/ring/internal/roster"
 )
 
 const (
@@ -106,6 +107,10 @@ func (c *Core) onApplied(cmd *bus.Command, r bus.Result) {
 	case bus.Extend:
 		c.leader.extended = 0
 		c.effect(Effect{Kind: Moved})
+	case bus.Seed, bus.Reroll:
+		if r.Rerolled {
+			c.effect(Effect{Kind: Moved})
+		}
 	case bus.View:
 		for _, h := range cmd.Changes {
 			delete(c.leader.proposed, h.Index)
@@ -249,15 +254,21 @@ func (c *Core) changeVoters() {
 		c.dropLearners()
 		return
 	}
-	target := min(c.cfg.N, VotersMax)
-	if gone == 0 && len(c.conf.GetVoters()) >= target {
+	if gone == 0 && len(c.conf.GetVoters()) >= c.target() {
+		if c.unwanted(c.cfg.Self) {
+			c.Depart(c.now) // whoever leads then takes this vote away
+		}
 		return
 	}
 	if i := c.candidate(gone); i >= 0 {
 		c.admit(i)
 		return
 	}
-	if gone != 0 && len(c.conf.GetVoters()) > votersMin && c.now.Sub(c.leadAt) > c.cfg.Timing.Step {
+	least := len(c.conf.GetVoters()) > votersMin
+	if gone != 0 && c.unwanted(gone.Index()) {
+		least = c.spare(gone)
+	}
+	if gone != 0 && least && c.now.Sub(c.leadAt) > c.cfg.Timing.Step {
 		c.change(nil, remove(gone))
 	}
 }
@@ -271,6 +282,9 @@ func (c *Core) goneVoter() RaftID {
 				return id
 			}
 		}
+	}
+	if id := c.misplaced(); id != 0 {
+		return id
 	}
 	for _, n := range c.conf.GetVoters() {
 		id := RaftID(n)
@@ -313,18 +327,28 @@ func (c *Core) candidate(gone RaftID) int {
 	if gone != 0 {
 		from = gone.Index()
 	}
+	to := -1
 	for k := range c.cfg.N {
 		i := (from + k) % c.cfg.N
 		s := c.peers[i]
+		if c.unwanted(i) {
+			continue
+		}
 		if i == c.cfg.Self || s == nil || !c.cfg.Fleet.Alive(i) || !c.cfg.Fleet.Linked(i) ||
 			s.History != c.ident.History || s.Log != 0 {
 			continue
 		}
-		if g := c.generation(i); g == 0 || RaftID(NewRaftID(i, g)) == gone {
+		if g := c.generation(i); g != 0 && RaftID(NewRaftID(i, g)) != gone {
+			continue
+		}
+		if c.wish(i) == roster.ToVote {
 			return i
 		}
+		if to < 0 {
+			to = i
+		}
 	}
-	return -1
+	return to
 }
 
 // admit takes instance i in as one that learns.
@@ -357,7 +381,7 @@ func (c *Core) promote(gone RaftID) bool {
 	switch {
 	case gone != 0:
 		c.change(nil, remove(gone), add(id, raftpb.ConfChangeType_ConfChangeAddNode))
-	case len(c.conf.GetVoters()) < min(c.cfg.N, VotersMax):
+	case len(c.conf.GetVoters()) < c.target():
 		c.change(nil, add(id, raftpb.ConfChangeType_ConfChangeAddNode))
 	default:
 		return false // whom it was to replace is back

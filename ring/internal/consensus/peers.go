@@ -128,14 +128,16 @@ func (c *Core) HasPart() bool {
 // missing or not alive, by index. A leader takes nobody in whom it has no link
 // with.
 func (c *Core) standIns(vs []Voter) (out []int) {
-	missing := min(c.cfg.N, VotersMax)
+	out = c.waiting()
+	missing := c.target()
 	for _, v := range vs {
-		if v.Votes && c.cfg.Fleet.Alive(v.ID.Index()) {
+		if i := v.ID.Index(); v.Votes && c.cfg.Fleet.Alive(i) && !c.unwanted(i) {
 			missing--
 		}
 	}
 	for i := 0; i < c.cfg.N && len(out) < missing; i++ {
-		if i != c.cfg.Self && c.cfg.Fleet.Alive(i) && c.generation(i) == 0 {
+		if i != c.cfg.Self && c.cfg.Fleet.Alive(i) && c.generation(i) == 0 && !c.unwanted(i) &&
+			!slices.Contains(out, i) {
 			out = append(out, i)
 		}
 	}

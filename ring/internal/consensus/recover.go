@@ -49,6 +49,7 @@ func (c *Core) Recover(force bool) error {
 		return ErrNotLost
 	}
 	c.applyRest()
+	c.settleRoster(c.state)
 	c.fork(c.state)
 	return nil
 }
@@ -91,6 +92,7 @@ func (c *Core) Restore(backup []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the backup: %w", err)
 	}
+	c.settleRoster(state)
 	state.Above(c.state)
 	state.Unmet()
 	c.fork(state)

@@ -18,27 +18,28 @@ import (
 // Config is what a Core must be told at birth.
 type Config struct {
 	Roster  *roster.Roster
-	Overlay *overlay.Overlay // overlay.Build of that roster; shared, never written
-	Self    int
-	Boot    uint32 // random per process, not 0
-	PID     uint32
-	Build   string
-	Saved   Saved            // what the disk held, zero without one
-	Bus     *consensus.Saved // the log the disk held, nil for none
-	Lost    bool             // it held one that cannot be read
-	Memory  bool             // nothing of the log is kept: no Persist comes
-	Timing  Timing
-	Hold    time.Duration // rest at this stop; 0: an even share of Timing.Lap
-	Fast    bool          // no rest at all
-	Rand    *rand.Rand
-	Room    *Room // scratch for the steps, nil for one of its own
-	Keep    int   // bytes of messages kept for who missed them; 0: 8 MiB
+	Overlay *overlay.Overlay // overlay.BuildOf that roster; shared, never written
+
+	RosterEra uint32 // of the bus that agreed on Roster; 0 for a seed
+	Self      int
+	Boot      uint32 // random per process, not 0
+	PID       uint32
+	Build     string
+	Saved     Saved            // what the disk held, zero without one
+	Bus       *consensus.Saved // the log the disk held, nil for none
+	Lost      bool             // it held one that cannot be read
+	Memory    bool             // nothing of the log is kept: no Persist comes
+	Timing    Timing
+	Hold      time.Duration // rest at this stop; 0: an even share of Timing.Lap
+	Fast      bool          // no rest at all
+	Rand      *rand.Rand
+	Room      *Room // scratch for the steps, nil for one of its own
+	Keep      int   // bytes of messages kept for who missed them; 0: 8 MiB
 }
 
 // Room is what a step needs space for until its effects are carried out. Cores
 // that are stepped in turn, as in a simulation, may share one: what a storm
-// needs is then needed once, and kept for the next. Their rosters are of one size. The zero
-// value is ready.
+// needs is then needed once, and kept for the next. The zero value is ready.
 type Room struct {
 	fx      []Effect
 	records []wire.Record
@@ -48,6 +49,8 @@ type Room struct {
 	seen    flood.Set   // empty between uses
 	sets    []flood.Set // not in use, and empty
 	groves  []grove
+
+	overlays []hashed // of the newest rosters
 }
 
 // Saved is what must outlive the process, when there is a disk.
@@ -177,6 +180,7 @@ const (
 	Visited                         // Visit: what the particle brought
 	Unfolded                        // Seq: so many passengers went on without a station that was to see them
 	Overdue                         // Seq, of Work: the particle has gone on without what comes of it
+	Rerolled                        // Roster, Overlay (nil where the process ends), Era: by which this instance goes from now on
 	Work                            // Seq, Visit.Delivered, Tick: stations may hold the particle for Within; Worked follows, or Overdue
 )
 
@@ -202,6 +206,10 @@ type Effect struct {
 	Values  [][]byte
 	Outcome *gather.Outcome
 	Visit   *train.Visit
+
+	Roster  *roster.Roster
+	Overlay *overlay.Overlay
+	Era     uint32
 }
 
 // Tick is one pass of the particle.
@@ -246,6 +254,10 @@ const (
 	Damped      ReportKind = "damped"       // Subject's return waits; Wait
 	Starved     ReportKind = "starved"      // this process did not run for Wait
 
+	RosterChanged ReportKind = "roster_changed" // to version Lap, by Revision: Text
+	RosterShown   ReportKind = "roster_shown"   // all in the ring have version Lap
+	Retired       ReportKind = "retired"        // of this instance: Text says what to do
+
 	Anchored        ReportKind = "anchored"         // laps count from Tick on
 	Unanchored      ReportKind = "unanchored"       // laps do not count: Text says why
 	TicksSkipped    ReportKind = "ticks_skipped"    // the Skipped numbers before Tick did not count here
@@ -282,6 +294,8 @@ type InstanceView struct {
 	Incarnation uint32
 	PID         uint32
 	Build       string
+	Protocol    int // that it speaks; 0 of whom nothing was heard
+	Retired     bool
 	Damped      time.Time
 }
 
@@ -297,6 +311,9 @@ type View struct {
 	Detour    int // by way of whom it reaches Next, or -1
 	Instances []InstanceView
 	BadLinks  []BadLinkView
+
+	Roster      *roster.Roster // by which the instances are; never written to
+	RosterShown uint64         // the newest version that all are known to have
 }
 
 // BadLinkView is a link that does not carry while both ends live.

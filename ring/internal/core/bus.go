@@ -31,7 +31,12 @@ func busTiming(t Timing) consensus.Timing {
 type fleet struct{ c *Core }
 
 func (f fleet) Alive(i int) bool { return f.c.isAlive(i) }
-func (f fleet) Left(i int) bool  { return f.c.table.State(i) == wire.Left }
+func (f fleet) Left(i int) bool  { return f.c.table.State(i) == wire.Left || f.c.retired(i) }
+
+func (f fleet) Alike(i int) bool {
+	p := f.c.byIdx[i]
+	return p != nil && p.healthy() != nil && p.roster == f.c.roster.Hash()
+}
 
 // Since is in the future for one that has to wait for its return: it lives, and
 // would come if it were let in.
@@ -139,6 +144,7 @@ func (c *Core) busEffects() {
 			c.busEffect(&e)
 		}
 	}
+	c.agreed()
 	if c.moved {
 		c.moved = false
 		c.busMoved()
@@ -274,7 +280,7 @@ func (c *Core) numbered(e *consensus.Effect) {
 	var met *Report
 	var out []*Report
 	for _, h := range e.View {
-		if int64(h.Index) >= int64(c.n) {
+		if int64(h.Index) >= int64(c.n) || c.retired(int(h.Index)) {
 			continue
 		}
 		if c.said[int(h.Index)].incarnation <= h.Incarnation {

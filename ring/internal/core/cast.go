@@ -66,7 +66,7 @@ func (f crew) Waits(i int) bool {
 
 func (f crew) Tree(origin int) []int32 {
 	c := f.c
-	g := c.room.grove(c.cfg.Overlay, c.viewID, c.isAlive, c.cfg.Room != nil)
+	g := c.room.grove(c.overlay, c.viewID, c.isAlive, c.cfg.Room != nil)
 	t := g.trees[origin]
 	if t == nil {
 		if len(g.trees) >= treesMax {

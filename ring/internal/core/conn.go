@@ -106,10 +106,10 @@ func (c *Core) hello(cn *conn) {
 // that is no link.
 func (c *Core) Greeting(i int) *wire.Hello {
 	h := &wire.Hello{
-		Version: wire.ProtocolVersion, Ring: c.cfg.Roster.Ring, Roster: c.cfg.Roster.Hash(),
+		Version: wire.ProtocolVersion, Ring: c.roster.Ring, Roster: c.roster.Hash(),
 		Size: uint32(c.n), Linked: c.linkedPeers(), From: uint32(c.self), To: uint32(i),
-		FromName: c.cfg.Roster.Names[c.self], Boot: c.cfg.Boot, PID: c.cfg.PID, Build: c.cfg.Build,
-		Floor: c.cfg.Saved.Ceiling,
+		FromName: c.roster.Names[c.self], Boot: c.cfg.Boot, PID: c.cfg.PID, Build: c.build,
+		Floor: c.cfg.Saved.Ceiling, RosterVersion: c.roster.Version, Past: c.past,
 	}
 	if c.joined {
 		h.Incarnation = c.inc
@@ -199,7 +199,7 @@ func (c *Core) onHello(cn *conn, h *wire.Hello) {
 // Refusal is why h cannot be accepted, 0 if it can. dialed is the instance that was
 // dialed, or -1 for a Hello from who dialed this one.
 func (c *Core) Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string) {
-	r := c.cfg.Roster
+	r := c.roster
 	switch {
 	case h.Version+1 < wire.ProtocolVersion || h.Version > wire.ProtocolVersion+1:
 		return wire.RefuseVersion, fmt.Sprintf(
@@ -208,8 +208,11 @@ func (c *Core) Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string) {
 	case h.Ring != r.Ring:
 		return wire.RefuseRing, fmt.Sprintf(
 			"this is ring %q, not %q; correct the address or the ring's name", r.Ring, h.Ring)
-	case h.Roster != r.Hash():
-		return wire.RefuseRoster, c.rosterText(h)
+	case !c.related(h):
+		return wire.RefuseRoster, c.mismatchText(h)
+	case h.From >= uint32(c.n) && c.newer(h):
+		return wire.RefuseBehind, fmt.Sprintf(
+			"%s has not heard of version %d of the roster yet, and will", r.Names[c.self], h.RosterVersion)
 	case h.From >= uint32(c.n) || h.FromName != r.Names[h.From]:
 		return wire.RefuseName, fmt.Sprintf("no instance %q at index %d", h.FromName, h.From)
 	case h.To != uint32(c.self), dialed >= 0 && int(h.From) != dialed:
@@ -222,14 +225,20 @@ func (c *Core) Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string) {
 		return wire.RefuseTaken, fmt.Sprintf(
 			"%s is this process (pid %d); stop it first, or give the other one another name "+
 				"of the roster", h.FromName, c.cfg.PID)
-	case c.leaving:
+	case c.retired(int(h.From)) && !c.isRetired && !c.lingersWith(int(h.From)):
+		return wire.RefuseRetired, fmt.Sprintf(
+			"%s is retired from the roster, since version %d of it at the latest: remove it from its "+
+				"host; to have it back, add it anew (`ring roster add`), with an empty data directory",
+			h.FromName, r.Version)
+	}
+	if c.leaving && !c.lingers {
 		return wire.RefuseLeaving, "leaving the ring"
 	}
 	return 0, ""
 }
 
-// rosterText says which of two rosters must change: the one that fewer hold.
-func (c *Core) rosterText(h *wire.Hello) string {
+// mismatchText says which of two rosters must change: the one that fewer hold.
+func (c *Core) mismatchText(h *wire.Hello) string {
 	ours, theirs := c.linkedPeers(), h.Linked
 	who := "compare the two with `ring roster diff` and give both the same"
 	switch {
@@ -238,18 +247,18 @@ func (c *Core) rosterText(h *wire.Hello) string {
 			h.FromName, ours, theirs)
 	case theirs > ours:
 		who = fmt.Sprintf("%s must change its roster: %d instances are linked on theirs, %d on its",
-			c.cfg.Roster.Names[c.self], theirs, ours)
+			c.roster.Names[c.self], theirs, ours)
 	}
-	hash := c.cfg.Roster.Hash()
+	hash := c.roster.Hash()
 	return fmt.Sprintf("rosters differ: %d instances (%x) at %s, %d (%x) at %s; %s",
-		c.n, hash[:4], c.cfg.Roster.Names[c.self], h.Size, h.Roster[:4], h.FromName, who)
+		c.n, hash[:4], c.roster.Names[c.self], h.Size, h.Roster[:4], h.FromName, who)
 }
 
 // refuse answers a Hello with a no and tells it here too.
 func (c *Core) refuse(cn *conn, h *wire.Hello, code wire.RefuseCode, text string) {
 	c.send(cn, &wire.Refuse{Code: code, Text: text})
 	subject := -1
-	if h.From < uint32(c.n) && h.FromName == c.cfg.Roster.Names[h.From] {
+	if h.From < uint32(c.n) && h.FromName == c.roster.Names[h.From] {
 		subject = int(h.From)
 	} else {
 		text = fmt.Sprintf("%q: %s", h.FromName, text)
@@ -265,7 +274,7 @@ func (c *Core) refuse(cn *conn, h *wire.Hello, code wire.RefuseCode, text string
 	if subject < 0 {
 		c.strangerTell = c.now.Add(tellPause)
 	}
-	if code != wire.RefuseLeaving && (subject < 0 || c.mayTell(subject)) {
+	if code != wire.RefuseLeaving && code != wire.RefuseBehind && (subject < 0 || c.mayTell(subject)) {
 		c.tell(Report{Kind: Refusing, Subject: subject, Text: text})
 	}
 }
@@ -281,6 +290,11 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 	p.dialing, p.tried = false, true
 	p.nextDial = c.now.Add(c.cfg.Timing.Redial)
 	switch r.Code {
+	case wire.RefuseBehind:
+		return
+	case wire.RefuseRetired:
+		c.onRetired(p, r.Text)
+		return
 	case wire.RefuseTaken:
 		c.onTaken(p, r.Text)
 		return
@@ -298,6 +312,7 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 func (c *Core) establish(cn *conn, h *wire.Hello) {
 	p := cn.peer
 	cn.up, cn.upAt, cn.answerBy, cn.boot = true, c.now, time.Time{}, h.Boot
+	p.roster = h.Roster
 	cn.out = h.Was
 	slot := &p.accepted
 	if cn.dialed {
@@ -480,6 +495,9 @@ func (c *Core) onBeat(cn *conn, b *wire.Beat) {
 	}
 	if c.table.State(cn.peer.i) == wire.Down { // it lives, and must know how we see it
 		c.sendSync(cn)
+	}
+	if c.isRetired || c.retired(cn.peer.i) {
+		return // they hold nothing of us, nor we of them
 	}
 	cn.differ, cn.differV = c.compare(b.Records == uint32(c.table.Digest()), cn.differ),
 		c.compare(b.View == uint32(c.viewID), cn.differV)

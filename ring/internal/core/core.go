@@ -27,7 +27,9 @@ import (
 	"ringofservers.dev/ring/internal/detect"
 	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/gather"
+	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/particle"
+	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/spread"
 	"ringofservers.dev/ring/internal/train"
 	"ringofservers.dev/ring/internal/wire"
@@ -68,11 +70,23 @@ const (
 type Core struct {
 	cfg  Config
 	self int
-	n    int
-	rng  *rand.Rand
-	now  time.Time
-	fx   []Effect // of the step under way
-	room *Room
+	n    int // indexes of the roster, those of who is retired among them
+
+	roster      *roster.Roster
+	overlay     *overlay.Overlay
+	build       string         // what we tell of ours
+	agreedOn    *roster.Roster // the newest of the bus that was looked at
+	rosterEra   uint32         // of the bus, when ours was agreed on
+	past        []wire.Short8  // what ours came from, for Hellos
+	shown       uint64         // as told: which version all have
+	isRetired   bool           // ours does not have us any more
+	lingers     bool           // but we still have a vote
+	toldRetired flood.Set      // who has told us so
+	dying       bool           // a Fatal is on its way
+	rng         *rand.Rand
+	now         time.Time
+	fx          []Effect // of the step under way
+	room        *Room
 
 	// Deadlines: the token's changes with each hop, the rest does not.
 	deadline time.Time
@@ -178,12 +192,9 @@ type Core struct {
 func New(cfg Config) (*Core, error) {
 	c := &Core{
 		cfg: cfg, self: cfg.Self, n: cfg.Roster.Len(), rng: cfg.Rand,
+		roster: cfg.Roster, overlay: cfg.Overlay, rosterEra: cfg.RosterEra,
+		build: withProtocol(cfg.Build, wire.ProtocolVersion),
 		conns: map[ConnID]*conn{}, byIdx: map[int]*peer{},
-		table: flood.NewTable(cfg.Roster.Len(), cfg.Build),
-		out: flood.Outbox{
-			Window:  floodWindow + time.Duration(cfg.Roster.Len())*floodWindow/1000,
-			Patient: min(5*floodWindow+time.Duration(cfg.Roster.Len())*floodWindow, patientMax),
-		},
 		between: map[int32]time.Duration{}, cleared: map[int]bool{},
 		token: particle.New(particle.Config{
 			Self: cfg.Self, Hold: cfg.Hold, Fast: cfg.Fast,
@@ -196,10 +207,12 @@ func New(cfg Config) (*Core, error) {
 		downAt: map[int]time.Time{}, said: map[int]said{}, lost: map[int]Report{},
 		outs: map[int]time.Time{},
 	}
-	c.calm = calm(cfg.Timing.Settle, cfg.Overlay, c.out.Window)
+	c.table = flood.NewTable(c.n, c.build)
+	c.size()
+	c.token.SetRoster(cfg.Roster.Version)
 	var err error
 	c.bus, err = consensus.New(consensus.Config{
-		Self: cfg.Self, N: c.n, Fleet: fleet{c}, Boot: cfg.Boot, Memory: cfg.Memory, Saved: cfg.Bus,
+		Self: cfg.Self, N: c.n, Roster: cfg.Roster, Fleet: fleet{c}, Boot: cfg.Boot, Memory: cfg.Memory, Saved: cfg.Bus,
 		Lost:   cfg.Lost,
 		Timing: busTiming(cfg.Timing), Rand: cfg.Rand,
 	})
@@ -226,6 +239,7 @@ func (c *Core) Step(now time.Time, ev Event) []Effect {
 		relays := c.relays
 		if cn := c.conns[ev.Conn]; cn != nil && cn.up {
 			c.onParticle(p)
+			c.rosterPassed()
 		}
 		if c.relays == relays && !c.look && !c.bus.Pending() && !c.moved {
 			c.schedule()
@@ -353,6 +367,7 @@ func (c *Core) settle() {
 	}
 	c.tellView()
 	c.turnBus()
+	c.linger()
 	if c.look {
 		c.lookRound()
 	}
@@ -445,7 +460,7 @@ func (c *Core) detection() time.Duration {
 func (c *Core) timers() {
 	if !c.goneAt.IsZero() && !c.now.Before(c.goneAt) {
 		c.goneAt = time.Time{}
-		c.fx = append(c.fx, Effect{Kind: Gone})
+		c.gone()
 		return
 	}
 	for i := 0; i < len(c.open); i++ { // unanswered and silent links

@@ -17,6 +17,7 @@ type peer struct {
 	linked   bool  // it was up, and LinkLost was not told
 	met      bool  // it was up since it came into the ring as it is now
 	boot     uint32
+	roster   [32]byte // the hash of that by which it went when it was linked with last
 
 	dialing   bool // a dial or its Hello is under way
 	tried     bool // it has answered or failed since we started
@@ -95,7 +96,7 @@ func (c *Core) start() {
 	c.born = c.now
 	c.youngTill = c.now.Add(young * t.Gather)
 	c.out.Shut(c.now)
-	for _, i := range c.cfg.Overlay.Neighbours(c.self) {
+	for _, i := range c.overlay.Neighbours(c.self) {
 		p := c.peer(i)
 		p.neighbour = true
 		p.nextDial = c.now
@@ -112,7 +113,7 @@ func (c *Core) lookRound() {
 	for _, i := range c.busPeers {
 		c.peer(i).bus = true
 	}
-	c.watched = detect.Watched(c.cfg.Overlay, c.watched[:0], c.self, c.isAlive, c.verdict)
+	c.watched = detect.Watched(c.overlay, c.watched[:0], c.self, c.isAlive, c.verdict)
 	for _, i := range c.watched {
 		p := c.peer(i)
 		p.watched = true
@@ -139,21 +140,24 @@ const young = 3
 
 // needs reports whether we want a link with p.
 func (c *Core) needs(p *peer) bool {
-	return p.watched || p.i == c.relays || p.bus && c.isAlive(p.i) ||
+	return p.watched || p.i == c.relays || p.bus && (c.isAlive(p.i) || c.retired(p.i)) ||
 		p.neighbour && c.table.State(p.i) != wire.Left
 }
 
 // dials opens the links that are missing and due.
 func (c *Core) dials() {
-	if c.leaving || c.gatherBy.IsZero() {
+	if c.leaving && !c.lingers || c.gatherBy.IsZero() {
 		return
 	}
 	for _, p := range c.peers {
+		if c.lingers && !p.bus {
+			continue
+		}
 		if at := c.dialAt(p); !at.IsZero() && !c.now.Before(at) {
 			c.dial(p)
 		}
 	}
-	if !c.now.Before(c.strangerAt) {
+	if !c.now.Before(c.strangerAt) && !c.lingers {
 		c.dialStranger()
 	}
 }
@@ -201,7 +205,7 @@ func (c *Core) dialStranger() {
 		return
 	}
 	i := c.rng.IntN(c.n)
-	if i == c.self || c.isAlive(i) || c.table.State(i) == wire.Left {
+	if i == c.self || c.retired(i) || c.isAlive(i) || c.table.State(i) == wire.Left {
 		return
 	}
 	if p := c.peer(i); !p.dialing && p.healthy() == nil && !c.needs(p) {
@@ -310,5 +314,5 @@ func (c *Core) prune() {
 
 // watchers is who watches i among the living.
 func (c *Core) watchers(i int) []int {
-	return detect.Observers(c.cfg.Overlay, nil, i, c.isAlive)
+	return detect.Observers(c.overlay, nil, i, c.isAlive)
 }

@@ -71,7 +71,7 @@ func (c *Core) usurped() {
 	c.taken = c.now
 	if c.contests++; c.contests > 3 {
 		c.fatal(fmt.Sprintf("another process has taken the name %s; stop one of the two",
-			c.cfg.Roster.Names[c.self]))
+			c.roster.Names[c.self]))
 		return
 	}
 	c.join()
@@ -321,6 +321,9 @@ func (c *Core) adopt(down map[int]uint32, whole, quorum bool) {
 // close a moment later.
 func (c *Core) leave() {
 	if c.leaving {
+		if c.lingers { // whoever lets it wait no longer knows what that may cost
+			c.lingers, c.goneAt = false, c.now
+		}
 		return
 	}
 	c.bus.Depart(c.now)

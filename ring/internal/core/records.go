@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"ringofservers.dev/ring/internal/flood"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -43,6 +42,9 @@ func (c *Core) answerOld(cn *conn, f *wire.Flood) {
 func (c *Core) onRecord(r *wire.Record, from *conn) {
 	if r.Origin == uint32(c.self) {
 		c.onOwnRecord(r)
+		return
+	}
+	if r.Origin < uint32(c.n) && c.retired(int(r.Origin)) {
 		return
 	}
 	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) {
@@ -218,7 +220,7 @@ func (c *Core) publish() {
 	was := c.table.Accuses(c.self)
 	c.table.Merge(&wire.Record{
 		Origin: uint32(c.self), Incarnation: c.inc, Seq: c.seq, Boot: c.cfg.Boot, PID: c.cfg.PID,
-		Epoch: c.token.Top(), Left: c.leaving, Out: !c.joined, Build: c.cfg.Build, Accused: c.accused,
+		Epoch: c.token.Top(), Left: c.leaving, Out: !c.joined, Build: c.build, Accused: c.accused,
 	})
 	c.out.Add(uint32(c.self), c.leaving || !c.joined || was || len(c.accused) > 0)
 	c.version++
@@ -276,9 +278,7 @@ func (c *Core) sized(origin int) (s sized, ok bool) {
 // nearly every record comes over some other link while it waits for its own turn,
 // so that it crosses each link one way only.
 func (c *Core) gather(pending []uint16) []sized {
-	if c.room.seen == nil {
-		c.room.seen = flood.NewSet(c.n)
-	}
+	c.room.seen = c.room.seen.Grown(c.n)
 	seen, all := c.room.seen, c.room.news[:0]
 	for _, o := range pending {
 		if seen.Add(uint32(o)) {
@@ -298,10 +298,9 @@ func (c *Core) note(cn *conn, origin uint32) {
 		sets := &c.room.sets
 		if n := len(*sets); n > 0 {
 			cn.told, *sets = (*sets)[n-1], (*sets)[:n-1]
-		} else {
-			cn.told = flood.NewSet(c.n)
 		}
 	}
+	cn.told = cn.told.Grown(c.n)
 	cn.told.Add(origin)
 }
 

@@ -25,6 +25,7 @@ func (c *Core) Head() View {
 	return View{
 		ID: c.viewID, Changes: c.changes, Quorum: c.bus.Quorum(), CutOff: c.cutOff,
 		Joined: c.joined, Self: c.self, Next: c.next, Detour: c.detour, BadLinks: c.bad,
+		Roster: c.roster, RosterShown: c.shown,
 	}
 }
 
@@ -53,7 +54,10 @@ func (c *Core) CastKept() int {
 func (c *Core) Row(i int) InstanceView {
 	w := InstanceView{
 		State: c.table.State(i), Incarnation: c.table.Incarnation(i), PID: c.table.PID(i),
-		Build: c.table.Build(i),
+		Retired: c.retired(i),
+	}
+	if told := c.table.Build(i); told != "" {
+		w.Build, w.Protocol = SplitBuild(told)
 	}
 	if w.State == wire.Down {
 		if d := c.dampedFor(i); d > 0 {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,7 +15,8 @@ func (c *Core) onParticle(p *wire.Particle) {
 	if !c.joined {
 		return // not a stop of this ring; whoever sent it has a copy
 	}
-	if !train.Sound(p, c.n) {
+	// Somebody may be aboard of whom this stop has not heard yet.
+	if !train.Sound(p, wire.RosterMax) {
 		return
 	}
 	mine, idle := c.before(p)
@@ -27,6 +29,20 @@ func (c *Core) onParticle(p *wire.Particle) {
 	c.forward() // first: what it means here delays nobody
 	c.count(p, pass)
 	c.visited()
+}
+
+// rosterPassed looks what the particle knows of versions of the roster: who is behind asks
+// for what it lacks.
+func (c *Core) rosterPassed() {
+	if c.token.Behind() {
+		c.bus.Hasten(c.now)
+	}
+	if v := c.token.Shown(); v != c.shown {
+		c.shown = v
+		c.version++
+		c.tell(Report{Kind: RosterShown, Subject: -1, Lap: v, Text: fmt.Sprintf(
+			"all in the ring go by version %d of the roster", v)})
+	}
 }
 
 // passed has the epoch on disk before anything follows from it.
@@ -101,6 +117,7 @@ func (c *Core) turnToken() {
 	if !c.joined && !c.leaving {
 		return
 	}
+	c.rosterPassed()
 	c.hurryTurn()
 	c.forward()
 	c.visited()
@@ -328,7 +345,7 @@ func (c *Core) onRelay(cn *conn, m *wire.Relay) {
 
 // findNext finds whose hand to hold: the first living one after us.
 func (c *Core) findNext() {
-	next, _ := c.cfg.Overlay.Walk(0, c.self, 1, c.isAlive)
+	next, _ := c.overlay.Walk(0, c.self, 1, c.isAlive)
 	if next != c.next {
 		c.setDetour(-1)
 		c.next = next

@@ -15,11 +15,11 @@ func (c *Core) judge() {
 	old := c.verdict
 	c.doomed = false
 	edges := c.edges()
-	c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, edges)
+	c.verdict = detect.Judge(c.overlay, c.isAlive, edges)
 	c.doomed = !c.selfCut && c.isDoomed()
 	if c.doomed {
 		edges = c.edges()
-		c.verdict = detect.Judge(c.cfg.Overlay, c.isAlive, edges)
+		c.verdict = detect.Judge(c.overlay, c.isAlive, edges)
 	}
 	if old == nil || !slices.EqualFunc(old.Findings, c.verdict.Findings,
 		func(a, b detect.Finding) bool { return a.Subject == b.Subject }) {
@@ -158,12 +158,12 @@ func (c *Core) quiet() time.Duration { return c.calm + min(c.drift, c.cfg.Timing
 // stand on one, it is half a millisecond for each at Settle's default.
 func calm(settle time.Duration, o *overlay.Overlay, window time.Duration) time.Duration {
 	hops := 1
-	for reach := o.Degree; reach < o.N-1; reach *= o.Degree - 1 {
+	for reach := o.Degree; reach < o.Members-1; reach *= o.Degree - 1 {
 		hops++
 	}
-	way := time.Duration(o.N)*weighEach +
+	way := time.Duration(o.Members)*weighEach +
 		2*time.Duration(hops-1)*(window+settle/8) // an eighth: the way itself
-	return settle + max(way, settle/20*time.Duration(min(o.N, oneMachine)))
+	return settle + max(way, settle/20*time.Duration(min(o.Members, oneMachine)))
 }
 
 // longest is how long accusations may go on until those over the mark are cut all
@@ -357,7 +357,7 @@ func (c *Core) alone() bool {
 			return false
 		}
 	}
-	for _, i := range detect.Watched(c.cfg.Overlay, nil, c.self, c.isAlive, nil) {
+	for _, i := range detect.Watched(c.overlay, nil, c.self, c.isAlive, nil) {
 		if p := c.byIdx[i]; p == nil || !p.accused {
 			return false
 		}

@@ -77,7 +77,7 @@ func (c *Core) tellView() {
 		if c.joined {
 			c.tell(Report{
 				Kind: ViewChanged, Subject: -1,
-				Text: fmt.Sprintf("%d of %d alive", c.alive, c.n),
+				Text: fmt.Sprintf("%d of %d alive", c.alive, c.roster.Members()),
 			})
 		}
 		c.findBadLinks()
@@ -92,7 +92,7 @@ func (c *Core) tellView() {
 	}
 	c.cutOff = off
 	c.version++
-	text := quorumText(c.alive, c.n-c.left)
+	text := quorumText(c.alive, c.roster.Members()-c.left)
 	c.minority = c.minority || off
 	switch {
 	case off && (c.wasWhole || c.waits()):

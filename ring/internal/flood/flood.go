@@ -68,6 +68,24 @@ func NewTable(n int, build string) *Table {
 	}
 }
 
+// Grow makes room for n origins, which are no fewer than there were.
+func (t *Table) Grow(n int) {
+	t.slots = append(t.slots, make([]slot, n-len(t.slots))...)
+	if t.words != nil {
+		if more := (n-1)>>bucketBits + 1 - len(t.words); more > 0 {
+			t.words = append(t.words, make([][]word, more)...)
+		}
+	}
+}
+
+// Forget lets go of all that the table holds of origin.
+func (t *Table) Forget(origin int) {
+	t.setAccused(uint32(origin), nil)
+	t.digest ^= t.slots[origin].mix(uint32(origin))
+	t.slots[origin] = slot{}
+	delete(t.odd, uint32(origin))
+}
+
 // Newer reports whether (incarnation, seq) of a record of origin is newer than
 // what the table holds. An origin outside the roster is never newer.
 func (t *Table) Newer(origin, incarnation, seq uint32) bool {
@@ -352,8 +370,18 @@ type Set []uint64
 // NewSet returns an empty set of n origins.
 func NewSet(n int) Set { return make(Set, (n+63)/64) }
 
-// Has reports whether origin is in the set; nothing is in one that is nil.
-func (s Set) Has(origin uint32) bool { return s != nil && s[origin/64]>>(origin%64)&1 != 0 }
+// Grown is s with room for n origins.
+func (s Set) Grown(n int) Set {
+	if more := (n+63)/64 - len(s); more > 0 {
+		s = append(s, make(Set, more)...)
+	}
+	return s
+}
+
+// Has reports whether origin is in the set; nobody is whom it has no room for.
+func (s Set) Has(origin uint32) bool {
+	return int(origin/64) < len(s) && s[origin/64]>>(origin%64)&1 != 0
+}
 
 // Add reports whether origin was not in the set before.
 func (s Set) Add(origin uint32) bool {
@@ -363,9 +391,9 @@ func (s Set) Add(origin uint32) bool {
 	return was&bit == 0
 }
 
-// Remove takes origin out; a set that is nil has nothing in it.
+// Remove takes origin out.
 func (s Set) Remove(origin uint32) {
-	if s != nil {
+	if int(origin/64) < len(s) {
 		s[origin/64] &^= 1 << (origin % 64)
 	}
 }

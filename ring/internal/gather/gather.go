@@ -110,6 +110,17 @@ type round struct {
 // New returns the core of instance self of n.
 func New(self, n int, fleet Fleet) *Core { return &Core{self: self, n: n, fleet: fleet} }
 
+// Grow makes room for n instances.
+func (c *Core) Grow(n int) {
+	c.n = n
+	for _, r := range c.open {
+		r.answered, r.failed, r.fresh = r.answered.grown(n), r.failed.grown(n), r.fresh.grown(n)
+		for i := range r.parts {
+			r.parts[i].Who = r.parts[i].Who.grown(n)
+		}
+	}
+}
+
 // Effects are what is to be done since they were taken last.
 func (c *Core) Effects() []Effect {
 	fx := c.fx

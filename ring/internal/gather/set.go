@@ -14,6 +14,14 @@ func (s Set) Has(i int) bool { return i/64 < len(s) && s[i/64]>>(i%64)&1 != 0 }
 // Add puts i into s, which must be of that size.
 func (s Set) Add(i int) { s[i/64] |= 1 << (i % 64) }
 
+// grown is s with room for n instances.
+func (s Set) grown(n int) Set {
+	if more := (n+63)/64 - len(s); s != nil && more > 0 {
+		s = append(s[:len(s):len(s)], make(Set, more)...)
+	}
+	return s
+}
+
 // Len is how many are in s.
 func (s Set) Len() (n int) {
 	for _, w := range s {

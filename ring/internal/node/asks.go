@@ -9,6 +9,7 @@ import (
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/consensus"
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/roster"
 )
 
 // What Propose and Read fail with.
@@ -103,6 +104,22 @@ func (n *Node) Propose(ctx context.Context, c bus.Command) (bus.Result, error) {
 func (n *Node) Sync(ctx context.Context) error {
 	_, err := n.ask(ctx, core.Event{Kind: core.Read})
 	return err
+}
+
+// Roster is the one that was agreed on, as far as this instance has heard; nil before the
+// first change. It must not be written to.
+func (n *Node) Roster() *roster.Roster {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.core.State().Roster()
+}
+
+// LeastProtocol is the oldest protocol that an instance speaks which has not left, and who.
+func (n *Node) LeastProtocol() (protocol, who int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	defer n.unseen()
+	return n.core.LeastProtocol()
 }
 
 // Recover begins another history here: see consensus.Core.

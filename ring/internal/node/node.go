@@ -50,6 +50,7 @@ type Machine interface {
 	Backup() []byte
 	Greeting(peer int) *wire.Hello
 	Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string)
+	LeastProtocol() (protocol, who int)
 }
 
 // Journal keeps the log of what the fleet agrees on.
@@ -63,14 +64,15 @@ type Journal interface {
 // Journal and Bulk are required.
 type Config struct {
 	Core     Machine
-	Listener net.Listener             // closed by the Node
-	Handler  http.Handler             // what is asked of the port beside links; nil: 404
-	Addr     func(peer int) string    // host:port, asked for at each dial
-	Degree   int                      // links this instance keeps; bounds derive from it
-	Link     link.Options             // times of every link
-	Save     func(v core.Saved) error // returns when v is on disk; nil: nothing is kept
-	Journal  Journal                  // nil: Core keeps its log in memory, and asks for nothing
-	Bulk     *haul.Haul               // closed by the Node; nil: there are no large payloads
+	Listener net.Listener                // closed by the Node
+	Handler  http.Handler                // what is asked of the port beside links; nil: 404
+	Addr     func(peer int) string       // host:port, asked for at each dial
+	Degree   int                         // links this instance keeps; bounds derive from it
+	Link     link.Options                // times of every link
+	Save     func(v core.Saved) error    // returns when v is on disk; nil: nothing is kept
+	Reroll   func(fx *core.Effect) error // the core goes by fx.Roster from now on; returns when that is on disk; nil: never
+	Journal  Journal                     // nil: Core keeps its log in memory, and asks for nothing
+	Bulk     *haul.Haul                  // closed by the Node; nil: there are no large payloads
 }
 
 // ErrSave is the end of an instance that could not keep what it must.
@@ -236,6 +238,8 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 		n.save(fx.Saved)
 	case core.Reserve:
 		n.reserve(fx.Saved)
+	case core.Rerolled:
+		n.reroll(fx)
 	case core.Tell:
 		n.tell(now, fx.Report)
 	case core.Gone:
@@ -310,6 +314,23 @@ func (n *Node) save(v core.Saved) {
 	n.flush()
 	n.latest.Store(&v)
 	if _, err := n.saveLatest(); err != nil {
+		n.end(fmt.Errorf("%w: %w", ErrSave, err), false)
+	}
+}
+
+// reroll has everything around the core go by another roster.
+func (n *Node) reroll(fx *core.Effect) {
+	if fx.Overlay != nil {
+		n.cfg.Degree = max(n.cfg.Degree, fx.Overlay.Degree)
+	}
+	if n.cfg.Reroll == nil {
+		return
+	}
+	n.flush()
+	n.saving.Lock()
+	err := n.cfg.Reroll(fx)
+	n.saving.Unlock()
+	if err != nil {
 		n.end(fmt.Errorf("%w: %w", ErrSave, err), false)
 	}
 }

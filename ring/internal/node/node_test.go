@@ -33,7 +33,8 @@ func (noBus) CastKept() int          { return 17 }
 func (noBus) State() *bus.State      { return bus.New() }
 func (noBus) Backup() []byte         { return nil }
 
-func (noBus) Greeting(int) *wire.Hello { return &wire.Hello{} }
+func (noBus) LeastProtocol() (int, int) { return wire.ProtocolVersion, 0 }
+func (noBus) Greeting(int) *wire.Hello  { return &wire.Hello{} }
 
 func (noBus) Refusal(h *wire.Hello, _ int) (wire.RefuseCode, string) {
 	if h.Ring != "" {

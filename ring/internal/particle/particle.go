@@ -23,6 +23,7 @@
 package particle
 
 import (
+	"math"
 	"time"
 
 	"ringofservers.dev/ring/internal/train"
@@ -99,6 +100,9 @@ type Core struct {
 	resends int
 	resend  time.Time
 
+	roster uint64 // the version of the roster that this stop goes by
+	shown  uint64 // the newest of which a whole lap has shown that no stop has an older
+
 	top   wire.Epoch // highest Number and highest Counter heard of, passed or not
 	alive int
 	rank  int // instances alive with a smaller index: they replace a lost one first
@@ -156,6 +160,28 @@ func (c *Core) SetRing(alive, rank int) {
 	c.alive, c.rank = alive, rank
 	if at := c.at.Add(c.rest()); c.resting && !c.stays && at.Before(c.release) { // the shares are smaller now
 		c.release, c.rests = at, c.rest()
+	}
+}
+
+// SetRoster tells by which version of the roster this stop goes from now on.
+func (c *Core) SetRoster(version uint64) { c.roster = version }
+
+// Behind reports whether some stop has a newer version of the roster than this one.
+func (c *Core) Behind() bool { return c.has && c.last.Roster.Version > c.roster }
+
+// Shown is the newest version of the roster that all stops are known to have, or a later one.
+func (c *Core) Shown() uint64 { return c.shown }
+
+// mark has the particle say which versions of the roster there are, until all know that
+// all have the newest.
+func (c *Core) mark() {
+	m := &c.last.Roster
+	c.shown = max(c.shown, min(m.Was, c.roster))
+	switch {
+	case m.Version > 0:
+		m.Version, m.Low = max(m.Version, c.roster), min(m.Low, c.roster)
+	case c.roster > c.shown && c.roster > 1:
+		m.Version = c.roster // Low is 0: what it was on before is not known
 	}
 }
 
@@ -338,6 +364,7 @@ func (c *Core) take(now time.Time, p *wire.Particle) {
 		c.hasDet, c.attached = false, c.bus.Anchorable
 		c.stamp()
 	}
+	c.mark()
 	c.sent, c.resends = false, 0
 	c.resting, c.hurried, c.stays = true, false, false
 	c.rests = c.usual()
@@ -416,8 +443,15 @@ func (c *Core) usual() time.Duration {
 	if c.fresh && c.cfg.Hold == 0 && !alone {
 		return 0
 	}
+	if c.last.Roster.Version > 0 && c.cfg.Hold == 0 && c.alive > 1 {
+		return c.rest() / spreading
+	}
 	return c.rest()
 }
+
+// spreading is how many times faster than it need be the particle goes round while not all
+// are known to have the newest roster: who waits for that waits for two laps or three.
+const spreading = 8
 
 // rest is how long a particle stays here.
 func (c *Core) rest() time.Duration {
@@ -478,6 +512,11 @@ func (c *Core) Depart(now time.Time, next int, half time.Duration) wire.Particle
 	p.AgeUS = uint32(us)
 	p.WasUS, p.WasStop = p.SlowUS, p.SlowStop
 	p.SlowUS, p.SlowStop = 0, 0
+	if m := &p.Roster; m.Version > 0 && m.Was >= m.Version { // all have seen that all have it
+		*m = wire.RosterMark{}
+	} else if m.Version > 0 {
+		m.Was, m.Low = m.Low, math.MaxUint64
+	}
 	p.Anchored = !p.Epoch.Detached() && p.Voters > 0 && p.Quorum() && p.Base+p.Lap < p.Limit
 	for i := range p.Stamps[:p.Voters] {
 		p.Stamps[i].Role &^= wire.Stamped

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -51,7 +52,10 @@ func (st state) encode() []byte {
 }
 
 // envelope puts what is common to all versions round a payload.
-func envelope(version uint16, payload []byte) []byte {
+func envelope(version uint16, payload []byte) []byte { return frame(magic, version, payload) }
+
+// frame does so for a file of that magic.
+func frame(magic string, version uint16, payload []byte) []byte {
 	b := make([]byte, 0, headLen+len(payload)+crcLen)
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint16(b, version)
@@ -71,37 +75,51 @@ func appendString(b []byte, s string) []byte {
 	return append(append(b, byte(len(s))), s...)
 }
 
-// torn is the error of a file that does not hold together.
+// torn is the error of a state that does not hold together.
 func torn(why string) error {
 	return fmt.Errorf("%w (%s); move it away and start again: "+
 		"the instance then learns its incarnation and the epoch from its peers", ErrTorn, why)
 }
 
-// decode reads a file; it trusts nothing in it.
+// decode reads the state; it trusts nothing in it.
 func decode(b []byte) (state, error) {
+	version, p, err := unframe(magic, formatVersion, b)
+	if errors.Is(err, ErrTorn) {
+		return state{}, fmt.Errorf("%w; move it away and start again: "+
+			"the instance then learns its incarnation and the epoch from its peers", err)
+	}
+	if err != nil {
+		return state{}, err
+	}
+	return decodePayload(version, p)
+}
+
+// unframe reads what frame wrote, of a version up to newest.
+func unframe(magic string, newest uint16, b []byte) (uint16, []byte, error) {
+	torn := func(why string) error { return fmt.Errorf("%w (%s)", ErrTorn, why) }
 	if len(b) < headLen+crcLen {
-		return state{}, torn(fmt.Sprintf("only %d bytes long", len(b)))
+		return 0, nil, torn(fmt.Sprintf("only %d bytes long", len(b)))
 	}
 	if string(b[:len(magic)]) != magic {
-		return state{}, torn("it does not begin as a data file of a ring")
+		return 0, nil, torn("it does not begin as a data file of a ring")
 	}
 	version := binary.BigEndian.Uint16(b[len(magic):])
 	length := binary.BigEndian.Uint32(b[len(magic)+2:])
 	if uint64(len(b)) != uint64(headLen)+uint64(length)+crcLen {
-		return state{}, torn(fmt.Sprintf("%d bytes long, its header says otherwise", len(b)))
+		return 0, nil, torn(fmt.Sprintf("%d bytes long, its header says otherwise", len(b)))
 	}
 	body, sum := b[:len(b)-crcLen], binary.BigEndian.Uint32(b[len(b)-crcLen:])
 	if checksum(body) != sum {
-		return state{}, torn("the checksum is wrong")
+		return 0, nil, torn("the checksum is wrong")
 	}
-	if version > formatVersion {
-		return state{}, fmt.Errorf("%w: format %d, this build reads up to %d; "+
-			"start the newer build again, or move the file away", ErrNewer, version, formatVersion)
+	if version > newest {
+		return 0, nil, fmt.Errorf("%w: format %d, this build reads up to %d; "+
+			"start the newer build again, or move the file away", ErrNewer, version, newest)
 	}
 	if version == 0 {
-		return state{}, torn("format 0 never existed")
+		return 0, nil, torn("format 0 never existed")
 	}
-	return decodePayload(version, body[headLen:])
+	return version, body[headLen:], nil
 }
 
 func decodePayload(version uint16, p []byte) (st state, err error) {

@@ -4,7 +4,8 @@
 //
 //	DIR/lock    held (flock) while a process uses DIR; says its pid
 //	DIR/state   magic, version, length, payload, CRC32C
-//	DIR/state.new   the next one, until it is whole and synced
+//	DIR/roster  the newest roster known, if it is not the one that instances start with
+//	DIR/state.new, DIR/roster.new   the next one, until it is whole and synced
 //
 // A Save is on disk when it returns: the new file is written beside the old
 // one, synced, renamed over it, and the directory is synced. A process killed
@@ -49,6 +50,10 @@ type Identity struct {
 	Count    uint32   // how many it has
 	Names    [32]byte // Prefix(Count)
 	Prefix   func(n int) [32]byte
+
+	// Settle, if not nil, is given the roster that the directory keeps, nil for none, and
+	// returns the identity to go by.
+	Settle func(k *Kept) (Identity, error)
 }
 
 // Saved is what must outlive the process.
@@ -116,6 +121,15 @@ func (s *Store) take() (Saved, error) {
 		return Saved{}, err
 	}
 	s.lock = lock
+	if s.id.Settle != nil {
+		kept, err := s.kept()
+		if err == nil {
+			s.id, err = s.id.Settle(kept)
+		}
+		if err != nil {
+			return Saved{}, err
+		}
+	}
 	saved, err := s.load()
 	if err != nil {
 		return Saved{}, err
@@ -184,18 +198,23 @@ func (st state) belongs(id Identity) error {
 // Save puts v on disk and returns when it will survive a loss of power. After
 // an error the file of before is still whole.
 func (s *Store) Save(v Saved) error {
-	f, err := s.create(nextFile)
+	return s.replace(stateFile, nextFile, state{id: s.id, saved: v}.encode())
+}
+
+// replace puts content in the place of a file, by way of next.
+func (s *Store) replace(name, next string, content []byte) error {
+	f, err := s.create(next)
 	if err != nil {
 		return s.unsaved(err)
 	}
-	_, err = f.Write(state{id: s.id, saved: v}.encode())
+	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(s.unsaved(err), ignoreMissing(s.root.Remove(nextFile)))
+		return errors.Join(s.unsaved(err), ignoreMissing(s.root.Remove(next)))
 	}
-	if err := s.root.Rename(nextFile, stateFile); err != nil {
+	if err := s.root.Rename(next, name); err != nil {
 		return s.unsaved(err)
 	}
 	if err := s.root.sync(); err != nil {

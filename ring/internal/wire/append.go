@@ -98,7 +98,13 @@ func appendParticle(dst []byte, p *Particle) []byte {
 		dst = binary.BigEndian.AppendUint16(dst, s.Voter)
 		dst = append(dst, byte(s.Role))
 	}
-	return appendTrain(dst, p.Line, p.Train)
+	dst = appendTrain(dst, p.Line, p.Train, p.Roster.Version > 0)
+	if p.Roster.Version > 0 {
+		dst = binary.AppendUvarint(dst, p.Roster.Version)
+		dst = binary.AppendUvarint(dst, p.Roster.Low)
+		dst = binary.AppendUvarint(dst, p.Roster.Was)
+	}
+	return dst
 }
 
 func appendEpoch(dst []byte, e Epoch) []byte {
@@ -144,7 +150,19 @@ func appendHello(dst []byte, h *Hello) []byte {
 	dst = binary.AppendUvarint(dst, uint64(h.Was))
 	dst = binary.AppendUvarint(dst, h.Floor)
 	dst = binary.AppendUvarint(dst, beatLen)
-	return appendBeat(dst, &h.Beat)
+	dst = appendBeat(dst, &h.Beat)
+	return appendPast(dst, h)
+}
+
+// appendPast writes what a Hello says of earlier rosters, nothing where that is nothing.
+func appendPast(dst []byte, h *Hello) []byte {
+	within("past rosters", uint64(len(h.Past)), PastMax)
+	dst = binary.AppendUvarint(dst, h.RosterVersion)
+	dst = binary.AppendUvarint(dst, uint64(len(h.Past)))
+	for _, p := range h.Past {
+		dst = append(dst, p[:]...)
+	}
+	return dst
 }
 
 func appendFlood(dst []byte, f *Flood) []byte {

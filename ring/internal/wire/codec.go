@@ -146,11 +146,11 @@ func decodeParticle(p *Particle, b []byte) error {
 	}
 	clear(p.Stamps[n:])
 	c := cursor{rest: b[particleLen+n*stampLen:]}
-	if p.Line, p.Train = c.train(); c.fault != "" {
+	if c.train(p); c.fault != "" {
 		return fmt.Errorf("%w: particle: %s", ErrMalformed, c.fault)
 	}
 	if p.Epoch.Number > CounterMax || p.Epoch.Counter > CounterMax || p.Lap > CounterMax ||
-		p.Limit > CounterMax {
+		p.Limit > CounterMax || p.Roster.Version > CounterMax {
 		return fmt.Errorf("%w: particle with a counter over its bound", ErrMalformed)
 	}
 	return nil
@@ -218,6 +218,12 @@ func (d *Decoder) hello(c *cursor) *Hello {
 	}
 	if err := decodeBeat(&h.Beat, beat); err != nil {
 		c.fail(err.Error())
+	}
+	if len(c.rest) > 0 { // else the sender is of a build that changes no rosters
+		h.RosterVersion = c.number("roster version", CounterMax)
+		for range c.count("past rosters", PastMax, len(Short8{})) {
+			h.Past = append(h.Past, Short8(c.take(len(Short8{}))))
+		}
 	}
 	return h
 }

@@ -136,7 +136,11 @@ func TestCutAndLonger(t *testing.T) {
 		}
 		frame := buf[HeaderLen:]
 		for cut := range frame {
-			if _, err := d.Decode(frame[:cut]); !errors.Is(err, ErrMalformed) {
+			got, err := d.Decode(frame[:cut])
+			if h, ok := got.(*Hello); ok && err == nil && h.RosterVersion == 0 && h.Past == nil {
+				continue // one of a build that knows no versions of rosters
+			}
+			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("%T: Decode of %d bytes: %v, want ErrMalformed", m, cut, err)
 			}
 		}

@@ -3,7 +3,7 @@ package wire
 import "cmp"
 
 // ProtocolVersion is what this build speaks; a peer may be one version behind.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // Limits hold for every frame, whoever sent it: nothing is allocated before
 // the length that asks for it was checked against one of these.
@@ -116,7 +116,18 @@ type Hello struct {
 	Was         uint32 // the incarnation that the sender knows it lost, while it is out
 	Floor       uint64 // the sender stamps no tick below it: earlier processes of its name may have
 	Beat        Beat   // the first heartbeat rides along
+
+	// Of the sender's roster: its version, 0 where the sender does not say, and the first
+	// bytes of the hashes of those that it came from.
+	RosterVersion uint64
+	Past          []Short8
 }
+
+// Short8 is the first bytes of a hash.
+type Short8 [8]byte
+
+// PastMax bounds Hello.Past.
+const PastMax = 256
 
 // Refusal codes.
 type RefuseCode uint8
@@ -128,6 +139,8 @@ const (
 	RefuseTaken                         // a live process holds this name
 	RefuseVersion                       // no protocol version in common
 	RefuseLeaving                       // the acceptor is going away
+	RefuseBehind                        // the acceptor's roster is older than the dialer
+	RefuseRetired                       // the dialer is retired from the acceptor's roster
 )
 
 // Refuse answers a Hello that cannot be accepted; the link closes after it.
@@ -208,6 +221,16 @@ type Particle struct {
 
 	Line  Line   // of who was aboard
 	Train *Train // who is, nil for nobody
+
+	Roster RosterMark
+}
+
+// RosterMark is what the particle knows of versions of the roster, while not everybody is
+// known to have the newest; zero when that is so.
+type RosterMark struct {
+	Version uint64 // the newest that a stop on its way had
+	Low     uint64 // the oldest that one had on this lap so far
+	Was     uint64 // the same of the whole lap before, 0 where it was not asked on all of that
 }
 
 // Stamp is what a voter did with the particle on this lap.

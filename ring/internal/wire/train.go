@@ -83,15 +83,21 @@ const (
 	hasTrain = 1 << iota
 	hasLevel
 	hasShort
+	hasRoster // behind the train
 )
 
-func appendTrain(dst []byte, l Line, t *Train) []byte {
+// appendTrain writes who is aboard; more says that a mark of rosters follows.
+func appendTrain(dst []byte, l Line, t *Train, more bool) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, l.Base)
 	dst = binary.BigEndian.AppendUint64(dst, l.Chain)
-	if t == nil {
-		return append(dst, 0)
+	has := byte(0)
+	if more {
+		has = hasRoster
 	}
-	has := byte(hasTrain)
+	if t == nil {
+		return append(dst, has)
+	}
+	has |= hasTrain
 	if t.Level != nil {
 		has |= hasLevel
 	}
@@ -140,23 +146,32 @@ func appendRider(dst []byte, r *Rider) []byte {
 	return appendPiece(dst, r.Value, PassengerMax)
 }
 
-// train reads what appendTrain wrote; what it points to is the caller's.
-func (c *cursor) train() (l Line, t *Train) {
+// train reads what appendTrain wrote, and the mark behind it; what it points to is the
+// caller's.
+func (c *cursor) train(p *Particle) {
+	p.Line, p.Train, p.Roster = Line{}, nil, RosterMark{}
 	b := c.take(17)
 	if b == nil {
-		return Line{}, nil
+		return
 	}
-	l = Line{Base: binary.BigEndian.Uint64(b), Chain: binary.BigEndian.Uint64(b[8:])}
-	if l.Base > CounterMax {
+	p.Line = Line{Base: binary.BigEndian.Uint64(b), Chain: binary.BigEndian.Uint64(b[8:])}
+	if p.Line.Base > CounterMax {
 		c.fail("base is over its bound")
 	}
 	has := b[16]
-	if has&hasTrain == 0 {
-		return l, nil
+	if has&hasTrain != 0 {
+		p.Train = c.aboard(has)
 	}
+	if has&hasRoster != 0 {
+		p.Roster = RosterMark{Version: c.uvarint(), Low: c.uvarint(), Was: c.uvarint()}
+	}
+}
+
+// aboard reads a train.
+func (c *cursor) aboard(has byte) *Train {
 	// One buffer for all payloads: they are kept for as long as somebody needs one of them.
 	c.rest = append([]byte(nil), c.rest...)
-	t = &Train{
+	t := &Train{
 		Lap: c.number("lap", CounterMax), Seen: c.set(), Before: c.set(),
 		SpentUS: c.u32("time spent"),
 	}
@@ -174,7 +189,7 @@ func (c *cursor) train() (l Line, t *Train) {
 	}
 	n := c.count("riders", RidersMax, riderMin)
 	if n == 0 {
-		return l, t
+		return t
 	}
 	t.Riders = make([]Rider, n)
 	size := 0
@@ -186,7 +201,7 @@ func (c *cursor) train() (l Line, t *Train) {
 	if size > TrainWide {
 		c.fail("a train is over its bound")
 	}
-	return l, t
+	return t
 }
 
 // riderMin is the length of the shortest rider.
