@@ -157,14 +157,18 @@ func (w *runner) loop(ctx context.Context, views <-chan struct{}, notes <-chan t
 
 // rowsOf is a view as a planner sees it.
 func rowsOf(v ring.View) []row {
-	rows := make([]row, len(v.Instances))
-	for k, i := range v.Instances {
-		rows[k] = row{
+	var rows []row
+	for _, i := range v.Instances {
+		for len(rows) < i.Index { // whoever is retired has no row, and does not live
+			rows = append(rows, row{})
+		}
+		k := len(rows)
+		rows = append(rows, row{
 			alive:       i.State == ring.Alive || i.State == ring.Suspect,
 			gone:        (i.State == ring.Dead || i.State == ring.Unreachable) && i.Incarnation > 0,
 			unsure:      i.State == ring.Unreachable,
 			incarnation: i.Incarnation,
-		}
+		})
 		if i.DampedUntil != nil {
 			rows[k].damped = *i.DampedUntil
 		}
@@ -186,7 +190,8 @@ func (w *runner) do(ctx context.Context, a act) {
 	switch a.kind {
 	case actRun:
 		w.say("started", a.note, "")
-		dead, cfg := w.view.Instances[a.note.Subject], w.cfg // which may change meanwhile
+		dead, _ := w.view.Row(a.note.Subject)
+		cfg := w.cfg // which may change meanwhile
 		w.pending.Go(func() {
 			w.tell(ctx, a.note) // before it runs: see the package's comment
 			e := ending{a.note, w.command(ctx, cfg, dead, a.note)}
@@ -220,7 +225,8 @@ func (w *runner) tell(ctx context.Context, n note) {
 
 // say adds to the story of this instance.
 func (w *runner) say(what string, n note, more string) {
-	who := w.view.Instances[n.Subject].Name
+	row, _ := w.view.Row(n.Subject)
+	who := row.Name
 	kind, text := "respawn_"+what, ""
 	switch what {
 	case "started":

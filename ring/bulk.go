@@ -15,7 +15,6 @@ import (
 	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/haul"
 	"ringofservers.dev/ring/internal/node"
-	"ringofservers.dev/ring/internal/overlay"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -214,8 +213,11 @@ func (r *Ring) Payload(name string) (*Large, error) {
 }
 
 // bulkView is whom large payloads are taken from, by a view.
-func (r *Ring) bulkView(v *core.View, ov *overlay.Overlay) bulk.View {
-	alive := func(i int) bool { return i == r.self || v.Instances[i].State == wire.Alive }
+func (r *Ring) bulkView(v *core.View) bulk.View {
+	ov := r.links.Load()
+	alive := func(i int) bool {
+		return i == r.self || i < len(v.Instances) && v.Instances[i].State == wire.Alive
+	}
 	living := 0
 	for i := range v.Instances {
 		if alive(i) {

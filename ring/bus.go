@@ -265,8 +265,10 @@ func (b *Bus) voters(v *core.BusView) []BusVoter {
 		case w.Leaves:
 			row.Role = "leaving"
 		}
-		if i < len(instances) {
-			row.State = instances[i].State
+		for _, in := range instances {
+			if in.Index == i {
+				row.State = in.State
+			}
 		}
 		if w.Applied > 0 {
 			row.Revision, row.Lag = new(w.Applied), new(v.Applied-min(v.Applied, w.Applied))

@@ -184,7 +184,7 @@ func (r *Ring) askOwn(ctx context.Context, how wire.How, topic string, payload [
 // namesOf is who is in s, and not in but, in roster order.
 func (r *Ring) namesOf(s, but gather.Set) []Name {
 	names := []Name{}
-	for i, name := range r.roster.Names {
+	for i, name := range r.rosterNow().Names {
 		if s.Has(i) && !but.Has(i) {
 			names = append(names, Name(name))
 		}

@@ -35,7 +35,9 @@ const (
 // called by several goroutines.
 type Ring struct {
 	cfg     Config
-	roster  *roster.Roster
+	roster  atomic.Pointer[roster.Roster]   // the one that the core goes by
+	links   atomic.Pointer[overlay.Overlay] // of it
+	era     uint32                          // of the bus that agreed on it, at the start
 	self    int
 	addr    net.Addr
 	node    *node.Node
@@ -63,13 +65,18 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 		return nil, err
 	}
 	r := &Ring{
-		cfg: cfg, roster: full, self: self,
+		cfg: cfg, self: self,
 		joined: make(chan struct{}), done: make(chan struct{}),
 	}
+	r.roster.Store(full)
 	saved, err := r.openStore()
 	if err != nil {
 		return nil, err
 	}
+	if full, err = r.moved(full); err != nil {
+		return nil, errors.Join(err, r.closeStore())
+	}
+	cfg = r.cfg
 	log, err := r.openJournal()
 	if err != nil {
 		return nil, errors.Join(err, r.closeStore())
@@ -79,7 +86,8 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 		return nil, errors.Join(err, r.closeStore())
 	}
 	r.addr = l.Addr()
-	ov := overlay.Build(full.Names, full.Ring, full.Degree)
+	ov := overlay.BuildOf(full.Names, full.Out(), full.Ring, full.Degree)
+	r.links.Store(ov)
 	r.metrics = newCollector(r)
 	if err := r.register(); err != nil {
 		if cfg.Listener == nil {
@@ -101,7 +109,7 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log savedLog) error {
 	t := r.cfg.Timing
 	machine, err := core.New(core.Config{
-		Roster: r.roster, Overlay: ov, Self: r.self,
+		Roster: r.rosterNow(), RosterEra: r.era, Overlay: ov, Self: r.self,
 		Boot: 1 + rand.Uint32N(math.MaxUint32), PID: uint32(os.Getpid()), Build: r.cfg.Version,
 		Saved: saved, Bus: log.saved, Lost: log.lost, Memory: r.journal == nil,
 		Timing: t.core(), Hold: r.cfg.Hold, Fast: r.cfg.MaxSpeed,
@@ -122,7 +130,8 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 	}
 	cfg := node.Config{
 		Bulk: r.bulk, Core: machine, Listener: l, Handler: http.HandlerFunc(r.serve),
-		Addr: r.roster.Addr, Degree: len(ov.Neighbours(r.self)),
+		Addr:   func(peer int) string { return r.rosterNow().Addr(peer) },
+		Degree: len(ov.Neighbours(r.self)), Reroll: r.reroll,
 		Link: link.Options{
 			First: max(firstMin, 4*t.Answer),
 			Idle:  max(idleMin, idleBeats*(t.Beat+t.Patience)),
@@ -140,7 +149,7 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 	if _, err := r.Answer(PayloadTopic, r.answerPayload, nil); err != nil {
 		return err // not the first to answer it, which cannot be
 	}
-	r.node.OnView(func(v *core.View) { r.bulk.See(r.bulkView(v, ov)) })
+	r.node.OnView(func(v *core.View) { r.bulk.See(r.bulkView(v)) })
 	_, logged := r.node.OnReport(0, r.log)
 	go r.finish(logged)
 	return nil
@@ -150,11 +159,12 @@ func (r *Ring) openStore() (core.Saved, error) {
 	if r.cfg.Data == "" {
 		return core.Saved{}, nil
 	}
-	id := store.Identity{
-		Ring: r.cfg.Ring, Instance: string(r.cfg.Name), Roster: r.roster.Hash(),
-		Count: uint32(r.roster.Len()), Names: r.roster.Prefix(r.roster.Len()), Prefix: r.roster.Prefix,
-	}
+	id := r.identity(r.rosterNow())
+	id.Settle = r.settle
 	s, saved, err := store.Open(r.cfg.Data, id)
+	if errors.Is(err, ErrRetired) {
+		return core.Saved{}, err
+	}
 	if err != nil {
 		return core.Saved{}, fmt.Errorf("%w: %w", ErrData, err)
 	}
@@ -198,6 +208,8 @@ func (r *Ring) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &fatal) && fatal.Report.Kind == core.Retired:
+		return fmt.Errorf("%w: %w", ErrRetired, err)
 	case errors.As(err, &fatal):
 		return fmt.Errorf("%w: %w", ErrTaken, err)
 	case errors.Is(err, node.ErrSave):

@@ -62,7 +62,7 @@ func ExpandAddresses(pattern string, names []Name, first int) ([]string, error) 
 
 // Hash returns 64 hexadecimal digits that identify the roster on the ring of
 // that name; instances link only if theirs agree. It is made of the ring's
-// name, the links of each instance and the names in order, not of the
+// name, the links of each instance, the names in order and who is retired, not of the
 // addresses. It is empty for a roster that Validate refuses.
 func (r Roster) Hash(ring string) string {
 	full, err := r.build(ring)
@@ -75,10 +75,10 @@ func (r Roster) Hash(ring string) string {
 
 // Links returns how many links each instance has: Degree, or the default of the
 // size, or in a small ring one to each other instance.
-func (r Roster) Links() int { return overlay.Links(len(r.Names), r.Degree) }
+func (r Roster) Links() int { return overlay.Links(len(r.Names)-len(r.Retired), r.Degree) }
 
 // Rings returns the closed walks whose union is the links of the ring of that name:
-// each is all indexes of Names in the order of one ring, the roster's own first. There
+// each is all indexes of Names that are not retired in the order of one ring, the roster's own first. There
 // is but that one where everybody has a link to everybody (Links). An error is as
 // Validate's.
 func (r Roster) Rings(ring string) ([][]int, error) {
@@ -87,7 +87,7 @@ func (r Roster) Rings(ring string) ([][]int, error) {
 		return nil, fmt.Errorf("ring: roster: %w", err)
 	}
 	var rings [][]int
-	for _, order := range overlay.Build(full.Names, full.Ring, full.Degree).Rings {
+	for _, order := range overlay.BuildOf(full.Names, full.Out(), full.Ring, full.Degree).Rings {
 		indexes := make([]int, len(order))
 		for at, i := range order {
 			indexes[at] = int(i)
@@ -108,11 +108,12 @@ func (r Roster) Validate(ring string) error {
 
 // build makes of r what the cores work with.
 func (r Roster) build(ring string) (*roster.Roster, error) {
-	return roster.New(ring, plain(r.Names), r.Addresses, r.Degree)
+	return roster.New(ring, plain(r.Names), r.Addresses, r.Degree, r.Retired...)
 }
 
-// Roster returns a copy of the roster this instance was joined with.
-func (r *Ring) Roster() Roster { return rosterOf(r.roster) }
+// Roster returns a copy of the roster this instance goes by now: the newest version of what
+// it was joined with. OnView tells of changes.
+func (r *Ring) Roster() Roster { return rosterOf(r.rosterNow()) }
 
 // rosterOf is the way back from build.
 func rosterOf(full *roster.Roster) Roster {
@@ -120,7 +121,17 @@ func rosterOf(full *roster.Roster) Roster {
 		Names:     named(full.Names),
 		Addresses: append([]string(nil), full.Addrs...),
 		Degree:    full.Degree,
+		Retired:   retiredOf(full),
 	}
+}
+
+func retiredOf(full *roster.Roster) (retired []int) {
+	for i := range full.Names {
+		if full.Retired(i) {
+			retired = append(retired, i)
+		}
+	}
+	return retired
 }
 
 // RosterDifference is one index at which two rosters name different

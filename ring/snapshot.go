@@ -1,8 +1,10 @@
 package ring
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"ringofservers.dev/ring/internal/core"
@@ -12,10 +14,11 @@ import (
 
 // name is the name of index i, empty for one that the roster does not have.
 func (r *Ring) name(i int) Name {
-	if i < 0 || i >= r.roster.Len() {
+	full := r.rosterNow()
+	if i < 0 || i >= full.Len() {
 		return ""
 	}
-	return Name(r.roster.Names[i])
+	return Name(full.Names[i])
 }
 
 func (r *Ring) epoch(e wire.Epoch) Epoch {
@@ -52,23 +55,29 @@ func viewID(v *core.View) string { return fmt.Sprintf("%016x", v.ID) }
 
 // instances are the rows of the view.
 func (r *Ring) instances(s node.State) []Instance {
-	rows := make([]Instance, len(s.View.Instances))
+	rows := make([]Instance, 0, len(s.View.Instances))
 	for i, in := range s.View.Instances {
-		rows[i] = Instance{
-			Index: i, Name: r.name(i), Address: r.roster.Addr(i),
+		if in.Retired {
+			continue
+		}
+		row := Instance{
+			Index: i, Name: Name(s.View.Roster.Names[i]), Address: s.View.Roster.Addr(i),
 			State:       stateOf(in, s.View.Quorum),
 			Incarnation: in.Incarnation, Tick: tickAt(i, in, s),
-			Version: in.Build, PID: in.PID,
+			Version: in.Build, Protocol: in.Protocol, PID: in.PID,
 		}
 		if !in.Damped.IsZero() {
 			until := in.Damped.Round(0)
-			rows[i].DampedUntil = &until
+			row.DampedUntil = &until
 		}
+		rows = append(rows, row)
 	}
 	for _, l := range s.Links {
-		if l.RTT > 0 && l.Peer >= 0 && l.Peer < len(rows) {
+		at, ok := slices.BinarySearchFunc(rows, l.Peer,
+			func(row Instance, peer int) int { return cmp.Compare(row.Index, peer) })
+		if l.RTT > 0 && ok {
 			rtt := float64(l.RTT) / float64(time.Millisecond)
-			rows[l.Peer].RTTMillis = &rtt
+			rows[at].RTTMillis = &rtt
 		}
 	}
 	// From the last round to the first: whoever is alive holds the hand of the
@@ -113,9 +122,10 @@ func stateOf(in core.InstanceView, quorum bool) State {
 func (r *Ring) Status() Status {
 	s := r.node.State()
 	v := r.viewOf(s)
-	hash := r.roster.Hash()
+	full := r.rosterNow()
+	hash := full.Hash()
 	st := Status{
-		V: 1, Ring: r.cfg.Ring, RosterVersion: 1, RosterHash: hex.EncodeToString(hash[:]),
+		V: 1, Ring: r.cfg.Ring, RosterVersion: full.Version, RosterHash: hex.EncodeToString(hash[:]),
 		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure, BadLinks: v.BadLinks,
 		Epoch: r.epoch(s.Epoch), Lap: s.Lap, Tick: s.Bus.Tick,
 		Anchored: s.Bus.Anchored, Unanchored: s.Bus.Why,

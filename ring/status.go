@@ -1,6 +1,10 @@
 package ring
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Name is the path of an instance in the roster, such as dc1/prod/0. Its first
 // element names the data centre.
@@ -20,6 +24,16 @@ const (
 	Unreachable State = "unreachable"
 )
 
+// Row returns the row of the instance of that index; false where nobody is who has it.
+func (v View) Row(index int) (Instance, bool) {
+	at, ok := slices.BinarySearchFunc(v.Instances, index,
+		func(row Instance, index int) int { return cmp.Compare(row.Index, index) })
+	if !ok {
+		return Instance{}, false
+	}
+	return v.Instances[at], true
+}
+
 // Epoch names a particle; it grows whenever a lost one is replaced. Number is
 // that of the fleet's own, agreed on by a quorum. A Counter above 0 says that
 // this one was dropped where none could be reached: it spins, and counts nothing.
@@ -32,7 +46,7 @@ type Epoch struct {
 
 // Instance is one row of a View.
 type Instance struct {
-	Index       int        `json:"index"`
+	Index       int        `json:"index"` // in the roster; those of who is retired are left out
 	Name        Name       `json:"name"`
 	Address     string     `json:"address"`
 	State       State      `json:"state"`
@@ -42,6 +56,7 @@ type Instance struct {
 	RTTMillis   *float64   `json:"rtt_ms"`         // null where this instance has no link to it
 	DampedUntil *time.Time `json:"damped_until"`   // null unless its return waits
 	Version     string     `json:"version"`
+	Protocol    int        `json:"protocol,omitempty"` // between instances, that it speaks; 0 while unknown
 	PID         uint32     `json:"pid"`
 }
 
@@ -85,7 +100,7 @@ type LapMillis struct {
 type Status struct {
 	V             int        `json:"v"` // version of this object, 1
 	Ring          string     `json:"ring"`
-	RosterVersion uint64     `json:"roster_version"` // 1 until rosters change while running
+	RosterVersion uint64     `json:"roster_version"` // 1 until the roster was changed while running
 	RosterHash    string     `json:"roster_hash"`
 	Self          Name       `json:"self"`
 	Anchored      bool       `json:"anchored"`             // a quorum stamps the laps: they count

@@ -26,6 +26,8 @@ func (r *Ring) event(seq uint64, t node.Report) Event {
 		e.State, e.Confirmed = agreedState(t.State), r.name(t.Leader)
 	case core.Elected:
 		e.Term, e.Lap = t.Lap, 0
+	case core.RosterChanged, core.RosterShown:
+		e.Lap = 0 // the version, which Text has
 	}
 	for _, i := range t.Also {
 		e.Also = append(e.Also, r.name(i))
@@ -74,6 +76,12 @@ func (r *Ring) words(e Event, t node.Report) string {
 		return "I am cut off: " + t.Text
 	case core.Whole:
 		return "I am no longer cut off: " + t.Text
+	case core.RosterChanged:
+		return "the roster is " + t.Text
+	case core.RosterShown:
+		return t.Text
+	case core.Retired:
+		return "RETIRED: " + t.Text
 	case core.Starved:
 		return fmt.Sprintf("this process did not run for %v; it accuses nobody meanwhile",
 			t.Wait.Round(time.Millisecond))
@@ -256,10 +264,11 @@ func (r *Ring) people(names []Name) string {
 }
 
 func (r *Ring) address(i int) string {
-	if i < 0 || i >= r.roster.Len() {
+	full := r.rosterNow()
+	if i < 0 || i >= full.Len() {
 		return "?"
 	}
-	return r.roster.Addr(i)
+	return full.Addr(i)
 }
 
 // String is the epoch as people say it.

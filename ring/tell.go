@@ -29,7 +29,7 @@ func (r *Ring) Tell(kind string, subject Name, text string) error {
 	}
 	index := -1
 	if subject != "" {
-		if index = r.roster.Index(string(subject)); index < 0 {
+		if index = r.rosterNow().Index(string(subject)); index < 0 {
 			return fmt.Errorf("%w: %q is not in the roster", ErrRefused, subject)
 		}
 	}

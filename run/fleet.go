@@ -68,11 +68,15 @@ func (o *over) Self() string { return string(o.ring.View().Self) }
 
 func (o *over) Instances(context.Context) []Instance { return InstancesOf(o.ring.View().Instances) }
 
-// InstancesOf are those of a view or a status of the ring.
+// InstancesOf are those of a view or a status of the ring, by index. Whoever is retired has
+// neither a name nor a part in anything.
 func InstancesOf(view []ring.Instance) []Instance {
-	all := make([]Instance, len(view))
-	for k, i := range view {
-		all[k] = Instance{string(i.Name), i.State == ring.Alive || i.State == ring.Suspect}
+	all := make([]Instance, 0, len(view))
+	for _, i := range view {
+		for len(all) < i.Index {
+			all = append(all, Instance{}) // retired
+		}
+		all = append(all, Instance{string(i.Name), i.State == ring.Alive || i.State == ring.Suspect})
 	}
 	return all
 }

@@ -161,8 +161,11 @@ func (s *rollState) put(i int, letter byte, open rollOpen) {
 
 // progress says the same in words.
 func (s rollState) progress(all []Instance) Progress {
-	p := Progress{Began: s.Began, Changed: s.Changed, Parts: make([]Part, len(all))}
+	p := Progress{Began: s.Began, Changed: s.Changed, Parts: make([]Part, 0, len(all))}
 	for i, one := range all {
+		if one.Name == "" {
+			continue
+		}
 		part := Part{Instance: one.Name, State: Waiting, Living: one.Living}
 		if i < len(s.States) {
 			switch s.States[i] {
@@ -180,7 +183,7 @@ func (s rollState) progress(all []Instance) Progress {
 			o := s.Open[at]
 			part.Fence, part.Started, part.Exit, part.Error = o.Fence, &o.Started, o.Exit, o.Error
 		}
-		p.Parts[i] = part
+		p.Parts = append(p.Parts, part)
 	}
 	return p
 }

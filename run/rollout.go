@@ -120,7 +120,7 @@ func (w *rolling) look(s rollState, all []Instance, first string) {
 		w.Look(p)
 		return
 	}
-	w.say(fmt.Sprintf("%d of %d done, waiting for %s", p.Done, len(all), first))
+	w.say(fmt.Sprintf("%d of %d done, waiting for %s", p.Done, len(p.Parts), first))
 }
 
 // turn looks how far the rollout is, and does this instance's part if it is its turn.
@@ -189,7 +189,7 @@ func (w *rolling) ended(s rollState) (bool, error) {
 func (w *rolling) before(s rollState, all []Instance) string {
 	for i, one := range all {
 		switch {
-		case i == w.self || s.States[i] == rollDone:
+		case i == w.self || s.States[i] == rollDone || one.Name == "":
 		case w.Parallel && centre(one.Name) != centre(all[w.self].Name):
 		case !one.Living && w.SkipDead:
 		case i > w.self && s.States[i] != rollRuns:

@@ -50,7 +50,7 @@ var suites = []suite{
 var table = []mutant{
 	{
 		"link with another roster", "R1", "core/conn.go",
-		"case h.Roster != r.Hash():", "case false:",
+		"case !c.related(h):", "case false:",
 		"odd", 5,
 	},
 	{
