@@ -10,10 +10,12 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"ringofservers.dev/ring"
+	"ringofservers.dev/ring/trust"
 )
 
 // Topic is the question of the doctor, below the ring's own.
@@ -47,6 +49,8 @@ type Config struct {
 	Data    string // directory; empty: there is none
 	// Dialer opens the connections by which paths are tried; nil: a net.Dialer.
 	Dialer dialer
+	// TLS is who this instance is: then others must prove who they are. Nil: there is none.
+	TLS *trust.Store
 }
 
 // Doctor looks at one instance when it is asked, and asks all for whoever wants to know.
@@ -107,6 +111,9 @@ func (d *Doctor) answer(ctx context.Context, q ring.Question) ([]byte, error) {
 	return s.encode()
 }
 
+// knocker is how this instance tries addresses.
+func (d *Doctor) knocker() knocker { return knocker{d.cfg.Dialer, d.cfg.TLS} }
+
 // look finds out about this instance, one at a time. What was found a moment ago is told again.
 func (d *Doctor) look(ctx context.Context, q question) (sheet, error) {
 	d.one.Lock()
@@ -134,6 +141,9 @@ func (d *Doctor) look(ctx context.Context, q question) (sheet, error) {
 	s.Rosters = kindOf(status.Self, strconv.FormatUint(status.RosterVersion, 10)+" "+status.RosterHash)
 	s.Builds = kindOf(status.Self, d.cfg.Version)
 	s.Views = kindOf(status.Self, status.View)
+	if k.identity != nil {
+		s.Roots = kindOf(status.Self, strings.Join(k.identity.roots, " "))
+	}
 	d.asked, d.found, d.at = q, s, time.Now()
 	return s, nil
 }
@@ -156,7 +166,7 @@ func (s *sheet) note(found []Problem) {
 
 func (s *sheet) tryPaths(ctx context.Context, d *Doctor, status ring.Status, q question) {
 	all, sampled := targets(status.Instances, status.Self, q.Only, d.ring.Links(), q.Seed)
-	paths, tried, untried := tryPaths(ctx, d.cfg.Dialer, status.Self, all)
+	paths, tried, untried := d.knocker().tryPaths(ctx, status.Self, all)
 	*s = merged(*s, sheet{Paths: paths, Tried: tried, Bad: len(paths), Untried: untried, Sampled: sampled})
 }
 
@@ -165,12 +175,12 @@ func (d *Doctor) facts(ctx context.Context, status ring.Status) facts {
 	k := facts{
 		self: status.Self, data: d.cfg.Data, now: time.Now(), status: status, bus: d.ring.Bus().Status(),
 		links: d.ring.Links(), files: lookAtFiles(), cpu: lookAtCPU(), memory: lookAtMemory(),
-		clock: d.start.since(readClocks()),
+		clock: d.start.since(readClocks()), identity: lookAtIdentity(d.cfg.TLS),
 	}
 	k.refusals, k.starved = recent(d.ring.Events(0), k.links, k.now)
 	for _, i := range status.Instances {
 		if i.Name == status.Self && i.Address != "" {
-			r := knock(ctx, d.cfg.Dialer, i.Address, i.Name)
+			r := d.knocker().knock(ctx, i.Address, i.Name)
 			k.address = &r
 		}
 	}
@@ -247,7 +257,7 @@ func (d *Doctor) knockAt(ctx context.Context, status ring.Status, g ring.Gathere
 		}
 		left--
 		knocking.Go(func() {
-			r := knock(ctx, d.cfg.Dialer, i.Address, i.Name)
+			r := d.knocker().knock(ctx, i.Address, i.Name)
 			mu.Lock()
 			defer mu.Unlock()
 			found[i.Name] = r

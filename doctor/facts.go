@@ -44,6 +44,7 @@ type facts struct {
 	cpu      *cpuFacts
 	memory   *memoryFacts
 	clock    clockFacts
+	identity *identityFacts // nil: there is no TLS
 }
 
 // refusal is an event in which this instance would not be linked with another, or that not
@@ -108,6 +109,7 @@ func judge(k facts) []Problem {
 	f.address(k.address)
 	f.links(k)
 	f.security(k)
+	f.identity(k.now, k.identity)
 	f.clock(k.clock)
 	f.disk(k.data, k.disk)
 	f.files(k)
@@ -174,6 +176,8 @@ func (f *finder) address(r *reached) {
 	case "", slowPath:
 	case strangerPath:
 		f.say(Fail, Address, "leads elsewhere", do, "%s leads to %s", r.addr, r.what)
+	case untrustedPath:
+		f.say(Fail, Address, "untrusted", do, "%s: %s", r.addr, r.what)
 	case unresolvedPath:
 		f.say(Fail, Address, "unresolved", "mend the name in DNS or in /etc/hosts of this host", "%s: %s", r.addr, r.what)
 	default:

@@ -3,6 +3,7 @@ package doctor
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"ringofservers.dev/ring"
+	"ringofservers.dev/ring/trust"
 )
 
 const (
@@ -35,6 +37,7 @@ const (
 	silentPath     = "silent"     // nothing comes back
 	unresolvedPath = "unresolved" // the name means no address
 	strangerPath   = "stranger"   // somebody else answers
+	untrustedPath  = "untrusted"  // who answers proves nothing that counts here
 	brokenPath     = "broken"     // anything else
 	slowPath       = "slow"       // it works, and takes long
 )
@@ -51,12 +54,18 @@ type dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+// knocker tries addresses.
+type knocker struct {
+	dialer dialer
+	trust  *trust.Store // nil: without TLS
+}
+
 // knock asks who is at an address, where want should be.
-func knock(ctx context.Context, d dialer, addr string, want ring.Name) reached {
+func (k knocker) knock(ctx context.Context, addr string, want ring.Name) reached {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	begun := time.Now()
-	nc, err := d.DialContext(ctx, "tcp", addr)
+	nc, err := k.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		kind, what := whyNot(err)
 		return reached{addr, kind, what}
@@ -64,13 +73,22 @@ func knock(ctx context.Context, d dialer, addr string, want ring.Name) reached {
 	defer nc.Close()
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	who, err := whoIsThere(nc, addr)
+	var who ring.Name
+	var untrusted *trust.Error
+	if k.trust != nil { // who it is stands in its certificate, and is checked by the handshake
+		peer := trust.ID{Role: trust.Instance, Ring: k.trust.ID().Ring, Name: string(want)}
+		err = tls.Client(nc, k.trust.Client(peer)).HandshakeContext(ctx)
+	} else {
+		who, err = whoIsThere(nc, addr)
+	}
 	took := time.Since(begun)
 	switch {
+	case errors.As(err, &untrusted):
+		return reached{addr, untrustedPath, untrusted.Error()}
 	case err != nil && ctx.Err() != nil:
 		return reached{addr, silentPath, "it is connected, and says nothing"}
 	case err != nil:
-		return reached{addr, brokenPath, err.Error()}
+		return reached{addr, brokenPath, trust.Explain(err).Error()}
 	case who != "" && who != want:
 		return reached{addr, strangerPath, string(who)}
 	case took > slowAfter:
@@ -164,7 +182,7 @@ func sumOf(name ring.Name) uint64 {
 }
 
 // tryPaths knocks at all targets, some at a time, and counts those for which ctx left no time.
-func tryPaths(ctx context.Context, d dialer, self ring.Name, all []target) (paths []Path, tried, untried int) {
+func (k knocker) tryPaths(ctx context.Context, self ring.Name, all []target) (paths []Path, tried, untried int) {
 	var (
 		mu      sync.Mutex
 		running sync.WaitGroup
@@ -173,7 +191,7 @@ func tryPaths(ctx context.Context, d dialer, self ring.Name, all []target) (path
 	for range min(dialsMax, len(all)) {
 		running.Go(func() {
 			for t := range next {
-				r := knock(ctx, d, t.addr, t.name)
+				r := k.knock(ctx, t.addr, t.name)
 				mu.Lock()
 				switch {
 				case r.kind == silentPath && ctx.Err() != nil: // it had less time than others

@@ -96,7 +96,7 @@ func TestKnock(t *testing.T) {
 		if addr == "mute" {
 			ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		}
-		r := knock(ctx, w, addr, "b")
+		r := knocker{dialer: w}.knock(ctx, addr, "b")
 		cancel()
 		if r.kind != want.kind || !strings.Contains(r.what, want.what) || r.addr != addr {
 			t.Errorf("knock at %s = %+v, want %+v", addr, r, want)
@@ -127,7 +127,7 @@ func TestTryPaths(t *testing.T) {
 			return says(livez + "Ring-Instance: " + addr + "\r\n\r\nok\n")(nc)
 		}
 	}
-	paths, tried, untried := tryPaths(t.Context(), w, "me", targets)
+	paths, tried, untried := knocker{dialer: w}.tryPaths(t.Context(), "me", targets)
 	if tried != 60 || untried != 0 || len(paths) != 6 || all.Load() != 54 {
 		t.Errorf("%d tried, %d not, %d bad, %d dialed: %+v", tried, untried, len(paths), all.Load(), paths)
 	}
@@ -139,7 +139,7 @@ func TestTryPaths(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, tried, untried := tryPaths(ctx, w, "me", targets); tried+untried != 60 {
+	if _, tried, untried := (knocker{dialer: w}).tryPaths(ctx, "me", targets); tried+untried != 60 {
 		t.Errorf("without time %d were tried and %d not, want 60 together", tried, untried)
 	}
 }

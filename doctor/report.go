@@ -72,6 +72,8 @@ func report(s sheet, status ring.Status, bus ring.BusStatus, g ring.Gathered,
 		"version behind catches up by itself", "its roster is version %s")
 	of[Versions] = differ(s.Builds, Warn, Versions, "differs", "finish the upgrade: one instance after the "+
 		"other (`ring run --rolling`)", "it runs %s")
+	of[Security] = differ(s.Roots, Warn, Security, "roots differ", "they are told over the ring by themselves; if "+
+		"it stays, give all the same ca.pem", "it trusts the roots %s")
 	if only == "" {
 		problems, note := voters(bus)
 		of[Quorum], notes[Quorum] = problems, note
@@ -143,6 +145,8 @@ func (p Path) Do() string {
 		return "mend the name in DNS, or in /etc/hosts of those who cannot resolve it"
 	case strangerPath:
 		return "correct the address in the roster: it leads to somebody else"
+	case untrustedPath:
+		return "look at the certificates of both (security), and whether it is of another ring or authority"
 	case slowPath:
 		return "look at the network and at how busy that host is"
 	}

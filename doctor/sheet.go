@@ -39,6 +39,7 @@ type sheet struct {
 	Rosters  []Kind         `json:"rosters"`
 	Builds   []Kind         `json:"builds"`
 	Views    []Kind         `json:"views"`
+	Roots    []Kind         `json:"roots,omitempty"` // of those with TLS
 }
 
 // merged is one sheet of two; both may be used afterwards.
@@ -48,7 +49,7 @@ func merged(a, b sheet) sheet {
 		Untried: a.Untried + b.Untried, Sampled: a.Sampled || b.Sampled,
 		Trouble: map[string]int{}, More: a.More + b.More, MorePath: a.MorePath + b.MorePath,
 		Rosters: mergedKinds(a.Rosters, b.Rosters), Builds: mergedKinds(a.Builds, b.Builds),
-		Views: mergedKinds(a.Views, b.Views),
+		Views: mergedKinds(a.Views, b.Views), Roots: mergedKinds(a.Roots, b.Roots),
 	}
 	for _, from := range []map[string]int{a.Trouble, b.Trouble} {
 		for check, n := range from { // in any order: each is added by itself
@@ -144,7 +145,7 @@ func (s sheet) shorter(who, most int) sheet {
 	for i := range s.Paths {
 		s.Paths[i].From = s.Paths[i].From[:min(len(s.Paths[i].From), who)]
 	}
-	for _, kinds := range []*[]Kind{&s.Rosters, &s.Builds, &s.Views} {
+	for _, kinds := range []*[]Kind{&s.Rosters, &s.Builds, &s.Views, &s.Roots} {
 		*kinds = slices.Clone(*kinds)
 		for i := range *kinds {
 			(*kinds)[i].Who = (*kinds)[i].Who[:min(len((*kinds)[i].Who), who)]

@@ -9,6 +9,8 @@ import (
 	"ringofservers.dev/ring"
 )
 
+const day = 24 * time.Hour
+
 // healthy is an instance with which nothing is wrong.
 func healthy() facts {
 	now := time.Unix(1e9, 0)
@@ -26,6 +28,9 @@ func healthy() facts {
 		files:   &fileFacts{limit: 1 << 16, open: 40},
 		cpu:     &cpuFacts{procs: 2, quota: 2, periods: 1000},
 		memory:  &memoryFacts{limit: 1 << 30, used: 100 << 20},
+		identity: &identityFacts{
+			from: now.Add(-50 * day), to: now.Add(50 * day), renewAt: now.Add(day), roots: []string{"aa"},
+		},
 	}
 }
 
@@ -72,6 +77,11 @@ func TestJudge(t *testing.T) {
 		{Links, "missing", Warn, "no link with b", func(k *facts) { k.links[0].Up = false }},
 		{Links, "detour", Warn, "b by way of", func(k *facts) { k.status.Next, k.status.Detour = "b", "c" }},
 		{Security, "insecure", Warn, "in the clear", func(k *facts) { k.status.Insecure = true }},
+		{Security, "refused", Fail, "it was revoked", func(k *facts) { k.identity.counts = errors.New("it was revoked") }},
+		{Security, "runs out", Warn, "20 days, at 2001-", func(k *facts) { k.identity.to = k.now.Add(20*day + time.Hour) }},
+		{Security, "old root", Warn, "older root", func(k *facts) { k.identity.renewAt = k.now }},
+		{Security, "rotation", Warn, "aa and bb", func(k *facts) { k.identity.roots = []string{"aa", "bb"} }},
+		{Address, "untrusted", Fail, "wrong name", func(k *facts) { k.address = &reached{"a:1", untrustedPath, "wrong name"} }},
 		{Clocks, "stepped", Warn, "-2s", func(k *facts) { k.clock.stepped = -2 * time.Second }},
 		{Clocks, "suspended", Warn, "5s", func(k *facts) { k.clock.asleep = 5 * time.Second }},
 		{Disk, "full", Fail, "63 MiB free", func(k *facts) { k.disk.free = 63 << 20 }},

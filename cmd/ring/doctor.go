@@ -28,10 +28,12 @@ was found, and what to do:
   roster     whether all have the same; who was refused a link, and why
   versions   of the program
   address    whether the roster's address of each leads to it
-  paths      whether each reaches each, tried by a connection: all pairs of up to 64
-             instances; in a larger fleet each tries those it is linked with, and 16 others
+  paths      whether each reaches each, tried by a connection, with TLS by a handshake: all
+             pairs of up to 64 instances; in a larger fleet each tries those it is linked
+             with, and 16 others
   links      those that the ring wants, and detours
-  security   who speaks in the clear
+  security   certificates: refused, in their last third, of an older root, while the authority is
+             exchanged, or trusting others than the rest do; who speaks in the clear
   clocks     wall clocks beside each other (more than 250ms apart), set or suspended
   disk       room (64 MiB, 5 %), inodes, whether it can be written, how long a sync takes
              (50ms), and who else may read the data directory
