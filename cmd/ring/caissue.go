@@ -35,6 +35,7 @@ type grant struct {
 	Key    string     `json:"key_sha256"` // of the public key: compare it on both hosts
 	Until  *time.Time `json:"not_after,omitempty"`
 	Serial string     `json:"serial,omitempty"`
+	Root   string     `json:"root_sha256,omitempty"` // of install: the authority that is trusted from then on
 	Path   string     `json:"path"`
 }
 
@@ -285,7 +286,9 @@ func newCAInstallCommand() *cobra.Command {
 		Short: "Put the authority's answer beside the key that was made here",
 		Long: `Install checks that what ring ca issue has answered fits the key of the request, and
 makes it the identity in a directory: key and certificate in one step, so that a
-running instance never finds half of it. Reload that (SIGHUP) and it is used.`,
+running instance never finds half of it. Reload that (SIGHUP) and it is used. It says
+whom is trusted from then on: compare that with ring ca show of the authority's
+directory, if somebody may have exchanged the file on its way.`,
 		Example: `  ring ca install granted.pem --dir /etc/ring/tls`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -308,10 +311,16 @@ running instance never finds half of it. Reload that (SIGHUP) and it is used.`,
 		for _, ip := range leaf.IPAddresses {
 			g.Hosts = append(g.Hosts, ip.String())
 		}
+		pin, err := trust.PinOf(s.Material().Roots)
+		if err != nil {
+			return err
+		}
+		g.Root = hex.EncodeToString(pin[:])
 		if *asJSON {
 			return printJSON(cmd.OutOrStdout(), g)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has the identity of %s, until %s\n", *dir, g.ID, day(g.Until))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has the identity of %s, until %s\n"+
+			"and trusts the authority whose root has the SHA-256 %s\n", *dir, g.ID, day(g.Until), g.Root)
 		return err
 	}
 	return cmd

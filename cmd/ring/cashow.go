@@ -218,5 +218,19 @@ func (r shownReport) print(cmd *cobra.Command) error {
 			{text: i.File},
 		})
 	}
-	return printTable(out, paintFor(out), rows)
+	if err := printTable(out, paintFor(out), rows); err != nil {
+		return err
+	}
+	for _, i := range r.Items {
+		if i.Kind == kindRoot || i.Kind == kindRequest {
+			what := "root"
+			if i.Kind == kindRequest {
+				what = "key of"
+			}
+			if _, err := fmt.Fprintf(out, "%s %s: SHA-256 %s\n", what, i.Who, i.SHA256); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -200,7 +200,7 @@ func FuzzNew(f *testing.F) {
 	})
 }
 
-// Nothing but what was signed passes.
+// Nothing but what was signed passes: any bit that is turned, and anything else.
 func FuzzCheckSigned(f *testing.F) {
 	_, s := fleet(f)
 	message := []byte("ring/test/1 hello")
@@ -209,12 +209,29 @@ func FuzzCheckSigned(f *testing.F) {
 		f.Fatal(err)
 	}
 	id, chain := s.ID(), s.Chain()
-	f.Add(chain, message, sig)
-	f.Add(chain[:len(chain)-1], message, sig)
-	f.Add([]byte{}, []byte{}, []byte{})
-	f.Fuzz(func(t *testing.T, c, m, sg []byte) {
-		if s.CheckSigned(id, c, m, sg) == nil && !bytes.Equal(m, message) {
-			t.Fatalf("%q passes", m)
+	f.Add(uint16(0), uint16(3), []byte{})
+	f.Add(uint16(1), uint16(300), []byte{0x30, 0x80})
+	f.Add(uint16(2), uint16(9), []byte("ring/test/1 hello"))
+	f.Fuzz(func(t *testing.T, which, bit uint16, other []byte) {
+		parts := [3][]byte{bytes.Clone(chain), bytes.Clone(message), bytes.Clone(sig)}
+		part := parts[which%3]
+		at := int(bit) % (8 * len(part))
+		part[at/8] ^= 1 << (at % 8)
+		if s.CheckSigned(id, parts[0], parts[1], parts[2]) == nil {
+			t.Fatalf("it passes with bit %d of part %d turned", at, which%3)
+		}
+		parts = [3][]byte{chain, message, sig}
+		part = parts[which%3]
+		parts[which%3] = append(bytes.Clone(part), other...)
+		if err := s.CheckSigned(id, parts[0], parts[1], parts[2]); err == nil && len(other) > 0 {
+			t.Fatalf("it passes with %x behind part %d", other, which%3)
+		}
+		parts[which%3] = other
+		if s.CheckSigned(id, parts[0], parts[1], parts[2]) == nil && !bytes.Equal(other, part) {
+			t.Fatalf("%x passes as part %d", other, which%3)
+		}
+		if err := s.CheckSigned(id, chain, message, sig); err != nil {
+			t.Fatal(err)
 		}
 	})
 }
