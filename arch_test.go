@@ -246,8 +246,11 @@ var wallClockMay = []string{
 	"ring/backup.go: Unix", "ring/backup.go: Unix", // when a backup was taken
 	"ring/internal/consensus/recover.go: Unix", // two recoveries that know nothing of each other
 	"ring/internal/consensus/recover.go: Unix",
-	"ring/internal/link/dial.go: Unix", // long ago, as a deadline that ends a read at once
-	"ring/snapshot.go: Round(0)",       // read by a person
+	"ring/internal/link/dial.go: Unix",    // long ago, as a deadline that ends a read at once
+	"ring/internal/node/vouch.go: Format", // certificates are good until a time of day
+	"ring/internal/node/vouch.go: UTC",
+	"ring/metrics.go: Unix",      // likewise, for a person
+	"ring/snapshot.go: Round(0)", // read by a person
 }
 
 // A clock that is set back or ahead must change nothing: durations come from

@@ -15,6 +15,7 @@ import (
 
 	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
+	"ringofservers.dev/ring/trust"
 )
 
 // Config says which instance of which ring to be. Ring, Name and Roster are
@@ -49,7 +50,13 @@ type Config struct {
 	Hold     time.Duration
 	MaxSpeed bool
 
-	// Insecure permits plain connections to and from other hosts. Whoever can
+	// TLS is what this instance proves who it is with, and holds others to their names by:
+	// links are encrypted then, and each instance speaks for itself alone. It must be of Ring
+	// and Name, and all instances of a ring have one, or none has. Its port serves https, and
+	// plain HTTP to this host. It may change while the ring runs: see [trust.Store].
+	TLS *trust.Store
+
+	// Insecure permits plain connections to and from other hosts, without TLS. Whoever can
 	// reach the port can then read and disturb the ring.
 	Insecure bool
 
@@ -75,7 +82,7 @@ func (c Config) withDefaults() (_ Config, full *roster.Roster, self int, _ error
 	if c.Timing == (Timing{}) {
 		c.Timing = LAN()
 	}
-	errs = append(errs, c.Timing.check())
+	errs = append(errs, c.Timing.check(), c.speaksFor())
 	if c.BulkKeep < 0 {
 		errs = append(errs, fmt.Errorf("large payloads are to keep %d bytes; choose 1 or more, or 0 "+
 			"for the default", c.BulkKeep))
@@ -115,7 +122,7 @@ func buildVersion() string {
 
 // secure refuses to speak in the clear with other hosts unless told to.
 func (c Config) secure(full *roster.Roster) error {
-	if c.Insecure {
+	if c.Insecure || c.TLS != nil {
 		return nil
 	}
 	var open []string
@@ -138,8 +145,9 @@ func (c Config) secure(full *roster.Roster) error {
 	if more := len(open) - 3; more > 0 {
 		open = append(open[:3], fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("%w: %s; this version has no encryption yet: use addresses on 127.0.0.1 "+
-		"only, or set Insecure (--insecure) if you trust everybody on that network",
+	return fmt.Errorf("%w: %s; make an authority (ring ca init), give each instance an identity of "+
+		"it (ring ca issue) and set TLS (--tls DIR), use addresses on 127.0.0.1 only, or set Insecure "+
+		"(--insecure) if you trust everybody on that network",
 		ErrInsecure, strings.Join(open, ", "))
 }
 

@@ -64,7 +64,7 @@
 //
 // # What is not, yet
 //
-// Links are plain TCP, so off loopback Join wants to be told Config.Insecure.
+// Off loopback Join wants Config.TLS, or to be told Config.Insecure.
 //
 // # Goroutines
 //

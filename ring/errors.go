@@ -6,7 +6,7 @@ import "errors"
 // more, and ends with what to do.
 var (
 	ErrConfig   = errors.New("ring: configuration is wrong")
-	ErrInsecure = errors.New("ring: not on loopback without encryption")
+	ErrInsecure = errors.New("ring: not off loopback without TLS")
 	ErrAddress  = errors.New("ring: cannot listen")
 	ErrData     = errors.New("ring: data directory cannot be used")
 	ErrTaken    = errors.New("ring: another process has this name")

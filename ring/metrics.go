@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/node"
 	"ringofservers.dev/ring/internal/wire"
 )
@@ -41,6 +42,8 @@ type collector struct {
 
 	laps, lapTime, rtt, instances, changes, badLinks, cutOff, joined *prometheus.Desc
 	epoch, tick, frames, bytes, bad, missed, build                   *prometheus.Desc
+
+	tlsExpiry, tlsHandshakes, tlsRefused, forged *prometheus.Desc
 
 	anchored, skipped, revision, leads, term *prometheus.Desc
 	proposals, commitTime, syncTime, leases  *prometheus.Desc
@@ -78,6 +81,13 @@ func newCollector(r *Ring) *collector {
 		bad:       desc("bad_frames_total", "Frames that no instance sends; each ends its link."),
 		missed:    desc("missed_total", "Ticks and events that callbacks were too slow for."),
 		build:     desc("build_info", "1, labelled with the build.", "version", "goversion"),
+
+		tlsExpiry: desc("tls_certificate_expiry_seconds",
+			"When the certificate of this instance ends, in seconds since 1970."),
+		tlsHandshakes: desc("tls_handshakes_total",
+			"Connections that others opened, by what came of them.", "result"),
+		tlsRefused: desc("tls_refused_total", "Others that were not believed, by reason.", "reason"),
+		forged:     desc("forged_total", "Claims of instances that their certificates deny."),
 
 		anchored: desc("anchored", "1 while laps count: a quorum stamps the particle."),
 		skipped:  desc("ticks_skipped_total", "Ticks that name no lap, or one that this stop missed."),
@@ -143,6 +153,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.laps, c.lapTime, c.rtt, c.instances, c.changes, c.badLinks, c.cutOff, c.joined,
 		c.epoch, c.tick, c.frames, c.bytes, c.bad, c.missed, c.build,
+		c.tlsExpiry, c.tlsHandshakes, c.tlsRefused, c.forged,
 		c.anchored, c.skipped, c.revision, c.leads, c.term, c.proposals, c.commitTime, c.syncTime,
 		c.leases,
 		c.castPublished, c.castDelivered, c.castMissed, c.castKept, c.castWaiting,
@@ -234,6 +245,18 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(c.bulkWhole, large.Whole)
 	counter(c.bulkMissed, large.Missed)
 	counter(c.bad, k.Bad)
+	counter(c.forged, k.Forged)
+	if store := c.ring.cfg.TLS; store != nil {
+		gauge(c.tlsExpiry, float64(store.Leaf().NotAfter.Unix()))
+		for e, name := range link.EntryNames {
+			if name != "" {
+				counter(c.tlsHandshakes, k.Entries[e], name)
+			}
+		}
+		for reason, v := range k.Refused {
+			counter(c.tlsRefused, v, reason)
+		}
+	}
 	counter(c.missed, k.Missed)
 	gauge(c.build, 1, strings.ToValidUTF8(c.ring.cfg.Version, "?"), runtime.Version())
 }

@@ -50,6 +50,8 @@ type Ring struct {
 	joined  chan struct{}
 	done    chan struct{}
 	err     error // once done is closed
+
+	stopTrust func() // nil without TLS
 }
 
 // Join makes this process an instance of a ring and returns when it listens;
@@ -142,7 +144,14 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 		cfg.Save = func(v core.Saved) error { return r.store.Save(store.Saved(v)) }
 		cfg.Journal = r.keeper(log)
 	}
+	if r.cfg.TLS != nil {
+		cfg.Identity = identity{r.cfg.TLS, r.cfg.Ring}
+		cfg.Name = func(peer int) string { return string(r.name(peer)) }
+	}
 	r.node = node.Start(cfg)
+	if r.cfg.TLS != nil {
+		r.stopTrust = r.cfg.TLS.OnChange(r.node.Vouch)
+	}
 	if r.metrics != nil {
 		r.metrics.ready(r.node)
 	}
@@ -190,6 +199,9 @@ func (r *Ring) finish(logged <-chan struct{}) {
 	select {
 	case <-logged:
 	case <-time.After(time.Second):
+	}
+	if r.stopTrust != nil {
+		r.stopTrust()
 	}
 	r.unregister()
 	r.err = r.explain(r.node.Err())

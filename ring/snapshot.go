@@ -126,7 +126,7 @@ func (r *Ring) Status() Status {
 	hash := full.Hash()
 	st := Status{
 		V: 1, Ring: r.cfg.Ring, RosterVersion: full.Version, RosterHash: hex.EncodeToString(hash[:]),
-		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure, BadLinks: v.BadLinks,
+		Self: v.Self, CutOff: v.CutOff, Insecure: r.cfg.Insecure && r.cfg.TLS == nil, TLS: r.certificate(), BadLinks: v.BadLinks,
 		Epoch: r.epoch(s.Epoch), Lap: s.Lap, Tick: s.Bus.Tick,
 		Anchored: s.Bus.Anchored, Unanchored: s.Bus.Why,
 		Leader: r.name(s.Bus.Leader), Revision: s.Bus.Applied, ViewRevision: s.Bus.ViewRev,

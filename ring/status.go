@@ -106,7 +106,7 @@ type Status struct {
 	Anchored      bool       `json:"anchored"`             // a quorum stamps the laps: they count
 	Unanchored    string     `json:"unanchored,omitempty"` // why not
 	CutOff        bool       `json:"cut_off"`
-	Insecure      bool       `json:"insecure"` // plain connections to other hosts are permitted
+	Insecure      bool       `json:"insecure"` // plain connections to other hosts are permitted, and there is no TLS
 	BadLinks      []BadLink  `json:"bad_links"`
 	Epoch         Epoch      `json:"epoch"`
 	Tick          uint64     `json:"tick"` // the newest counted here
@@ -123,6 +123,8 @@ type Status struct {
 	Next          Name       `json:"next"`
 	Detour        Name       `json:"detour,omitempty"`
 	Instances     []Instance `json:"instances"`
+
+	TLS *Certificate `json:"tls,omitempty"` // of this instance; absent where nothing is encrypted
 }
 
 // Tick is one pass of the particle at this stop.

@@ -56,6 +56,10 @@ func (r *Ring) words(e Event, t node.Report) string {
 			return "refused a link: " + t.Text
 		}
 		return fmt.Sprintf("no link with %s: %s", who, t.Text)
+	case core.Claimed:
+		return fmt.Sprintf("no link with who has the certificate of %s: %s", who, t.Text)
+	case core.Ending:
+		return t.Text
 	case core.Joined:
 		return fmt.Sprintf("I am in the ring, as incarnation %d", e.Incarnation)
 	case core.LinkUp:
@@ -309,7 +313,7 @@ func (r *Ring) log(seq uint64, t node.Report) {
 // here and not everywhere.
 func (r *Ring) levelOf(t core.Report) slog.Level {
 	switch t.Kind {
-	case core.Refusing, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved,
+	case core.Refusing, core.Claimed, core.Ending, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved,
 		core.Unanchored, core.HistoryChanged, core.HistoryConflict:
 		return slog.LevelWarn
 	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent:

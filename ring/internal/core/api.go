@@ -82,9 +82,9 @@ type EventKind uint8
 const (
 	Start      EventKind = iota + 1 // first of all
 	Timer                           // Deadline has come (or not: a stray one is harmless)
-	Dialed                          // Conn, Peer: a Dial succeeded, nothing was sent yet
-	DialFailed                      // Peer, Cause
-	Accepted                        // Conn: somebody dialed us
+	Dialed                          // Conn, Peer, Name: a Dial succeeded, or a link is to be renewed; nothing was sent yet
+	DialFailed                      // Peer, Cause, Text
+	Accepted                        // Conn, Name: somebody dialed us
 	Received                        // Conn, Msg; Msg is the Core's until Step returns
 	Broken                          // Conn: closed by the other side or by an error
 	Leave                           // say goodbye to everybody; Effect Gone follows
@@ -112,6 +112,7 @@ const (
 	Unanswered                  // timed out, no route, reset on the way
 	Unresolved                  // the name has no address
 	NotRing                     // something listens that does not speak our protocol
+	Untrusted                   // one of the two ends does not accept who the other is
 )
 
 // Event is one thing that happened to the instance.
@@ -120,6 +121,8 @@ type Event struct {
 	Conn  ConnID
 	Peer  int
 	Cause Cause
+	Name  string // of the instance whose certificate the other end has; "" without TLS
+	Text  string // more about Cause, or ""
 	Msg   wire.Msg
 	Hold  time.Duration
 	Fast  bool
@@ -181,6 +184,7 @@ const (
 	Unfolded                        // Seq: so many passengers went on without a station that was to see them
 	Overdue                         // Seq, of Work: the particle has gone on without what comes of it
 	Rerolled                        // Roster, Overlay (nil where the process ends), Era: by which this instance goes from now on
+	Forged                          // Conn: it claims what its certificate denies, and is closed; to be counted
 	Work                            // Seq, Visit.Delivered, Tick: stations may hold the particle for Within; Worked follows, or Overdue
 )
 
@@ -230,6 +234,8 @@ type ReportKind string
 const (
 	Waiting     ReportKind = "waiting"      // Subject: not reached yet; Text says why
 	Refusing    ReportKind = "refused"      // Subject (or -1): Text says why and what to do
+	Ending      ReportKind = "certificate"  // Text: the own one ends soon, or has
+	Claimed     ReportKind = "forged"       // Subject: Text says what somebody with its certificate claims
 	Joined      ReportKind = "joined"       // Self is in the ring, Incarnation
 	LinkUp      ReportKind = "link_up"      // Subject
 	LinkLost    ReportKind = "link_lost"    // Subject: the connection broke

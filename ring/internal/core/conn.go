@@ -13,6 +13,7 @@ import (
 type conn struct {
 	id       ConnID
 	peer     *peer     // nil until its Hello named it
+	name     string    // by its certificate, "" without TLS
 	dialed   bool      // by us
 	up       bool      // both Hellos are exchanged
 	twoWay   bool      // the other side has echoed us since
@@ -60,6 +61,9 @@ func (c *Core) remove(cn *conn) {
 		if p.accepted == cn {
 			p.accepted = nil
 		}
+		if p.older == cn {
+			p.older = nil
+		}
 		switch {
 		case !cn.up:
 		case p.dialed == nil && p.accepted == nil:
@@ -87,9 +91,9 @@ func (c *Core) shut(cn *conn, text string) {
 }
 
 // onDialed greets whoever answered.
-func (c *Core) onDialed(id ConnID, i int) {
+func (c *Core) onDialed(id ConnID, i int, name string) {
 	p := c.peer(i)
-	cn := &conn{id: id, peer: p, dialed: true, answerBy: c.now.Add(c.answerOf(p))}
+	cn := &conn{id: id, peer: p, name: name, dialed: true, answerBy: c.now.Add(c.answerOf(p))}
 	cn.pulse.Dialer = true
 	c.add(cn)
 	c.hello(cn)
@@ -176,6 +180,10 @@ func (c *Core) onHello(cn *conn, h *wire.Hello) {
 	if cn.dialed {
 		dialed = cn.peer.i
 	}
+	if cn.name != "" && h.FromName != cn.name {
+		c.onForged(cn, h)
+		return
+	}
 	if code, text := c.Refusal(h, dialed); code != 0 {
 		c.refuse(cn, h, code, text)
 		return
@@ -194,6 +202,27 @@ func (c *Core) onHello(cn *conn, h *wire.Hello) {
 	}
 	cn.linked = h.Linked
 	c.establish(cn, h)
+}
+
+// onForged ends a link whose other end says that it is somebody else than its certificate.
+func (c *Core) onForged(cn *conn, h *wire.Hello) {
+	text := ForgedText(cn.name, h)
+	c.send(cn, &wire.Refuse{Code: wire.RefuseName, Text: text})
+	if p := cn.peer; p != nil {
+		c.failed(p, Unanswered)
+		p.nextDial = c.now.Add(5 * c.cfg.Timing.Redial)
+	}
+	c.fx = append(c.fx, Effect{Kind: Forged, Conn: cn.id})
+	c.shut(cn, "")
+	if i := c.cfg.Roster.Index(cn.name); i >= 0 && c.mayTell(i) {
+		c.tell(Report{Kind: Claimed, Subject: i, Text: text})
+	}
+}
+
+// ForgedText says what is wrong with h from who has the certificate of name.
+func ForgedText(name string, h *wire.Hello) string {
+	return fmt.Sprintf("it says that it is %q, and has the certificate of %s: give each instance a "+
+		"certificate of its own", h.FromName, name)
 }
 
 // Refusal is why h cannot be accepted, 0 if it can. dialed is the instance that was
@@ -320,8 +349,15 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 		p.dialing = false
 	}
 	old := *slot
+	renewed := old.healthy() && old.boot == h.Boot // what is on its way on the old one may be lost
 	*slot = cn
-	if old != nil {
+	switch {
+	case renewed && !cn.dialed: // who dialed ends the old one when it has our answer
+		if p.older != nil {
+			c.shut(p.older, "")
+		}
+		p.older = old
+	case old != nil:
 		c.shut(old, "")
 	}
 	if o := p.other(cn); o != nil && (o.boot != h.Boot || o.doubted) {
@@ -365,7 +401,7 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	if c.cast != nil {
 		c.cast.Up(c.now, p.i)
 	}
-	if c.next == p.i && wasLost && c.token.Sent() {
+	if c.next == p.i && (wasLost || renewed) && c.token.Sent() {
 		c.resend("its link is new")
 	}
 }

@@ -303,11 +303,11 @@ func (c *Core) handle(ev Event) {
 	case Start:
 		c.start()
 	case Dialed:
-		c.onDialed(ev.Conn, ev.Peer)
+		c.onDialed(ev.Conn, ev.Peer, ev.Name)
 	case DialFailed:
-		c.onDialFailed(ev.Peer, ev.Cause)
+		c.onDialFailed(ev.Peer, ev.Cause, ev.Text)
 	case Accepted:
-		c.add(&conn{id: ev.Conn, answerBy: c.now.Add(slowness * c.answer())})
+		c.add(&conn{id: ev.Conn, name: ev.Name, answerBy: c.now.Add(slowness * c.answer())})
 	case Received:
 		if cn := c.conns[ev.Conn]; cn != nil {
 			c.onFrame(cn, ev.Msg)

@@ -14,6 +14,7 @@ type peer struct {
 	i        int
 	dialed   *conn // the newest link we opened
 	accepted *conn // the newest link it opened
+	older    *conn // the one that accepted has taken the place of, until its dialer ends it
 	linked   bool  // it was up, and LinkLost was not told
 	met      bool  // it was up since it came into the ring as it is now
 	boot     uint32
@@ -225,9 +226,15 @@ func (c *Core) dialDeadline() time.Time {
 	return d
 }
 
-func (c *Core) onDialFailed(i int, cause Cause) {
+func (c *Core) onDialFailed(i int, cause Cause, text string) {
 	p := c.peer(i)
 	c.failed(p, cause)
+	if cause == Untrusted { // of the living too: nobody else can see why
+		if c.mayTell(i) {
+			c.tell(Report{Kind: Refusing, Subject: i, Text: text})
+		}
+		return
+	}
 	if c.table.State(i) != wire.Alive && c.mayTell(i) {
 		c.tell(Report{Kind: Waiting, Subject: i, Text: causeText(cause)})
 	}
@@ -292,7 +299,7 @@ func (c *Core) prune() {
 		case p.unneeded.IsZero():
 			p.unneeded = c.now
 		case c.now.Sub(p.unneeded) > unneededAfter:
-			for _, cn := range [2]*conn{p.dialed, p.accepted} {
+			for _, cn := range [3]*conn{p.dialed, p.accepted, p.older} {
 				if cn != nil {
 					c.shut(cn, "not needed any more")
 				}
@@ -301,7 +308,8 @@ func (c *Core) prune() {
 		}
 	}
 	c.peers = slices.DeleteFunc(c.peers, func(p *peer) bool {
-		idle := !c.needs(p) && p.dialed == nil && p.accepted == nil && !p.dialing && !p.accused &&
+		idle := !c.needs(p) && p.dialed == nil && p.accepted == nil && p.older == nil && !p.dialing &&
+			!p.accused &&
 			c.now.After(p.nextTell)
 		if idle {
 			delete(c.byIdx, p.i)

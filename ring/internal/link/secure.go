@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // Identity is what this instance proves who it is with, and holds others to their names by.
@@ -22,7 +21,8 @@ type Identity interface {
 	Client(name string) *tls.Config // the other end must be that instance
 	// Check says which instance of the ring chain, leaf first, proves its holder to be, now.
 	Check(chain []*x509.Certificate) (name string, err error)
-	Expires() time.Time // of its own certificate
+	Leaf() *x509.Certificate // its own certificate; another pointer is another one
+	Why(err error) string    // in a word or two, of a few, for metrics; "" if it is not of Check
 }
 
 // tlsHeader in an answer says that links are not made in the clear there.

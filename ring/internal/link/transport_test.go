@@ -113,7 +113,8 @@ func (i *testIdentity) config(want string) *tls.Config {
 
 func (i *testIdentity) Server() *tls.Config            { return i.config("") }
 func (i *testIdentity) Client(name string) *tls.Config { return i.config(name) }
-func (i *testIdentity) Expires() time.Time             { return i.own.Leaf.NotAfter }
+func (i *testIdentity) Leaf() *x509.Certificate        { return i.own.Leaf }
+func (i *testIdentity) Why(error) string               { return "" }
 
 // transport is what links of a test go over.
 type transport struct {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"time"
 
+	"ringofservers.dev/ring/internal/core"
 	"ringofservers.dev/ring/internal/haul"
 	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/wire"
@@ -23,12 +25,18 @@ const greetTimeout = 5 * time.Second
 // names and rosters are held against each other, and the core is told nothing: it counts
 // for no link, and its end for no death.
 func (n *Node) dialBulk(ctx context.Context, peer int) (nc net.Conn, rest []byte, err error) {
-	nc, rest, err = link.DialBulk(ctx, n.cfg.Addr(peer), nil, greetTimeout)
+	var secure *tls.Config
+	name := ""
+	if n.cfg.Identity != nil {
+		name = n.cfg.Name(peer)
+		secure = n.cfg.Identity.Client(name)
+	}
+	nc, rest, err = link.DialBulk(ctx, n.cfg.Addr(peer), secure, greetTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	rest, _, err = n.greet(nc, rest, peer)
+	rest, _, err = n.greet(nc, rest, peer, name)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -36,11 +44,11 @@ func (n *Node) dialBulk(ctx context.Context, peer int) (nc net.Conn, rest []byte
 		nc.Close()
 		return nil, nil, err
 	}
-	return nc, rest, nil
+	return n.keepLarge(nc), rest, nil
 }
 
 // acceptBulk makes a connection for large payloads of a request.
-func (n *Node) acceptBulk(w http.ResponseWriter) {
+func (n *Node) acceptBulk(w http.ResponseWriter, name string) {
 	n.mu.Lock()
 	if n.closed || n.cfg.Bulk == nil || n.greeting >= n.bound() {
 		n.mu.Unlock()
@@ -58,14 +66,14 @@ func (n *Node) acceptBulk(w http.ResponseWriter) {
 	// A goroutine of its own: the server's holds buffers for as long as it runs.
 	go func() {
 		stop := context.AfterFunc(n.ctx, func() { nc.Close() })
-		rest, peer, err := n.greet(nc, rest, -1)
+		rest, peer, err := n.greet(nc, rest, -1, name)
 		stop()
 		n.greeted()
 		if err != nil {
 			nc.Close() // who dialed was told why
 			return
 		}
-		n.cfg.Bulk.Accept(peer, nc, rest)
+		n.cfg.Bulk.Accept(peer, n.keepLarge(nc), rest)
 	}()
 }
 
@@ -78,8 +86,10 @@ func (n *Node) greeted() {
 }
 
 // greet exchanges Hellos, that of the dialer first. dialed is the instance that was, -1
-// where nc was accepted.
-func (n *Node) greet(nc net.Conn, rest []byte, dialed int) (_ []byte, peer int, err error) {
+// where nc was accepted, and name whose certificate the other end has, "" without TLS.
+func (n *Node) greet(nc net.Conn, rest []byte, dialed int, name string) (
+	_ []byte, peer int, err error,
+) {
 	if err := nc.SetDeadline(time.Now().Add(greetTimeout)); err != nil {
 		return nil, 0, err
 	}
@@ -103,6 +113,10 @@ func (n *Node) greet(nc net.Conn, rest []byte, dialed int) (_ []byte, peer int, 
 	}
 	n.mu.Lock()
 	code, text := n.core.Refusal(h, dialed)
+	if name != "" && h.FromName != name {
+		code, text = wire.RefuseName, core.ForgedText(name, h)
+		n.stats.forged++
+	}
 	n.mu.Unlock()
 	if code != 0 {
 		_, err := nc.Write(wire.Append(nil, &wire.Refuse{Code: code, Text: text}))

@@ -18,6 +18,7 @@ import (
 type conn struct {
 	id       core.ConnID
 	link     *link.Conn
+	proof    proof
 	dec      wire.Decoder // its reader's
 	dirty    bool
 	urgent   bool // not only bulk is to be flushed
@@ -29,20 +30,20 @@ type conn struct {
 func (n *Node) bound() int { return 4*n.cfg.Degree + 64 }
 
 // adopt registers a link and tells the core of it.
-func (n *Node) adopt(l *link.Conn, ev core.Event) *conn {
+func (n *Node) adopt(l *link.Conn, p proof, ev core.Event) *conn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return nil
 	}
 	n.lastID++
-	c := &conn{id: n.lastID, link: l}
+	c := &conn{id: n.lastID, link: l, proof: p}
 	n.conns[c.id] = c
 	n.links[l] = struct{}{}
 	if ev.Kind == core.Accepted {
 		n.admit(c)
 	}
-	ev.Conn = c.id
+	ev.Conn, ev.Name = c.id, p.name
 	n.step(time.Now(), ev)
 	return c
 }
@@ -162,18 +163,36 @@ func (n *Node) dial(peer int, connect, within time.Duration) {
 	}
 	n.dials++
 	n.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, max(connect, within))
-		l, err := link.Dial(ctx, n.cfg.Addr(peer), nil, connect, n.cfg.Link)
-		cancel()
+		l, p, err := n.reach(peer, connect, within)
 		n.mu.Lock()
 		n.dials--
 		n.mu.Unlock()
 		if err != nil {
-			n.do(core.Event{Kind: core.DialFailed, Peer: peer, Cause: causeOf(err)})
+			ev := core.Event{Kind: core.DialFailed, Peer: peer, Cause: causeOf(err)}
+			if ev.Cause == core.Untrusted {
+				ev.Text = err.Error()
+			}
+			n.do(ev)
 			return
 		}
-		n.begin(l, core.Event{Kind: core.Dialed, Peer: peer})
+		n.begin(l, p, core.Event{Kind: core.Dialed, Peer: peer})
 	})
+}
+
+// reach opens a link.
+func (n *Node) reach(peer int, connect, within time.Duration) (*link.Conn, proof, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, max(connect, within))
+	defer cancel()
+	if n.cfg.Identity == nil {
+		l, err := link.Dial(ctx, n.cfg.Addr(peer), nil, connect, n.cfg.Link)
+		return l, proof{}, err
+	}
+	name, own := n.cfg.Name(peer), n.cfg.Identity.Leaf()
+	l, err := link.Dial(ctx, n.cfg.Addr(peer), n.cfg.Identity.Client(name), connect, n.cfg.Link)
+	if err != nil {
+		return nil, proof{}, err
+	}
+	return l, newProof(name, l.TLS().PeerCertificates, own, peer, time.Now()), nil
 }
 
 // causeOf translates what a dial died of.
@@ -187,14 +206,16 @@ func causeOf(err error) core.Cause {
 			return core.Unresolved
 		case link.NotRing:
 			return core.NotRing
+		case link.Untrusted:
+			return core.Untrusted
 		}
 	}
 	return core.Unanswered
 }
 
 // begin adopts a link and reads it to its end.
-func (n *Node) begin(l *link.Conn, ev core.Event) {
-	c := n.adopt(l, ev)
+func (n *Node) begin(l *link.Conn, p proof, ev core.Event) {
+	c := n.adopt(l, p, ev)
 	if c == nil {
 		l.Close()
 		return
@@ -207,7 +228,7 @@ func (n *Node) begin(l *link.Conn, ev core.Event) {
 }
 
 // accept turns a request into a link.
-func (n *Node) accept(w http.ResponseWriter) {
+func (n *Node) accept(w http.ResponseWriter, p proof) {
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()
@@ -224,6 +245,6 @@ func (n *Node) accept(w http.ResponseWriter) {
 	// A goroutine of its own: the server's holds buffers for as long as it runs.
 	go func() {
 		defer n.wg.Done()
-		n.begin(l, core.Event{Kind: core.Accepted})
+		n.begin(l, p, core.Event{Kind: core.Accepted})
 	}()
 }

@@ -61,7 +61,7 @@ type Journal interface {
 }
 
 // Config is what a Node needs. All fields but Save, Handler,
-// Journal and Bulk are required.
+// Journal, Bulk and Identity with what goes with it are required.
 type Config struct {
 	Core     Machine
 	Listener net.Listener                // closed by the Node
@@ -73,6 +73,10 @@ type Config struct {
 	Reroll   func(fx *core.Effect) error // the core goes by fx.Roster from now on; returns when that is on disk; nil: never
 	Journal  Journal                     // nil: Core keeps its log in memory, and asks for nothing
 	Bulk     *haul.Haul                  // closed by the Node; nil: there are no large payloads
+
+	Identity link.Identity         // nil: nothing is encrypted
+	Name     func(peer int) string // of whom Identity speaks; required with it
+	Vouch    time.Duration         // between two looks at the certificates of links; 0: 10 s
 }
 
 // ErrSave is the end of an instance that could not keep what it must.
@@ -87,6 +91,8 @@ func (e *FatalError) Error() string { return e.Report.Text }
 type Node struct {
 	cfg    Config
 	server *http.Server
+	guests *guests
+	door   *link.Door      // nil without an Identity
 	ctx    context.Context // of dials; ends with the Node
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -126,6 +132,7 @@ type Node struct {
 	broken   bool // the core is: it may not even have a picture of itself
 	err      error
 
+	vouch   vouching
 	asks    asks
 	cast    casting
 	ride    riding
@@ -149,7 +156,13 @@ func Start(cfg Config) *Node {
 	n.casts.weigh, n.casts.most = Cast.weight, castsBytes
 	n.riders.weigh, n.riders.most = Rider.weight, ridersBytes
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.server = newServer(n)
+	n.server, n.guests = newServer(n)
+	if cfg.Identity != nil {
+		n.vouch.begin(cfg.Identity.Leaf())
+		n.door = link.Guard(cfg.Listener, cfg.Identity, n.atDoor)
+		n.cfg.Listener = n.door
+		n.wg.Go(n.vouchAll)
+	}
 	if cfg.Bulk != nil {
 		cfg.Bulk.Run(haul.Ties{Dial: n.dialBulk, Deliver: n.deliverLarge, Missed: n.missLarge})
 	}
@@ -168,6 +181,9 @@ func (n *Node) finish() {
 		n.closeBulk()
 	}
 	n.wg.Wait()
+	if n.door != nil {
+		n.door.Wait()
+	}
 	n.ticks.close()
 	n.reports.close()
 	n.casts.close()
@@ -242,6 +258,8 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 		n.reroll(fx)
 	case core.Tell:
 		n.tell(now, fx.Report)
+	case core.Forged:
+		n.stats.forged++
 	case core.Gone:
 		n.flush()
 		n.end(nil, true)

@@ -3,6 +3,7 @@ package node
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,9 +27,9 @@ const (
 	farewellAnswer = time.Second      // for requests being answered at the end
 )
 
-func newServer(n *Node) *http.Server {
+func newServer(n *Node) (*http.Server, *guests) {
 	g := &guests{at: map[net.Conn]*list.Element{}}
-	return &http.Server{
+	s := &http.Server{
 		Handler:           n,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -39,6 +40,7 @@ func newServer(n *Node) *http.Server {
 		// Port scanners and torn requests are told 400 and nobody else.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	return s, g
 }
 
 // serve accepts until the listener is closed.
@@ -70,7 +72,7 @@ func (g *guests) counted(c net.Conn, state http.ConnState) {
 		if g.order.Len() > openMax {
 			oldest := g.order.Front()
 			g.remove(oldest.Value.(net.Conn))
-			oldest.Value.(net.Conn).Close() // the server finds that out by itself
+			cut(oldest.Value.(net.Conn)) // the server finds that out by itself
 		}
 	case http.StateHijacked, http.StateClosed:
 		g.remove(c)
@@ -84,13 +86,34 @@ func (g *guests) remove(c net.Conn) {
 	}
 }
 
+// cut closes c without a goodbye of TLS, which would wait for who does not read.
+func cut(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	c.Close()
+}
+
+// cutAll closes all of them.
+func (g *guests) cutAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for e := g.order.Front(); e != nil; e = e.Next() {
+		cut(e.Value.(net.Conn))
+	}
+}
+
 // ServeHTTP makes a link of what asks for one, and hands on the rest.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case link.IsUpgrade(r):
-		n.accept(w)
+		if p, ok := n.proofOf(w, r); ok {
+			n.accept(w, p)
+		}
 	case link.IsBulk(r):
-		n.acceptBulk(w)
+		if p, ok := n.proofOf(w, r); ok {
+			n.acceptBulk(w, p.name)
+		}
 	case link.IsOtherUpgrade(r):
 		link.Refuse(w)
 	case n.cfg.Handler != nil:
@@ -109,5 +132,6 @@ func (n *Node) closeServer(graceful bool) {
 			return
 		}
 	}
+	n.guests.cutAll()
 	n.server.Close() // the listener is closed already: what it says of that is no news
 }

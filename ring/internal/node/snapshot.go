@@ -1,12 +1,14 @@
 package node
 
 import (
+	"maps"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -110,9 +112,12 @@ type Counts struct {
 	Traffic Traffic
 	Passes  uint64
 	Laps    Timings
-	RTTs    map[int]Timings // by peer
-	Missed  uint64          // ticks and reports that followers were too slow for
-	Bad     uint64          // frames that no instance sends
+	RTTs    map[int]Timings              // by peer
+	Missed  uint64                       // ticks and reports that followers were too slow for
+	Bad     uint64                       // frames that no instance sends
+	Forged  uint64                       // claims that a certificate denies
+	Entries [len(link.EntryNames)]uint64 // what came of who connected, where there is TLS
+	Refused map[string]uint64            // who was not believed, by reason
 
 	Skipped   uint64                    // ticks that name no lap, or one missed here
 	Proposals [len(ProposalEnds)]uint64 // by how they ended
@@ -141,7 +146,8 @@ func (n *Node) Counts() Counts {
 		Traffic: n.stats.traffic, Passes: n.stats.passes, Laps: n.stats.laps.copy(),
 		RTTs:   make(map[int]Timings, len(n.stats.rtts)),
 		Missed: n.ticks.missed.Load() + n.reports.missed.Load(),
-		Bad:    n.stats.bad,
+		Bad:    n.stats.bad, Forged: n.stats.forged,
+		Entries: n.stats.doors, Refused: maps.Clone(n.stats.refused),
 
 		Skipped: n.stats.skipped, Proposals: n.stats.proposals,
 		Commits: n.stats.commits.copy(), Syncs: n.stats.syncs.copy(),

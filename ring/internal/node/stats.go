@@ -8,6 +8,7 @@ import (
 
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/link"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -52,6 +53,10 @@ type stats struct {
 	badTold uint64    // of these when they were last told of
 	badAt   time.Time // when that was
 
+	forged  uint64 // claims of who has another's certificate, or none
+	doors   [len(link.EntryNames)]uint64
+	refused map[string]uint64 // by reason, of a few
+
 	published uint64 // messages of this instance
 	delivered uint64 // messages given to who subscribes here
 	gone      uint64 // messages that nobody had any more
@@ -88,7 +93,7 @@ func (t *timings) record(d time.Duration) {
 func newStats() stats {
 	return stats{
 		laps: newTimings(), recent: [2]timings{newTimings(), newTimings()},
-		rtts: map[int]*timings{}, commits: newTimings(), syncs: newTimings(),
+		refused: map[string]uint64{}, rtts: map[int]*timings{}, commits: newTimings(), syncs: newTimings(),
 	}
 }
 
