@@ -24,6 +24,26 @@ func holders(store *trust.Store) func(*tls.ConnectionState) (who string, role ad
 	}
 }
 
+// certificates is holders, nil where there is no identity.
+func certificates(store *trust.Store) func(*tls.ConnectionState) (string, admin.Role, error) {
+	if store == nil {
+		return nil
+	}
+	return holders(store)
+}
+
+// openIdentity reads the directory of an identity, or none if that is empty.
+func openIdentity(dir string) (*trust.Store, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	store, err := trust.Open(dir)
+	if err != nil {
+		return nil, exitf(exitUsage, "identity: %w", err)
+	}
+	return store, nil
+}
+
 // socket is the unix socket of an instance; without one it is empty.
 type socket struct{ *admin.Socket }
 

@@ -29,6 +29,7 @@ type settings struct {
 	Preset       string
 	Hold         time.Duration
 	MaxSpeed     bool
+	TLS          string // directory of an identity
 	Insecure     bool
 	Socket       string
 	LoopbackRole admin.Role // 0: the default

@@ -62,6 +62,7 @@ data = "/var/lib/ring"
 bulk_keep = "500MiB"
 preset = "wan"
 hold = "250ms"
+tls = "/etc/ring/identity"
 insecure = true
 loopback_role = "read"
 socket = "/run/ring/ring.sock"
@@ -123,7 +124,7 @@ func TestSettingsFromFile(t *testing.T) {
 	c := s.ringConfig()
 	if c.Ring != "prod" || c.Name != "dc1/prod/0" || c.Listen != "0.0.0.0:3000" ||
 		c.Data != "/var/lib/ring" || c.Timing != ring.WAN() || c.Hold != 250*time.Millisecond ||
-		c.MaxSpeed || !c.Insecure || s.LoopbackRole != admin.Read || s.Socket != "/run/ring/ring.sock" || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
+		c.MaxSpeed || s.TLS != "/etc/ring/identity" || !c.Insecure || s.LoopbackRole != admin.Read || s.Socket != "/run/ring/ring.sock" || c.Roster.Degree != 4 || c.BulkKeep != 500<<20 {
 		t.Errorf("ring.Config = %+v", c)
 	}
 	if s.CPUs != 2 || s.LogLevel != slog.LevelDebug || s.LogFormat != "json" {
@@ -218,7 +219,7 @@ func TestSettingsRefused(t *testing.T) {
 			"unknown key of a table", sound + "[[instance]]\nname = \"c\"\n  addr = \"h:9\"",
 			"ring.toml:6:3: key instance.addr is unknown",
 		},
-		{"unknown table", sound + "[tls]\ncert = \"x\"", "ring.toml:4:"},
+		{"unknown table", sound + "[ssl]\ncert = \"x\"", "ring.toml:4:"},
 		{
 			"wrong type", sound + "degree = \"six\"",
 			"ring.toml:4:10: degree: want a whole number, here is a string",
@@ -298,7 +299,7 @@ max_speed = "yes"
 'hold' = 2026-01-02
 rooster = ["a"]
 cpus = true
-tls.cert = "x"
+ssl.cert = "x"
 [[instance]]
 name = "a"
 [[instance]]
@@ -317,7 +318,7 @@ ring.toml:4:13: max_speed: want true or false, here is a string
 ring.toml:5:10: hold: want a string, here is a date or time
 ring.toml:6:1: key rooster is unknown: remove it or correct it (see ring node --help)
 ring.toml:7:8: cpus: want a whole number, here is true or false
-ring.toml:8:1: key tls is unknown: remove it or correct it (see ring node --help)
+ring.toml:8:1: key ssl is unknown: remove it or correct it (see ring node --help)
 ring.toml:12:10: instance.name: want a string, here is a list of other things
 ring.toml:13:1: key instance.addr is unknown: remove it or correct it (see ring node --help)
 ring.toml:14:11: key instance.more is unknown: remove it or correct it (see ring node --help)

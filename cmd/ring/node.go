@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -149,7 +150,12 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 		return err
 	}
 	defer socket.close(logger)
+	identity, err := openIdentity(s.TLS)
+	if err != nil {
+		return err
+	}
 	config := s.ringConfig()
+	config.TLS = identity
 	config.Version, config.Logger, config.Registerer = build.Version, logger, registry
 	r, err := ring.Join(cmd.Context(), config)
 	if err != nil {
@@ -188,6 +194,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	asked := make(chan struct{}, 1)
 	face := admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
+		Certificate:  certificates(identity),
 		LoopbackRole: s.LoopbackRole, Logger: logger, Registerer: registry,
 		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,
 		Doctor: doctor.Examine,
@@ -241,6 +248,9 @@ func pageOf(listens net.Addr, s settings) string {
 		if i := slices.Index(s.Roster.Names, s.Name); i >= 0 && i < len(s.Roster.Addresses) {
 			at = s.Roster.Addresses[i]
 		}
+	}
+	if s.TLS != "" && !strings.HasPrefix(at, "127.") { // in the clear it is for this host
+		return "https://" + at + "/"
 	}
 	return "http://" + at + "/"
 }

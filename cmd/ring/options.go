@@ -83,7 +83,12 @@ var nodeOptions = []option{
 		func(d *draft, v string) error { return setBool(&d.MaxSpeed, v) },
 		func(s *settings) string { return strconv.FormatBool(s.MaxSpeed) },
 	}, {
-		"insecure", "bool", "permit links to other hosts in the clear", false,
+		"tls", "dir", "directory with this instance's identity, see ring ca: links and the port are encrypted " +
+			"(default none)", false,
+		func(d *draft, v string) error { d.TLS = v; return nil },
+		func(s *settings) string { return s.TLS },
+	}, {
+		"insecure", "bool", "permit links to other hosts in the clear, without tls", false,
 		func(d *draft, v string) error { return setBool(&d.Insecure, v) },
 		func(s *settings) string { return strconv.FormatBool(s.Insecure) },
 	}, {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ func (m reloadMetrics) done(err error) {
 // reloadNow reads the settings again. It changes all that can be changed, and
 // names what cannot; on an error it changes nothing.
 func (n *instance) reloadNow() {
+	n.reloadIdentity()
 	s, err := n.load()
 	n.reload.done(err)
 	if err != nil {
@@ -66,6 +68,23 @@ func (n *instance) reloadNow() {
 	n.logger.Info("settings reloaded", "changed", orNothing(changed))
 	if len(fixed) > 0 {
 		n.logger.Warn("some changed settings need a restart", "settings", strings.Join(fixed, ", "))
+	}
+}
+
+// reloadIdentity reads the directory of the identity again, which is taken whole or not at all.
+func (n *instance) reloadIdentity() {
+	store := n.ring.TLS()
+	if store == nil {
+		return
+	}
+	before := store.Leaf()
+	if err := store.Reload(); err != nil {
+		n.logger.Error("identity not reloaded; the old one stays in force", "err", err)
+		return
+	}
+	if leaf := store.Leaf(); !leaf.Equal(before) {
+		n.logger.Info("identity reloaded", "serial", fmt.Sprintf("%x", leaf.SerialNumber),
+			"until", leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 }
 

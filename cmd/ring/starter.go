@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
+
+	"ringofservers.dev/ring/trust"
 )
 
 const (
@@ -34,7 +37,8 @@ type starter struct {
 	screen  *screen
 	spawn   chan func() // carried out by the one thread that children depend on
 	started time.Time
-	asks    *asks // nil: instances are started again without being asked for
+	trust   *trust.Authority // of the instances; nil: they speak in the clear
+	asks    *asks            // nil: instances are started again without being asked for
 
 	mu      sync.Mutex
 	running map[*exec.Cmd]struct{} // guarded by mu
@@ -92,6 +96,11 @@ func newStarter(out io.Writer, o upOptions) (s *starter, children []child, err e
 	s = &starter{
 		binary: o.binary, spawn: make(chan func()), started: time.Now(),
 		running: make(map[*exec.Cmd]struct{}),
+	}
+	if !o.insecure {
+		if s.trust, err = upAuthority(filepath.Join(o.data, "authority")); err != nil {
+			return nil, nil, err
+		}
 	}
 	if o.respawn {
 		if s.asks, err = listenForAsks(children); err != nil {
@@ -206,6 +215,11 @@ const (
 // that said goodbye was told to, and stays away.
 func (s *starter) supervise(ctx context.Context, stop context.CancelFunc, c child) {
 	pause := restartAfter
+	if err := s.identify(c); err != nil {
+		s.fail(fmt.Errorf("%s has no identity: %w", c.name, err))
+		stop()
+		return
+	}
 	for first := true; ; first = false {
 		began := time.Now()
 		told, err := s.once(ctx, c)
@@ -225,6 +239,45 @@ func (s *starter) supervise(ctx context.Context, stop context.CancelFunc, c chil
 		}
 		pause = min(2*pause, restartMax)
 	}
+}
+
+// identityLife is that of an identity of `ring up`; one that would end sooner than
+// identityLeft is made anew at a start.
+const (
+	identityLife = 365 * 24 * time.Hour
+	identityLeft = identityLife / 2
+)
+
+// upAuthority opens the authority in dir, or makes one.
+func upAuthority(dir string) (*trust.Authority, error) {
+	a, err := trust.OpenAuthority(dir)
+	if errors.Is(err, trust.ErrNotFound) {
+		a, err = trust.Init(dir, upRing, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make an authority for the ring: %w", err)
+	}
+	return a, nil
+}
+
+// identify gives c an identity, if it lacks a good one.
+func (s *starter) identify(c child) error {
+	if s.trust == nil {
+		return nil
+	}
+	id := trust.ID{Role: trust.Instance, Ring: upRing, Name: c.name}
+	if have, err := trust.Open(c.tls); err == nil && have.ID() == id &&
+		time.Until(have.Leaf().NotAfter) > identityLeft {
+		return nil
+	}
+	m, err := s.trust.Identity(id, nil, identityLife)
+	if err == nil {
+		err = os.MkdirAll(c.tls, 0o700)
+	}
+	if err == nil {
+		err = trust.WriteDir(c.tls, m)
+	}
+	return err
 }
 
 // gaveUp says whether a child ended itself. If it had nothing to tell before, it would do

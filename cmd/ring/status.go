@@ -194,6 +194,10 @@ func printStatus(out io.Writer, all admin.Status) error {
 	if text := mixtureText(ring.BuildsOf(s.Instances)); text != "" {
 		fmt.Fprintln(out, p.in(yellow, text))
 	}
+	if s.TLS != nil {
+		fmt.Fprintf(out, "links are encrypted; the certificate of %s is good until %s\n", s.Self,
+			s.TLS.NotAfter.Local().Format(time.DateTime))
+	}
 	for _, l := range s.BadLinks {
 		fmt.Fprintln(out, p.in(red, fmt.Sprintf("bad link: %s cannot talk to %s", l.From, l.To)))
 	}

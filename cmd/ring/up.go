@@ -21,8 +21,12 @@ type upOptions struct {
 	quiet     bool
 	data      string
 	respawn   bool
+	insecure  bool
 	binary    string // this program's own file, which its instances run to ask for others
 }
+
+// upRing is the name of the ring.
+const upRing = "local"
 
 // upMax bounds --nodes: what one machine may be asked for by a typing error.
 const upMax = 1000
@@ -47,7 +51,11 @@ instance is left, or nobody has asked for 15 s; with --respawn=false always, at 
 
 While fewer than most of those who vote live, laps go by uncounted, and the lines
 say so. What an instance must remember it finds again when it is started again;
-without --data it is all removed in the end.`,
+without --data it is all removed in the end.
+
+Links between the instances are encrypted: an authority for this ring alone, and an identity
+of each instance, are made below the data, and go with it (--insecure does without). This
+machine still asks them in the clear, so that the page and all commands do as they are.`,
 		Example: `  ring up
   ring up --nodes 5 --first-port 4000 --hold 500ms
   ring up --max-speed
@@ -70,6 +78,7 @@ without --data it is all removed in the end.`,
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only the story: no ticks, no state")
 	f.StringVar(&o.data, "data", "",
 		"keep each instance's data in a subdirectory of this one (default: one that goes in the end)")
+	f.BoolVar(&o.insecure, "insecure", false, "links in the clear: no authority, no identities")
 	f.BoolVar(&o.respawn, "respawn", true, "instances ask for the dead among them (see ring node --help)")
 	cmd.MarkFlagsMutuallyExclusive("hold", "max-speed")
 	return cmd
@@ -112,6 +121,7 @@ type child struct {
 	name string
 	port int
 	args []string
+	tls  string // directory of its identity, empty without
 }
 
 // children lists what to start, each with its data directory under o.data.
@@ -122,7 +132,7 @@ func (o upOptions) children() ([]child, error) {
 	for i := range all {
 		c := child{name: fmt.Sprintf("local/%d", i), port: o.firstPort + i}
 		c.args = []string{
-			"node", "--name", c.name, "--ring", "local",
+			"node", "--name", c.name, "--ring", upRing,
 			"--roster", o.names(), "--addresses", o.addresses(), "--log-level", "error",
 		}
 		tell := "story"
@@ -140,6 +150,10 @@ func (o upOptions) children() ([]child, error) {
 			return nil, fmt.Errorf("make the instances' data directories: %w", err)
 		}
 		c.args = append(c.args, "--data", dir)
+		if !o.insecure {
+			c.tls = filepath.Join(o.data, "tls", filepath.Base(dir))
+			c.args = append(c.args, "--tls", c.tls)
+		}
 		c.args = append(c.args, o.respawnFlags()...)
 		all[i] = c
 	}
