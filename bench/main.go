@@ -68,6 +68,7 @@ var experiments = []struct {
 	{"false", "false deaths under processor load and under packet loss", falseDeaths},
 	{"gather", "a question to all beside a lap of the particle, with latency on each hop", gatherAll},
 	{"idle", "processor, memory and bytes of an idle ring", idle},
+	{"tls", "laps, broadcasts and a restart of 200 with TLS against without", encrypted},
 	{"fleet", "200 instances on this machine, a tenth killed at once", bigFleet},
 }
 

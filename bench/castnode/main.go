@@ -21,6 +21,7 @@ type config struct {
 	index   int
 	addrs   []string // of all members; for the hub, of the server only
 	preset  string   // of memberlist
+	trusts  string   // directory of all identities, see fleet.Identities; "": none
 	line    *lag.Line
 	receive func(payload []byte, own bool)
 	missed  func(n uint64, gone bool) // gone: nobody has them; else the subscriber was slow
@@ -43,6 +44,7 @@ func main() {
 	index := flag.Int("index", 0, "of this member")
 	addrs := flag.String("addrs", "", "addresses of all members, or of the hub, comma-separated")
 	preset := flag.String("preset", "lan", "of memberlist: lan or local")
+	identities := flag.String("identities", "", "directory with the identities of a ring")
 	delay := flag.Duration("delay", 0, "of every hop")
 	driver := flag.String("control", "", "address of the program that says what to do")
 	flag.Parse()
@@ -53,7 +55,7 @@ func main() {
 	} else if err == nil {
 		book := newBook()
 		err = run(*kind, *driver, book, config{
-			index: *index, addrs: strings.Split(*addrs, ","), preset: *preset, line: line,
+			index: *index, addrs: strings.Split(*addrs, ","), preset: *preset, trusts: *identities, line: line,
 			receive: book.receive, missed: book.miss,
 		})
 	}

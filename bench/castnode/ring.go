@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"ringofservers.dev/bench/control"
 	"ringofservers.dev/internal/fleet"
 	"ringofservers.dev/ring"
+	"ringofservers.dev/ring/trust"
 )
 
 // ringMember is an instance of ours. The latency is on the links that it accepts, both
@@ -40,8 +42,14 @@ func newRing(cfg config) (member, error) {
 	for _, name := range fleet.Names(len(cfg.addrs)) {
 		roster.Names = append(roster.Names, ring.Name(name))
 	}
+	var identity *trust.Store
+	if cfg.trusts != "" {
+		if identity, err = trust.Open(filepath.Join(cfg.trusts, string(roster.Names[cfg.index]))); err != nil {
+			return nil, err
+		}
+	}
 	m.ring, err = ring.Join(context.Background(), ring.Config{
-		Ring: "real", Name: roster.Names[cfg.index], Roster: roster,
+		Ring: "real", Name: roster.Names[cfg.index], Roster: roster, TLS: identity,
 		Listener: cfg.line.Listener(l), Registerer: m.metrics,
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ type Ring struct {
 	API    *API
 	Config string // the file that all of them read
 
+	identities string // directory of all, see Encrypt; empty without
+
 	mu    sync.Mutex
 	procs []*Proc
 	older []*Proc // earlier processes of the same names, for Logs
@@ -95,6 +97,9 @@ func (r *Ring) Start(i int, flags ...string) error {
 	args := append([]string{"node", "--name", r.Names[i], "--config", r.Config}, r.Flags...)
 	if r.Keep {
 		args = append(args, "--data", r.Data(i))
+	}
+	if r.identities != "" {
+		args = append(args, "--tls", r.Identity(i))
 	}
 	s := Spec{Name: r.Names[i], Path: r.Binary, Args: append(args, flags...), Env: r.Env, Dir: r.Dir}
 	if r.Net != nil {
