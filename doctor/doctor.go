@@ -139,7 +139,7 @@ func (d *Doctor) look(ctx context.Context, q question) (sheet, error) {
 	looking.Wait()
 	s.note(judge(k))
 	s.Rosters = kindOf(status.Self, strconv.FormatUint(status.RosterVersion, 10)+" "+status.RosterHash)
-	s.Builds = kindOf(status.Self, d.cfg.Version)
+	s.Builds = kindOf(status.Self, fmt.Sprintf("%s (protocol %d)", d.cfg.Version, ring.Protocol))
 	s.Views = kindOf(status.Self, status.View)
 	if k.identity != nil {
 		s.Roots = kindOf(status.Self, strings.Join(k.identity.roots, " "))

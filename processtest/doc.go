@@ -8,6 +8,8 @@
 // only if it says something. Whom they hit is by chance, of a
 // seed that the test logs; PROCESSTEST_SEED takes it.
 //
+// PROCESSTEST_OLDER names a binary of an earlier version, from which an upgrade is to begin.
+//
 // The binary is built once, with -race if the tests are, and once more with the tag
 // forgetful: then a kill is a loss of power, and what was not synced is gone. Links are broken in
 // network namespaces, which needs root, ip and nft; elsewhere those tests are

@@ -180,18 +180,20 @@ func statusText(t *testing.T, binary, addr string) string {
 	return string(out)
 }
 
-// An upgrade of the ring itself, by the recipe, and back again, while the bus is written to: it
-// goes on counting ticks at each step, nothing that was acknowledged is lost, and the mixture is
+// An upgrade of the ring itself from the protocol before to the newest, by the recipe, and back
+// again, while the bus is written to: those of both are linked, it goes on counting ticks at each step, nothing that was acknowledged is lost, and the mixture is
 // shown while it lasts. PROCESSTEST_OLDER names a binary of an earlier version to begin with.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	lease := 2 * time.Minute
 	older := os.Getenv("PROCESSTEST_OLDER")
-	if older != "" {
+	released := older != ""
+	if released {
 		lease = 10 * time.Second // which may be older than that leases are given back
 	} else {
 		var err error
-		older, err = fleet.Build("..", "./cmd/ring", t.TempDir(), "-ldflags", "-X main.release=v0.0.1")
+		older, err = fleet.Build("..", "./cmd/ring", t.TempDir(), "-tags", "protocol1",
+			"-ldflags", "-X main.release=v0.0.1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,6 +211,15 @@ func TestRollingUpgrade(t *testing.T) {
 				s, err := r.API.Status(r.Addrs[0])
 				return err == nil && s.Anchored && s.Tick > before.Tick && w.count() > written
 			})
+			for k, one := range status(t, r, i).Instances {
+				want := 1 + step // who is still to come: the first step is from protocol 1 to 2
+				if k <= i {
+					want = 2 - step
+				}
+				if !released && one.Protocol != want {
+					t.Errorf("after %d of 5 %s is said to speak protocol %d, want %d", i+1, one.Name, one.Protocol, want)
+				}
+			}
 			text := statusText(t, program, r.Addrs[(i+1)%5])
 			if mixed := i < len(r.Names)-1; strings.Contains(text, "mixed") != mixed {
 				t.Errorf("after %d of 5 it is %v that the mixture is told:\n%s", i+1, !mixed, text)
@@ -221,5 +232,6 @@ func TestRollingUpgrade(t *testing.T) {
 	}
 	allKept(t, r, "load", keys)
 	never(t, r, r.All(), began, "died", "")
+	never(t, r, r.All(), began, "refused", "")
 	t.Logf("%d entries", len(keys))
 }

@@ -145,7 +145,7 @@ func (r *Ring) Status() Status {
 func (r *Ring) Links() []Link {
 	links := []Link{}
 	for _, l := range r.node.State().Links {
-		one := Link{Peer: r.name(l.Peer), Up: l.Up, Needed: l.Needed, Bad: l.Bad, SilentMS: millis(l.Silent)}
+		one := Link{Peer: r.name(l.Peer), Up: l.Up, Needed: l.Needed, Bad: l.Bad, SilentMS: millis(l.Silent), Protocol: l.Protocol}
 		if l.RTT > 0 {
 			rtt := millis(l.RTT)
 			one.RTTMillis = &rtt

@@ -74,6 +74,7 @@ type Link struct {
 	Bad       bool     `json:"bad"`       // this instance says that it cannot reach Peer
 	RTTMillis *float64 `json:"rtt_ms"`    // null while unknown
 	SilentMS  float64  `json:"silent_ms"` // for how long Peer owes an answer
+	Protocol  int      `json:"protocol"`  // what both ends speak, 0 while unknown
 }
 
 // View is who is alive, as one instance knows it: an immutable snapshot. Two

@@ -221,16 +221,27 @@ func mixtureText(builds []ring.Build) string {
 	}
 	var text strings.Builder
 	text.WriteString("mixed versions: ")
+	protocols := speaksMore(builds)
 	for i, b := range builds[:min(len(builds), versionsShown)] {
 		if i > 0 {
 			text.WriteString(", ")
 		}
 		fmt.Fprintf(&text, "%d run %s", b.Count, shown(b.Version))
+		if protocols && b.Protocol > 0 {
+			fmt.Fprintf(&text, " (protocol %d)", b.Protocol)
+		}
 	}
 	if more := len(builds) - versionsShown; more > 0 {
 		fmt.Fprintf(&text, ", and %d further versions", more)
 	}
-	return text.String() + " (an upgrade is under way, or was not finished)"
+	return text.String() + ": an upgrade is under way, or was not finished"
+}
+
+// speaksMore is whether those builds speak more than one protocol.
+func speaksMore(builds []ring.Build) bool {
+	return slices.ContainsFunc(builds, func(b ring.Build) bool {
+		return b.Protocol > 0 && builds[0].Protocol > 0 && b.Protocol != builds[0].Protocol
+	})
 }
 
 // versionsShown is how many versions a warning names.
@@ -257,6 +268,10 @@ func statusRows(self ring.Name, instances []admin.Instance) [][]cell {
 	apps := slices.ContainsFunc(instances, func(i admin.Instance) bool { return i.App != nil })
 	rows := [][]cell{head(">#", "NAME", "STATE", "ADDRESS", "NEXT", ">TICK", ">RTT", ">INCARNATION", ">PID",
 		"VERSION")}
+	protocols := speaksMore(ring.BuildsOf(plain(instances)))
+	if protocols {
+		rows[0] = append(rows[0], head(">PROTOCOL")...)
+	}
 	if apps {
 		rows[0] = slices.Insert(rows[0], appColumn, head("APP")...)
 	}
@@ -283,12 +298,23 @@ func statusRows(self ring.Name, instances []admin.Instance) [][]cell {
 			{orDash(number(uint64(i.PID))), "", true},
 			{orDash(i.Version), dim, false},
 		}
+		if protocols {
+			row = append(row, cell{orDash(number(uint64(max(i.Protocol, 0)))), "", true})
+		}
 		if apps {
 			row = slices.Insert(row, appColumn, appCell(i.App))
 		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// plain is those rows without the applications.
+func plain(instances []admin.Instance) (all []ring.Instance) {
+	for _, i := range instances {
+		all = append(all, i.Instance)
+	}
+	return all
 }
 
 // appColumn is where the applications stand in the table: behind the states.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"ringofservers.dev/ring"
 )
 
 // release is set by a release build: -ldflags "-X main.release=v1.2.3".
@@ -22,6 +24,7 @@ type build struct {
 	Modified bool   `json:"modified"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+	Protocol int    `json:"protocol"` // between instances
 }
 
 // text is the version and its revision, as instances tell each other.
@@ -31,7 +34,7 @@ func (b build) text() string { return strings.TrimSpace(b.Version + " " + b.Revi
 func readBuild() build {
 	b := build{
 		V: 1, Version: "devel", Go: runtime.Version(),
-		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: ring.Protocol,
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v := info.Main.Version; v != "" && v != "(devel)" {
@@ -57,9 +60,11 @@ func readBuild() build {
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "version",
-		Short:   "Print what this binary was built from",
-		Long:    "Version prints the version, the source revision, the Go version and the platform.",
+		Use:   "version",
+		Short: "Print what this binary was built from",
+		Long: `Version prints the version, the source revision, the Go version, the platform, and the
+protocol that it speaks between instances: it does so with those of the protocol before it,
+and with those of the one after it.`,
 		Example: "  ring version --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,8 +84,8 @@ func newVersionCommand() *cobra.Command {
 			if b.Modified {
 				source += " with changes"
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ring %s (%s %s%s)\n",
-				b.Version, b.Go, b.Platform, source)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ring %s (%s %s%s, protocol %d)\n",
+				b.Version, b.Go, b.Platform, source, b.Protocol)
 			return err
 		},
 	}

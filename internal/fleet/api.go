@@ -37,6 +37,7 @@ type Instance struct {
 	RTTMillis   *float64   `json:"rtt_ms"`
 	DampedUntil *time.Time `json:"damped_until"`
 	PID         int        `json:"pid"`
+	Protocol    int        `json:"protocol"`
 }
 
 // Link is a link that does not carry while both of its ends live.

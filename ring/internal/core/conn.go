@@ -23,6 +23,7 @@ type conn struct {
 	upAt     time.Time
 	doubted  bool      // silent for longer than patience
 	boot     uint32    // the process at the other end
+	protocol int       // what both ends speak, once up
 	linked   uint32    // peers that hold its roster, by its word
 	out      uint32    // the incarnation that its Hello said it is no longer, 0 for none
 	told     flood.Set // whose records, as we hold them, it told us while the window is shut
@@ -340,6 +341,7 @@ func (c *Core) onRefuse(cn *conn, r *wire.Refuse) {
 // establish makes a link of cn: h is acceptable.
 func (c *Core) establish(cn *conn, h *wire.Hello) {
 	p := cn.peer
+	cn.protocol = int(min(h.Version, wire.ProtocolVersion))
 	cn.up, cn.upAt, cn.answerBy, cn.boot = true, c.now, time.Time{}, h.Boot
 	p.roster = h.Roster
 	cn.out = h.Was

@@ -15,6 +15,8 @@ type LinkView struct {
 	Silent time.Duration // how long an answer has been owed
 	Bad    bool          // this instance says that it cannot reach Peer
 	Needed bool          // by the ring, to watch or to vote
+
+	Protocol int // what both ends speak, 0 while unknown
 }
 
 // ViewVersion changes whenever View would differ in more than laps.
@@ -107,7 +109,7 @@ func (c *Core) Links() []LinkView {
 		}
 		l := LinkView{Peer: p.i, Up: p.healthy() != nil, Bad: p.accused, Needed: c.needs(p)}
 		if cn != nil {
-			l.RTT, l.Silent = cn.pulse.RTT(), cn.pulse.Silent(c.now)
+			l.RTT, l.Silent, l.Protocol = cn.pulse.RTT(), cn.pulse.Silent(c.now), cn.protocol
 		}
 		out = append(out, l)
 	}

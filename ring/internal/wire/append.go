@@ -151,6 +151,9 @@ func appendHello(dst []byte, h *Hello) []byte {
 	dst = binary.AppendUvarint(dst, h.Floor)
 	dst = binary.AppendUvarint(dst, beatLen)
 	dst = appendBeat(dst, &h.Beat)
+	if ProtocolVersion < 2 { // a build that stands for the version before
+		return dst
+	}
 	return appendPast(dst, h)
 }
 

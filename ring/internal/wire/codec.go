@@ -219,7 +219,7 @@ func (d *Decoder) hello(c *cursor) *Hello {
 	if err := decodeBeat(&h.Beat, beat); err != nil {
 		c.fail(err.Error())
 	}
-	if len(c.rest) > 0 { // else the sender is of a build that changes no rosters
+	if len(c.rest) > 0 && ProtocolVersion >= 2 { // else the sender is of a build that changes no rosters
 		h.RosterVersion = c.number("roster version", CounterMax)
 		for range c.count("past rosters", PastMax, len(Short8{})) {
 			h.Past = append(h.Past, Short8(c.take(len(Short8{}))))

@@ -2,9 +2,6 @@ package wire
 
 import "cmp"
 
-// ProtocolVersion is what this build speaks; a peer may be one version behind.
-const ProtocolVersion = 2
-
 // Limits hold for every frame, whoever sent it: nothing is allocated before
 // the length that asks for it was checked against one of these.
 const (
