@@ -119,6 +119,35 @@ func TestDoctorFindsNothingWrongWithAHealthyRing(t *testing.T) {
 	}
 }
 
+// With TLS whoever is reached proves who he is, and an authority that is being exchanged is seen.
+func TestDoctorOfAnEncryptedRing(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, 3)
+	r.Keep = true
+	if err := r.Encrypt(); err != nil {
+		t.Fatal(err)
+	}
+	started(t, r)
+	doctored(t, r, 1, "all is well", func(f *findings) bool {
+		return f.Verdict == "ok" && f.Answered == 3 && f.Paths.Tried == 6
+	})
+	authority := filepath.Join(r.Dir, "authority")
+	if out, err := exec.Command(program, "ca", "rotate", "--dir", authority).CombinedOutput(); err != nil {
+		t.Fatalf("ring ca rotate: %v\n%s", err, out)
+	}
+	roots, err := os.ReadFile(filepath.Join(authority, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.Identity(2), "ca.pem"), roots, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signal(t, r, 2, syscall.SIGHUP)
+	doctored(t, r, 0, "a rotation that has come to one", func(f *findings) bool {
+		return f.Verdict == "warn" && f.finds("security", "rotation", r.Names[2], "roots")
+	})
+}
+
 func TestDoctorFindsTheDead(t *testing.T) {
 	t.Parallel()
 	r := started(t, newRing(t, 3))

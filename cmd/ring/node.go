@@ -165,7 +165,9 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	if err := answerBuiltIn(r, build); err != nil {
 		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
 	}
-	doctor, err := doctor.Attend(r, doctor.Config{Version: build.text(), Data: config.Data})
+	doctor, err := doctor.Attend(r, doctor.Config{
+		Version: build.text(), Data: config.Data, TLS: config.TLS,
+	})
 	if err != nil {
 		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
 	}
