@@ -49,8 +49,10 @@ type rosterBody struct {
 	Links     int         `json:"links"`   // of each instance, which follows from it
 	Version   uint64      `json:"version"` // 1: as all were started
 	Chain     string      `json:"chain"`
-	Seed      string      `json:"seed"`    // hash of version 1, empty where it is not known
-	Retired   []int       `json:"retired"` // indexes of those who are out for good
+	Seed      string      `json:"seed"`     // hash of version 1, empty where it is not known
+	Retired   []int       `json:"retired"`  // indexes of those who are out for good
+	Promoted  []int       `json:"promoted"` // of those who are to vote before others
+	Demoted   []int       `json:"demoted"`  // of those who are not to vote
 }
 
 func (a *api) roster(w http.ResponseWriter, _ *http.Request) {
@@ -62,7 +64,8 @@ func (a *api) roster(w http.ResponseWriter, _ *http.Request) {
 		V: 1, Ring: a.ring.Status().Ring, Hash: version.Hash,
 		Names: roster.Names, Addresses: roster.Addresses, Degree: roster.Degree,
 		Links: roster.Links(), Version: version.Number, Chain: version.Chain, Seed: version.Seed,
-		Retired: append([]int{}, roster.Retired...),
+		Retired: append([]int{}, roster.Retired...), Promoted: append([]int{}, roster.Promoted...),
+		Demoted: append([]int{}, roster.Demoted...),
 	})
 }
 

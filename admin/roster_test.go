@@ -220,6 +220,7 @@ func TestRosterBody(t *testing.T) {
 	}
 	for _, field := range []string{
 		"v", "ring", "hash", "names", "addresses", "degree", "links", "version", "chain", "seed", "retired",
+		"promoted", "demoted",
 	} {
 		if body[field] == nil {
 			t.Errorf("there is no %s, or it is null:\n%s", field, w.Body)

@@ -21,6 +21,10 @@ type Roster struct {
 	Addresses []string // host:port of each, resolved anew at every dial
 	Degree    int      // links of each instance, even; 0: the default of the size
 	Retired   []int    // indexes, ascending, of those who are out for good; their names may come again
+
+	// Indexes, ascending, of those who were promoted and who were demoted while running. A
+	// ring is not started with any: whoever is in neither votes as it comes.
+	Promoted, Demoted []int
 }
 
 // Members returns the indexes of those who are not retired, ascending.
@@ -122,7 +126,18 @@ func rosterOf(full *roster.Roster) Roster {
 		Addresses: append([]string(nil), full.Addrs...),
 		Degree:    full.Degree,
 		Retired:   retiredOf(full),
+		Promoted:  wishing(full, roster.ToVote),
+		Demoted:   wishing(full, roster.NotToVote),
 	}
+}
+
+func wishing(full *roster.Roster, wish roster.Wish) (indexes []int) {
+	for i := range full.Names {
+		if full.Wish(i) == wish {
+			indexes = append(indexes, i)
+		}
+	}
+	return indexes
 }
 
 func retiredOf(full *roster.Roster) (retired []int) {

@@ -124,6 +124,7 @@ type group struct {
 type draft struct {
 	settings
 	patterns   []string
+	retired    []string // patterns too
 	addresses  string
 	groups     []group
 	lapsAt     []givenAt      // of each of Laps
@@ -166,7 +167,7 @@ func resolve(layers []layer) (settings, error) {
 				}
 			}
 			if o.key == "roster" {
-				d.patterns, d.groups = nil, l.groups
+				d.patterns, d.groups, d.retired = nil, l.groups, nil // unless this layer has some
 			} else if o.many() {
 				texts = []string{strings.Join(texts, "\x00")}
 			}
@@ -206,10 +207,42 @@ func (d *draft) expand() error {
 	if len(d.Roster.Names) == 0 {
 		return err // check says so to whom it matters
 	}
+	var unknown error
+	if d.Roster.Retired, unknown = retiredIn(d.Roster.Names, d.retired); unknown != nil {
+		return errors.Join(err, unknown) // what is wrong with the names may follow from it
+	}
 	if fault := d.Roster.Validate(d.Ring); fault != nil {
 		err = errors.Join(err, unprefixed(fault))
 	}
 	return err
+}
+
+// retiredIn are the indexes of who is retired. A name that has come again is that of several:
+// of those the first are meant, as many as it is given times.
+func retiredIn(names []ring.Name, patterns []string) (indexes []int, err error) {
+	out, err := expandAll(patterns)
+	if err != nil {
+		return nil, fmt.Errorf("retired: %w", err)
+	}
+	var errs []error
+	left := make(map[ring.Name]int)
+	for _, name := range out {
+		left[name]++
+	}
+	for i, name := range names {
+		if left[name] > 0 {
+			left[name]--
+			indexes = append(indexes, i)
+		}
+	}
+	for _, name := range out {
+		if left[name] > 0 && len(errs) < faultsMax {
+			left[name] = 0
+			errs = append(errs, fmt.Errorf("retired: %s is not in the roster, or not so often: whoever is "+
+				"retired keeps its place there", name))
+		}
+	}
+	return indexes, errors.Join(errs...)
 }
 
 // expandNames returns the names of the patterns, then those of each group.

@@ -56,6 +56,7 @@ ring = "prod"
 name = "dc1/prod/0"
 roster = ["dc{1..2}/prod/0", "dc3/prod/0"]
 addresses = "{2}-{3}.{1}.example.org:3000"
+retired = ["dc3/prod/0"]
 degree = 4
 listen = "0.0.0.0:3000"
 data = "/var/lib/ring"
@@ -118,7 +119,8 @@ func TestSettingsFromFile(t *testing.T) {
 		"prod-0.dc1.example.org:3000", "prod-0.dc2.example.org:3000", "prod-0.dc3.example.org:3000",
 		"10.0.0.9:3003", "10.0.0.9:3004",
 	}
-	if !slices.Equal(s.Roster.Names, names) || !slices.Equal(s.Roster.Addresses, addresses) {
+	if !slices.Equal(s.Roster.Names, names) || !slices.Equal(s.Roster.Addresses, addresses) ||
+		!slices.Equal(s.Roster.Retired, []int{2}) {
 		t.Errorf("roster = %+v, want names %v at %v", s.Roster, names, addresses)
 	}
 	c := s.ringConfig()

@@ -107,7 +107,7 @@ func (p *parse) table(l *layer, name string, value any) {
 }
 
 // instanceKeys are what instances and their addresses are read from.
-var instanceKeys = []string{"roster", "addresses", "instance"}
+var instanceKeys = []string{"roster", "addresses", "retired", "instance"}
 
 // parse is a file of correct TOML, and what else is wrong with it.
 type parse struct {

@@ -54,6 +54,11 @@ var nodeOptions = []option{
 		func(d *draft, v string) error { d.addresses = v; return nil },
 		func(s *settings) string { return strings.Join(s.Roster.Addresses, " ") },
 	}, {
+		"retired", "pattern", "name or pattern of instances of the roster that are out of it for good; may be " +
+			"repeated", false,
+		func(d *draft, v string) error { return setWords(&d.retired, v) },
+		func(s *settings) string { return fmt.Sprint(s.Roster.Retired) },
+	}, {
 		"degree", "int", "links of each instance, even, 4 to 16 (default by the roster's size)",
 		false,
 		func(d *draft, v string) error { return setInt(&d.Roster.Degree, v) },
@@ -238,7 +243,7 @@ const kindWords = "word"
 
 // many says whether an option is a list.
 func (o option) many() bool {
-	return o.key == "roster" || o.kind == kindWords || o.kind == kindStation
+	return o.key == "roster" || o.key == "retired" || o.kind == kindWords || o.kind == kindStation
 }
 
 func setWords(into *[]string, text string) error {

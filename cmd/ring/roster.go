@@ -36,7 +36,7 @@ dc1/prod/0, dc2/prod/0, dc1/prod/1, dc2/prod/1.`,
 }
 
 // rosterKeys are the settings that make a roster.
-var rosterKeys = []string{"ring", "roster", "addresses", "degree"}
+var rosterKeys = []string{"ring", "roster", "addresses", "retired", "degree"}
 
 func newRosterPrintCommand() *cobra.Command {
 	var asJSON bool
@@ -88,7 +88,7 @@ func newRosterCheckCommand() *cobra.Command {
 			return fault
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "ring %s: %d instances, no faults, hash %s\n",
-			s.Ring, len(s.Roster.Names), s.Roster.Hash(s.Ring))
+			s.Ring, len(s.Roster.Members()), s.Roster.Hash(s.Ring))
 		return err
 	}
 	return cmd
@@ -101,9 +101,12 @@ func checkRoster(s settings) error {
 		errs = append(errs, errors.New("addresses are missing: the instances cannot find each "+
 			`other; add addresses = "…", such as 127.0.0.1:{3000+index}`))
 	}
-	if s.Name != "" && !slices.Contains(s.Roster.Names, s.Name) {
-		errs = append(errs, fmt.Errorf("name %q is not in the roster: add it there or correct it",
-			s.Name))
+	switch {
+	case s.Name == "" || rosterDocumentOf(s).index(s.Name) >= 0:
+	case slices.Contains(s.Roster.Names, s.Name):
+		errs = append(errs, fmt.Errorf("name %q is that of somebody who is retired: correct it", s.Name))
+	default:
+		errs = append(errs, fmt.Errorf("name %q is not in the roster: add it there or correct it", s.Name))
 	}
 	if len(errs) > 0 {
 		return &exitError{exitUsage, errors.Join(errs...)}
@@ -124,7 +127,7 @@ type verdict struct {
 
 func verdictOf(s settings, fault error) verdict {
 	v := verdict{
-		V: 1, Ring: s.Ring, Hash: s.Roster.Hash(s.Ring), Instances: len(s.Roster.Names),
+		V: 1, Ring: s.Ring, Hash: s.Roster.Hash(s.Ring), Instances: len(s.Roster.Members()),
 		OK: fault == nil, Faults: []string{},
 	}
 	if fault != nil {
@@ -204,18 +207,20 @@ type rosterDocument struct {
 	Hash      string      `json:"hash"`
 	Names     []ring.Name `json:"names"`
 	Addresses []string    `json:"addresses"`
-	Degree    int         `json:"degree"`            // as it was set; 0: the default of the size
-	Links     int         `json:"links"`             // of each instance, which follows from it
-	Version   uint64      `json:"version,omitempty"` // of a running ring's; 0: its build changes none
-	Seed      string      `json:"seed,omitempty"`    // hash of its version 1, if that is known
-	Retired   []int       `json:"retired,omitempty"` // indexes of those who are out for good
+	Degree    int         `json:"degree"`             // as it was set; 0: the default of the size
+	Links     int         `json:"links"`              // of each instance, which follows from it
+	Version   uint64      `json:"version,omitempty"`  // of a running ring's; 0: its build changes none
+	Seed      string      `json:"seed,omitempty"`     // hash of its version 1, if that is known
+	Retired   []int       `json:"retired,omitempty"`  // indexes of those who are out for good
+	Promoted  []int       `json:"promoted,omitempty"` // of those who are to vote before others
+	Demoted   []int       `json:"demoted,omitempty"`  // of those who are not to vote
 }
 
 func rosterDocumentOf(s settings) rosterDocument {
 	return rosterDocument{
 		V: 1, Ring: s.Ring, Hash: s.Roster.Hash(s.Ring), Names: s.Roster.Names,
 		Addresses: append([]string{}, s.Roster.Addresses...), Degree: s.Roster.Degree,
-		Links: s.Roster.Links(),
+		Links: s.Roster.Links(), Retired: s.Roster.Retired,
 	}
 }
 
@@ -357,6 +362,9 @@ func printRoster(out io.Writer, r ring.Roster) error {
 	rows := [][]cell{{{text: "INDEX", right: true}, {text: "NAME"}, {text: "ADDRESS"}}}
 	for i, name := range r.Names {
 		row := []cell{{text: strconv.Itoa(i), right: true}, {text: string(name)}}
+		if _, retired := slices.BinarySearch(r.Retired, i); retired {
+			row[1].text += " (retired)"
+		}
 		if len(r.Addresses) > 0 {
 			row = append(row, cell{text: r.Addresses[i]})
 		}

@@ -49,6 +49,7 @@ func (f *fakeInstance) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		d := rosterDocument{
 			V: 1, Ring: "shop", Hash: base.Hash, Names: []ring.Name{"a/0", "b/0", "c/0", "d/0"},
 			Addresses: []string{"a:1", "b:1", "c:1", "d:1"}, Version: 3, Retired: []int{2}, Seed: "seed",
+			Promoted: []int{0}, Demoted: []int{3},
 		}
 		if f.old {
 			d.Version = 0
@@ -209,11 +210,11 @@ func TestRosterPlanIsPrinted(t *testing.T) {
 	addr := serveFake(t, f)
 	out, _, code := asked("add", "e/0", "e:1", "--dry-run", "--addr", addr)
 	const want = `roster     of ring shop: version 3 becomes 4, 3 instances become 4
-add        e/0 (index 4) at e:1; it is to be started after that
+add        e/0 (index 4) at e:1
 voters     become a/0 d/0 e/0; now a/0 b/0
 quorum     2 of 3; now 2 of 2
 links      7 are made, 1 end
-beware     two of three is thin
+note       two of three is thin
 `
 	if out != want || code != exitDone {
 		t.Errorf("code %d\n%s\nwant\n%s", code, out, want)
@@ -221,7 +222,7 @@ beware     two of three is thin
 	misfit := &fakeInstance{misfit: true, refused: []string{"address a:1 is in use"}}
 	out, errs, code := asked("add", "e/0", "a:1", "--yes", "--addr", serveFake(t, misfit))
 	if want := `roster     of ring shop: version 3 becomes 4, 3 instances
-add        e/0 (index 4) at a:1; it is to be started after that
+add        e/0 (index 4) at a:1
 refused    address a:1 is in use
 `; out != want || code != exitRefused {
 		t.Errorf("what does not fit: code %d, %s\n%s\nwant\n%s", code, errs, out, want)
@@ -282,6 +283,57 @@ func TestRosterChangeJSON(t *testing.T) {
 	}
 }
 
+// What list --toml prints is the same roster when a file has it.
+func TestRosterIsWrittenAsAFile(t *testing.T) {
+	addr := serveFake(t, &fakeInstance{})
+	out, errs, code := asked("list", "--toml", "--addr", addr)
+	if code != exitDone {
+		t.Fatalf("code %d, %s", code, errs)
+	}
+	file := written(t, out)
+	printed, errs, code := asked("print", file)
+	const want = `INDEX  NAME           ADDRESS
+    0  a/0            a:1
+    1  b/0            b:1
+    2  c/0 (retired)  c:1
+    3  d/0            d:1
+`
+	if code != exitDone || printed != want {
+		t.Errorf("code %d, %s\n%s\nof\n%s\nwant\n%s", code, errs, printed, out, want)
+	}
+	one := rosterDocument{V: 1, Ring: "solo", Names: []ring.Name{"a"}, Addresses: []string{"[::1]:3000"}, Degree: 4}
+	printed, errs, code = asked("print", "--json", written(t, one.toml()))
+	if code != exitDone || !holdsAll(printed, []string{`"solo"`, `"[::1]:3000"`, `"degree": 4`}) {
+		t.Errorf("of one: code %d, %s\n%s", code, errs, printed)
+	}
+}
+
+// Who is retired is named, the first of those of one name, and has to be there.
+func TestRetiredSetting(t *testing.T) {
+	const five = "roster = [\"a/{0..2}\", \"b\", \"a/1\"]\n"
+	for _, c := range []struct {
+		retired string
+		want    string
+	}{
+		{`["a/1"]`, "[1]"},
+		{`["a/{1..2}"]`, "[1 2]"},
+		{`["b", "a/1", "a/1"]`, "[1 3 4]"},
+		{`["c"]`, "retired: c is not in the roster, or not so often"},
+		{`["b", "b"]`, "retired: b is not in the roster, or not so often"},
+		{`["a/{0..}"]`, "retired: pattern"},
+		{`"b"`, "retired: want a list"},
+	} {
+		s, err := loadFile(written(t, five+"retired = "+c.retired))
+		if got := fmt.Sprint(s.Roster.Retired); got != c.want && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %s, %v, want %s", c.retired, got, err, c.want)
+		}
+	}
+	_, errs, code := asked("check", written(t, "name = \"b\"\nroster = [\"a\", \"b\"]\naddresses = \"h:{1..2}\"\nretired = [\"b\"]"))
+	if code != exitUsage || !strings.Contains(errs, `name "b" is that of somebody who is retired`) {
+		t.Errorf("a file of who is retired: code %d, %s", code, errs)
+	}
+}
+
 func TestConfirmed(t *testing.T) {
 	for text, want := range map[string]bool{
 		"y\n": true, " YES \n": true, "n\n": false, "\n": false, "": false, "yesterday\n": false,
@@ -298,9 +350,9 @@ func TestRosterList(t *testing.T) {
 	const want = `ring shop: roster version 3, hash 333333333333, 1 retired, as a/0 knows it
 
 INDEX  NAME  ADDRESS  STATE    VOTES
-    0  a/0   a:1      alive    leads
+    0  a/0   a:1      alive    leads, promoted
     1  b/0   b:1      dead     votes
-    3  d/0   d:1      suspect  learns
+    3  d/0   d:1      suspect  learns, demoted
 `
 	if code != exitDone || out != want {
 		t.Errorf("code %d, %s\n%s\nwant\n%s", code, errs, out, want)

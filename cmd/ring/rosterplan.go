@@ -52,7 +52,7 @@ func printRosterPlan(out io.Writer, plan ring.RosterPlan, live rosterDocument, s
 		say("links", "%d are made, %d end", plan.LinksMade, plan.LinksEnded)
 	}
 	for _, w := range plan.Warnings {
-		fmt.Fprintf(&text, "%s %s\n", p.in(yellow, fmt.Sprintf("%-10s", "beware")), w)
+		fmt.Fprintf(&text, "%s %s\n", p.in(yellow, fmt.Sprintf("%-10s", "note")), w)
 	}
 	for _, r := range plan.Refused {
 		fmt.Fprintf(&text, "%s %s\n", p.in(red, fmt.Sprintf("%-10s", "refused")), r)
@@ -72,7 +72,7 @@ func stepText(c ring.RosterChange, i int, live rosterDocument, status ring.Statu
 	lives := state == ring.Alive || state == ring.Suspect
 	switch c.Kind {
 	case ring.RosterAdd:
-		return fmt.Sprintf(" at %s; it is to be started after that", c.Address)
+		return " at " + c.Address
 	case ring.RosterMove:
 		from := ""
 		if i >= 0 && i < len(live.Addresses) {
@@ -188,24 +188,36 @@ func (c *client) post(ctx context.Context, path string, body, into any) error {
 }
 
 func newRosterListCommand() *cobra.Command {
-	var all, asJSON bool
+	var all, asJSON, asTOML bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show the roster of a running ring: who there is, where, and who votes",
 		Long: `List asks one instance for the roster that it goes by: the version and its hash,
-then everybody with index, name, address and state. VOTES says who votes and leads. --all
-shows who is retired, too.`,
+then everybody with index, name, address and state. VOTES says who votes and
+leads, and who was promoted or demoted. --all
+shows who is retired, too. --toml prints all of it as a settings file has it, for a new host.`,
 		Example: `  ring roster list
   ring roster list --all --addr 10.0.0.1:3000
+  ring roster list --toml > roster.toml && ring node --name dc1/prod/2 --config roster.toml
   ring roster list --json | jq -r '.instances[] | select(.state == "dead") | .name'`,
 		Args: cobra.NoArgs,
 	}
 	addr := addAddrFlag(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "those who are retired, too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&asTOML, "toml", false, "print it as settings of a file")
+	cmd.MarkFlagsMutuallyExclusive("json", "toml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := newClient(*addr)
 		if err != nil {
+			return err
+		}
+		if asTOML {
+			d, err := askRoster(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), d.toml())
 			return err
 		}
 		l, err := listRoster(cmd.Context(), c, all)
@@ -218,6 +230,38 @@ shows who is retired, too.`,
 		return l.print(cmd.OutOrStdout())
 	}
 	return cmd
+}
+
+// toml is the roster as a settings file has it.
+func (d rosterDocument) toml() string {
+	var text strings.Builder
+	list := func(key string, names []ring.Name) {
+		fmt.Fprintf(&text, "%s = [\n", key)
+		for _, name := range names {
+			fmt.Fprintf(&text, "  %q,\n", name)
+		}
+		text.WriteString("]\n")
+	}
+	fmt.Fprintf(&text, "# version %d of the roster, hash %s\nring = %q\n", max(d.Version, 1), d.Hash, d.Ring)
+	list("roster", d.Names)
+	switch len(d.Addresses) {
+	case 0:
+	case 1:
+		fmt.Fprintf(&text, "addresses = %q\n", d.Addresses[0])
+	default:
+		fmt.Fprintf(&text, "addresses = %q\n", "{"+strings.Join(d.Addresses, ",")+"}")
+	}
+	if len(d.Retired) > 0 {
+		retired := make([]ring.Name, len(d.Retired))
+		for at, i := range d.Retired {
+			retired[at] = d.Names[i]
+		}
+		list("retired", retired)
+	}
+	if d.Degree != 0 {
+		fmt.Fprintf(&text, "degree = %d\n", d.Degree)
+	}
+	return text.String()
 }
 
 // rosterList is what list prints.
@@ -238,6 +282,7 @@ type listedOne struct {
 	Address string    `json:"address"`
 	State   string    `json:"state"` // retired, or one of those that status shows
 	Votes   string    `json:"votes"` // leads, votes, learns, or nothing
+	Wish    string    `json:"wish"`  // promoted, demoted, or nothing
 }
 
 // listRoster joins what an instance says of its roster, of who lives, and of who votes.
@@ -270,6 +315,11 @@ func listRoster(ctx context.Context, c *client, all bool) (rosterList, error) {
 			}
 		} else {
 			one.Votes = votesText(bus, name)
+			if slices.Contains(d.Promoted, i) {
+				one.Wish = "promoted"
+			} else if slices.Contains(d.Demoted, i) {
+				one.Wish = "demoted"
+			}
 		}
 		l.Instances = append(l.Instances, one)
 	}
@@ -307,7 +357,7 @@ func (l rosterList) print(out io.Writer) error {
 			{string(one.Name), "", false},
 			{one.Address, "", false},
 			{orDash(one.State), color, false},
-			{one.Votes, "", false},
+			{strings.Trim(one.Votes+", "+one.Wish, ", "), "", false},
 		})
 	}
 	return printTable(out, p, rows)

@@ -352,6 +352,28 @@ func TestWithoutSomeTheRingsClose(t *testing.T) {
 	}
 }
 
+// Who is retired is not in the graph, and the others keep their indexes and are linked as if it
+// had never been there.
+func TestTheRetiredAreNoPartOfIt(t *testing.T) {
+	for _, n := range []int{4, 30} { // a mesh, and rings
+		r := fleet(n, 0)
+		r.Retired = []int{0, n / 2}
+		g := of(t, r)
+		if g.Len() != n-2 || g.Name(0) != "node/1" {
+			t.Fatalf("of %d it has %d, the first %s", n, g.Len(), g.Name(0))
+		}
+		for _, l := range g.Links() {
+			if slices.Contains(r.Retired, l[0]) || slices.Contains(r.Retired, l[1]) {
+				t.Errorf("of %d there is a link %v of who is retired", n, l)
+			}
+		}
+		m := g.Measure()
+		if m.Parts != 1 || m.Nodes != n-2 || m.Degree != r.Links() || n == 30 && m.Connectivity != r.Links() {
+			t.Errorf("of %d it is %+v, with %d links each", n, m, r.Links())
+		}
+	}
+}
+
 func TestOneMoreChangesFewLinks(t *testing.T) {
 	gone, come := Changes(of(t, fleet(500, 6)), of(t, fleet(501, 6)))
 	if len(gone) == 0 || len(gone)+len(come) > 20 {
