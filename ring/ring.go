@@ -115,7 +115,7 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 		Boot: 1 + rand.Uint32N(math.MaxUint32), PID: uint32(os.Getpid()), Build: r.cfg.Version,
 		Saved: saved, Bus: log.saved, Lost: log.lost, Memory: r.journal == nil,
 		Timing: t.core(), Hold: r.cfg.Hold, Fast: r.cfg.MaxSpeed,
-		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), Proof: r.proof(),
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrData, err)

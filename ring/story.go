@@ -89,6 +89,11 @@ func (r *Ring) words(e Event, t node.Report) string {
 	case core.Starved:
 		return fmt.Sprintf("this process did not run for %v; it accuses nobody meanwhile",
 			t.Wait.Round(time.Millisecond))
+	case core.Forging:
+		return fmt.Sprintf("SECURITY: %s sent %s", who, t.Text)
+	case core.Unproven:
+		return fmt.Sprintf("%s is said to be dead by one alone, who shows nobody else that says so; "+
+			"it does not count", who)
 	}
 	if text := r.wordsOfBus(e, t, who, mine); text != "" {
 		return text
@@ -314,7 +319,7 @@ func (r *Ring) log(seq uint64, t node.Report) {
 func (r *Ring) levelOf(t core.Report) slog.Level {
 	switch t.Kind {
 	case core.Refusing, core.Claimed, core.Ending, core.BadLink, core.DetourOn, core.CutOff, core.Damped, core.Starved,
-		core.Unanchored, core.HistoryChanged, core.HistoryConflict:
+		core.Unanchored, core.HistoryChanged, core.HistoryConflict, core.Forging, core.Unproven:
 		return slog.LevelWarn
 	case core.LinkUp, core.LinkLost, core.Suspected, core.Accused, core.Cleared, core.Resent:
 		return slog.LevelDebug

@@ -163,6 +163,14 @@ func TestEveryReportHasWords(t *testing.T) {
 			core.Report{Kind: core.Starved, Wait: 3 * time.Second},
 			"this process did not run for 3s; it accuses nobody meanwhile",
 		},
+		{
+			core.Report{Kind: core.Forging, Subject: 1, Text: "what"},
+			"SECURITY: dc1/prod/1 sent what",
+		},
+		{
+			core.Report{Kind: core.Unproven, Subject: 1, By: []int{2}},
+			"dc1/prod/1 is said to be dead by one alone, who shows nobody else that says so; it does not count",
+		},
 	} {
 		if got := r.event(1, node.Report{Report: c.report}).Text; got != c.want {
 			t.Errorf("%s: %q, want %q", c.report.Kind, got, c.want)

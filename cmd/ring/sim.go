@@ -61,6 +61,8 @@ trace, the shortest schedule found and the command that does it again.`,
 	fl.StringVar(&f.opt.Timing, "timing", "lan", "preset: lan, wan or quiet")
 	fl.DurationVar(&f.opt.Hold, "hold", 0, "rest of the particle at each stop")
 	fl.BoolVar(&f.opt.MaxSpeed, "max-speed", false, "let the particle never rest")
+	fl.StringVar(&f.opt.Lies, "lies", "", "what one instance lies about, with commas; all")
+	fl.BoolVar(&f.opt.Signed, "signed", false, "let instances sign what they say, as with TLS")
 	fl.StringVar(&f.schedule, "schedule", "", "file with the actions to play instead of drawing them")
 	fl.BoolVar(&f.trace, "trace", false, "print every event")
 	fl.BoolVar(&f.opt.Shrink, "shrink", true, "look for the shortest schedule that fails")

@@ -18,6 +18,8 @@ const (
 	forCast
 	forSpread
 	forRide
+	forKeys
+	forLies
 )
 
 // dice is a splitmix64 stream: eight bytes, so that every stream of every link

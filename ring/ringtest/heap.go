@@ -26,6 +26,8 @@ const (
 	atCry                  // ref: crier, gen: its turn
 	atSay                  // ref: host, gen: which saying
 	atRide                 // ref: boarder, gen: its turn
+	atLie                  // ref: host
+	atRenewed              // ref: host, gen: its life
 )
 
 // moment is one entry of the world's agenda.

@@ -74,6 +74,9 @@ type host struct {
 	agreed revisionOf
 	minor  minority
 
+	liar  *liar  // nil for an honest one
+	proof *proof // of the process, nil where nobody signs
+
 	ears
 	journey
 }
@@ -144,7 +147,7 @@ func (w *World) boot(h *host) {
 		Bus: h.log.load(), Memory: w.opt.memory(),
 		Timing: w.timing.Timing, Hold: w.opt.Hold, Fast: w.opt.MaxSpeed,
 		Rand: newRand(w.seed, forCore, uint64(h.index), uint64(h.life)),
-		Room: &w.room, Keep: w.keep(),
+		Room: &w.room, Keep: w.keep(), Proof: w.proofOf(h),
 	})
 	if err != nil {
 		w.fail("S1", "s%d cannot start on its own log: %v", h.index, err)
@@ -152,6 +155,9 @@ func (w *World) boot(h *host) {
 	}
 	w.say(h, "process %d starts with %+v on disk", h.life, h.disk)
 	w.input(h.index, input{kind: core.Start})
+	if h.proof != nil {
+		w.agenda.push(w.now+h.dice.below(renewEvery), atRenewed, h.index, h.life)
+	}
 	w.openStations(h)
 }
 
@@ -255,7 +261,11 @@ func (w *World) take(h *host, in input) {
 			w.putBuf(in.buf) // read by nobody: we closed it meanwhile
 			return
 		}
-		if ev.Msg = w.frame(in.buf); ev.Msg == nil {
+		h.overhear(in.buf)
+		if ev.Msg = w.frame(in.peer, in.buf); ev.Msg == nil {
+			if in.peer == w.bad && w.failure == nil {
+				w.garbage(h, in.conn)
+			}
 			return
 		}
 		if w.meter != nil {
@@ -391,6 +401,10 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 		w.kill(h, false)
 		return false
 	case core.Fatal:
+		if h.liar != nil {
+			w.kill(h, false)
+			return false
+		}
 		w.fail("fatal", "%s gives up: %s", w.name(h.index), fx.Report.Text)
 		return false
 	}
@@ -405,7 +419,11 @@ func (w *World) send(h *host, id core.ConnID, m wire.Msg) {
 	if w.meter != nil && w.meter.loses(m) {
 		return
 	}
+	if h.liar != nil {
+		m = w.bent(h, m)
+	}
 	buf := w.encoded(m)
+	h.overhear(buf)
 	w.hash.bytes(buf)
 	w.transmit(ref, segment{buf: buf, bulk: wire.Bulk(m)})
 }

@@ -1,6 +1,7 @@
 package ringtest
 
 import (
+	"errors"
 	"math/bits"
 
 	"ringofservers.dev/ring/internal/core"
@@ -434,9 +435,32 @@ func (w *World) abandonLinks(h *host, silent bool) {
 	}
 }
 
-// frame decodes what arrived; a frame that our own encoder made must decode.
-func (w *World) frame(buf []byte) wire.Msg {
+// garbage ends a link on which came what is no frame, as a driver does.
+func (w *World) garbage(h *host, id core.ConnID) {
+	if l, ref := w.endOf(id); l != nil {
+		w.closeEnd(ref)
+		w.step(h, core.Event{Kind: core.Broken, Conn: id})
+		w.maybeFree(ref / 2)
+	}
+}
+
+// frame decodes what arrived; a frame that our own encoder made must decode, unless a liar
+// sent it.
+func (w *World) frame(from int32, buf []byte) wire.Msg {
 	body, rest, err := wire.Split(buf)
+	if from == w.bad && w.bad >= 0 {
+		if err != nil {
+			return nil
+		}
+		m, err := w.decoder.Decode(body)
+		if errors.Is(err, wire.ErrUnknownKind) {
+			return &wire.Credit{} // skipped
+		}
+		if err != nil {
+			return nil
+		}
+		return m
+	}
 	if err != nil || len(rest) != 0 {
 		w.fail("wire", "frame of %d bytes does not split: %v, %d left", len(buf), err, len(rest))
 		return nil

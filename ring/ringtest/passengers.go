@@ -190,7 +190,7 @@ func (w *World) onVisit(h *host, v *train.Visit) {
 // where nobody has gone past it, nor dropped a particle in another part of the fleet.
 func (w *World) onMoved(h *host) {
 	w.say(h, "MOVED")
-	if !h.odd && h.joins == 1 && (w.onlyCrashes() || w.untroubled(w.now)) {
+	if !h.odd && w.bad < 0 && h.joins == 1 && (w.onlyCrashes() || w.untroubled(w.now)) {
 		w.fail("P4", "s%d moves to another order, and was never away", h.index)
 	}
 	h.moves++

@@ -29,7 +29,9 @@ type Options struct {
 	Timing   string        // preset: lan (also if empty), wan or quiet
 	Hold     time.Duration // rest of the particle at each stop, 0: an even share of a lap
 	MaxSpeed bool          // no rest
+	Lies     string        // what one instance of the ring lies about, see Lies; empty: none lies
 	Memory   bool          // nobody keeps a log on disk; without it, in one seed of five
+	Signed   bool          // instances sign what they say, as they do on a ring with TLS
 	Trace    io.Writer     // a line for each event, nil for none
 	Progress io.Writer     // a line for each second of virtual time, nil for none
 	Shrink   bool          // look for the shortest schedule that still fails
@@ -166,6 +168,15 @@ func (o Options) withDefaults() (Options, error) {
 	if _, err := ParseFaults(o.Faults); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := ParseLies(o.Lies); err != nil {
+		errs = append(errs, err)
+	}
+	if o.Lies != "" {
+		o.Signed, o.idle = true, true // what is broadcast and what rides is not signed
+		if o.Nodes < 3 {
+			errs = append(errs, fmt.Errorf("nodes is %d; of fewer than 3 one liar is half", o.Nodes))
+		}
+	}
 	if _, err := timingOf(o.Timing); err != nil {
 		errs = append(errs, err)
 	}
@@ -196,6 +207,12 @@ func (o Options) replay() string {
 	}
 	if o.Hold > 0 {
 		s += " --hold " + o.Hold.String()
+	}
+	if o.Signed {
+		s += " --signed"
+	}
+	if o.Lies != "" {
+		s += " --lies " + o.Lies
 	}
 	return s
 }
@@ -255,6 +272,7 @@ func play(opt Options) (*World, Result, error) {
 	w.form(&res)
 	w.suffer(&res)
 	w.calm(&res)
+	w.checkWorn()
 	if w.failure == nil && opt.judge != nil {
 		opt.judge(w)
 	}
@@ -352,6 +370,9 @@ func (w *World) suffer(*Result) {
 	if len(w.script) == 0 && w.rail.rides {
 		end = w.now + 5*second
 	}
+	if w.bad >= 0 {
+		end = max(end, w.opt.spread()+int64(w.formBound())+2*second+int64(w.opt.Duration)+2*w.timing.detection())
+	}
 	w.run(max(end, w.now))
 	w.hushed = true
 }
@@ -364,6 +385,9 @@ func (w *World) calm(res *Result) {
 	}
 	t := w.timing
 	from := w.now
+	if w.bad >= 0 { // particles that it made up have to be replaced, and by now that is not hurried
+		w.run(w.now + 30*second)
+	}
 	for range 3 { // what the last fault brought about may still be to come
 		res.ConvergedMS = float64(w.await("R2", w.calmBound())-from) / 1e6
 		w.run(w.now + 2*t.detection())

@@ -81,7 +81,10 @@ func TestSoak(t *testing.T) {
 	t.Logf("# %d seeds from %d", seeds, from)
 	failed := 0
 	for n := range seeds {
-		opt := Options{Seed: from + n, Nodes: 1 + int(n%16), Faults: "all", judge: judge}
+		opt := Options{
+			Seed: from + n, Nodes: 1 + int(n%16), Faults: "all", judge: judge,
+			Signed: os.Getenv("RINGTEST_SIGNED") != "" || n/16%2 == 1,
+		}
 		res, err := Run(opt)
 		if err != nil {
 			t.Fatal(err)

@@ -259,20 +259,17 @@ func msgText(m wire.Msg) string {
 	case *wire.Beat:
 		return beatText(m)
 	case *wire.Flood:
-		var b strings.Builder
-		fmt.Fprintf(&b, "flood of %d", len(m.Records))
-		for i := range min(len(m.Records), 8) {
-			r := &m.Records[i]
-			fmt.Fprintf(&b, " [s%d %d/%d left %v accuses", r.Origin, r.Incarnation, r.Seq, r.Left)
-			for _, a := range r.Accused {
-				fmt.Fprintf(&b, " s%d@%d", a.Subject, a.Incarnation)
-				if a.Proof {
-					b.WriteByte('!')
-				}
-			}
-			b.WriteByte(']')
-		}
-		return b.String()
+		return floodText("flood", m.Records)
+	case *wire.Sealed:
+		return floodText("sealed", m.Records)
+	case *wire.Shown:
+		return floodText("shown", m.Records)
+	case *wire.Keys:
+		return fmt.Sprintf("keys, %d", len(m.Chains))
+	case *wire.Show:
+		return fmt.Sprintf("show %v", m.Marks)
+	case *wire.Vouched:
+		return fmt.Sprintf("vouched from s%d to s%d, relayed %v", m.From, m.To, m.Relayed)
 	case *wire.Cut:
 		return fmt.Sprintf("cut %v", m.Marks)
 	case *wire.Sync:
@@ -328,4 +325,21 @@ func trainText(p *wire.Particle) string {
 func beatText(b *wire.Beat) string {
 	return fmt.Sprintf("beat %d echo %d records %04x view %04x rank %v you %v", b.Seq, b.Echo,
 		b.Records&0xffff, b.View&0xffff, b.Rank, b.You)
+}
+
+func floodText(what string, records []wire.Record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s of %d", what, len(records))
+	for i := range min(len(records), 8) {
+		r := &records[i]
+		fmt.Fprintf(&b, " [s%d %d/%d left %v accuses", r.Origin, r.Incarnation, r.Seq, r.Left)
+		for _, a := range r.Accused {
+			fmt.Fprintf(&b, " s%d@%d", a.Subject, a.Incarnation)
+			if a.Proof {
+				b.WriteByte('!')
+			}
+		}
+		b.WriteByte(']')
+	}
+	return b.String()
 }

@@ -109,6 +109,10 @@ func (c *watch) check(w *World, i int) {
 // let pass before.
 func (w *World) onPassed(h *host, t core.Tick) {
 	w.hash.word(t.Lap)
+	if h.liar != nil {
+		h.passed = true
+		return
+	}
 	if t.Epoch.Detached() {
 		if h.holds {
 			w.fail("P1", "s%d is attached, and lets epoch %s pass", h.index, epochText(t.Epoch))
@@ -293,10 +297,16 @@ func (w *World) onTell(h *host, r *core.Report) {
 	if w.opt.tell != nil {
 		w.opt.tell(w, h, r)
 	}
+	if h.liar != nil {
+		return
+	}
+	w.checkLied(h, r)
 	switch r.Kind {
 	case core.Died, core.Unreached:
 		w.remember(h, r, false)
-		w.checkDeath(h, r)
+		if w.honest(r.Subject) {
+			w.checkDeath(h, r)
+		}
 	case core.Returned:
 		w.remember(h, r, true)
 	case core.Joined:
@@ -558,7 +568,7 @@ func (w *World) kindOf(a *Action, h *host) *trouble {
 
 // fail ends the run with what it broke; the first failure counts.
 func (w *World) fail(invariant, format string, args ...any) {
-	if w.failure != nil {
+	if w.failure != nil || w.bad >= 0 && invariant == "B1" { // what is broadcast is not signed
 		return
 	}
 	w.failure = &Failure{

@@ -54,6 +54,9 @@ type World struct {
 	watch  watch  // what the checkers know
 	meter  *meter // of what is broadcast, nil where nobody measures that
 
+	bad          int32  // who lies, -1 for nobody
+	certificates uint64 // that were made, where instances sign
+
 	hash   hash
 	trace  tracer
 	steps  uint64
@@ -73,7 +76,7 @@ func newWorld(opt Options) (*World, error) {
 		tm.far = max(opt.hop, opt.wide)
 		tm.Patience = max(tm.Patience, opt.patience)
 	}
-	w := &World{opt: opt, seed: opt.Seed, timing: tm, cuts: map[pair]int{}}
+	w := &World{opt: opt, seed: opt.Seed, timing: tm, cuts: map[pair]int{}, bad: -1}
 	w.trace = tracer{out: opt.Trace}
 	names := make([]string, opt.Nodes)
 	addrs := make([]string, opt.Nodes)
@@ -121,6 +124,7 @@ func newWorld(opt Options) (*World, error) {
 
 // plan puts the whole run on the agenda.
 func (w *World) plan() {
+	w.planLies()
 	spread := w.opt.spread()
 	for i := range w.hosts {
 		d := dice(mix(w.seed, forStart, uint64(i)))
@@ -211,6 +215,12 @@ func (w *World) dispatch(m moment) {
 		w.cry(m.ref, m.gen)
 	case atRide:
 		w.ride(m.ref, m.gen)
+	case atLie:
+		w.lieTurn(&w.hosts[m.ref])
+	case atRenewed:
+		if w.alive(m.ref, m.gen) {
+			w.renewed(&w.hosts[m.ref])
+		}
 	case atSay:
 		w.sayingIsDue(m.ref, m.gen)
 	default:

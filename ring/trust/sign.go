@@ -53,6 +53,32 @@ func (s *Store) CheckSigned(id ID, chain, message, sig []byte) error {
 	return nil
 }
 
+// CheckLapsed is CheckSigned for a chain that CheckSigned refuses for its time alone, with
+// ErrExpired or ErrNotYetValid: nil if it counted for exactly id while its first
+// certificate was valid, and has not been revoked. It remembers nothing.
+func (s *Store) CheckLapsed(id ID, chain, message, sig []byte) error {
+	if len(chain) > chainLen {
+		return because(ErrMalformed, "a chain of %d bytes came, at most %d are possible", len(chain), chainLen)
+	}
+	certs, err := x509.ParseCertificates(chain)
+	if err != nil || len(certs) == 0 || len(certs) > chainMax {
+		return because(ErrMalformed, "a chain came that is none: whoever sent it is broken or lies")
+	}
+	h, err := s.now.Load().examine(certs, certs[0].NotAfter)
+	if err != nil {
+		return err
+	}
+	if err := mustBe(h.id, id); err != nil {
+		return err
+	}
+	digest := sha256.Sum256(message)
+	if !ecdsa.VerifyASN1(h.key, digest[:], sig) {
+		return because(ErrBadSignature, "a message of %s came that it has not signed: whoever sent it is broken "+
+			"or lies", id)
+	}
+	return nil
+}
+
 // mustBe says why got is not want.
 func mustBe(got, want ID) error {
 	switch {

@@ -97,6 +97,7 @@ type Config struct {
 	Boot   uint32 // random per process, not 0
 	Memory bool   // nothing is kept: no Persist comes, everything counts as kept
 	Saved  *Saved // what was kept; nil: nothing, ever
+	Strict bool   // only voters are believed what was agreed on
 	Lost   bool   // something was kept and cannot be read: this instance begins no history
 	Timing Timing
 	Rand   *rand.Rand

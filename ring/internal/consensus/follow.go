@@ -86,7 +86,8 @@ func (c *Core) follow() {
 		return
 	}
 	if s := c.peers[c.feeder]; c.feeder >= 0 && s != nil && s.History == c.ident.History &&
-		(!c.behind() || c.now.Sub(c.fedAt) < c.cfg.Timing.Retry) {
+		(!c.behind() || c.now.Sub(c.fedAt) < c.cfg.Timing.Retry) &&
+		(!c.cfg.Strict || c.state.Applied() == 0 || c.votes(NewRaftID(c.feeder, s.Log))) {
 		return
 	}
 	c.feeder, c.pieces = -1, nil
@@ -137,15 +138,40 @@ func (c *Core) bestFeeder() int {
 	if best < 0 {
 		return best
 	}
+	if c.cfg.Strict {
+		best = -1
+		if c.state.Applied() == 0 { // it does not know who votes
+			best = c.claimant()
+		}
+	}
 	home := c.Home()
 	for _, i := range slices.Sorted(maps.Keys(c.peers)) {
 		if s := c.peers[i]; s.Log > 0 && s.History == c.ident.History && c.cfg.Fleet.Linked(i) &&
+			(!c.cfg.Strict || c.votes(NewRaftID(i, s.Log))) &&
 			(s.Applied > c.state.Applied() || s.Applied == most) && (voter < 0 || i == home) {
 			voter = i
 		}
 	}
 	if voter >= 0 {
 		return voter
+	}
+	if c.cfg.Strict && best < 0 && c.behind() {
+		c.useHome() // of what it has no link with it makes one
+	}
+	return best
+}
+
+// claimant is whoever says that it votes and is furthest, if anybody does; for one who
+// does not know yet who does. What it is told first it cannot check.
+func (c *Core) claimant() int {
+	best := -1
+	for _, i := range slices.Sorted(maps.Keys(c.peers)) {
+		s := c.peers[i]
+		if s.History == c.ident.History && c.cfg.Fleet.Linked(i) && s.Applied > 0 &&
+			(best < 0 || s.Log > 0 && c.peers[best].Log == 0 || s.Log > 0 == (c.peers[best].Log > 0) &&
+				s.Applied > c.peers[best].Applied) {
+			best = i
+		}
 	}
 	return best
 }

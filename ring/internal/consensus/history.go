@@ -22,7 +22,7 @@ func (c *Core) compare(from int, s *wire.Status) {
 	alone := c.lead < 0 && c.now.Sub(later(c.heard, c.bornAt)) > c.cfg.Timing.Election
 	switch {
 	case s.Era != c.ident.Era:
-		if s.Era > c.ident.Era {
+		if s.Era > c.ident.Era && c.saneEra(s.Era) {
 			c.adopt(s)
 		}
 	case c.lead < 0 && c.bare() && (s.Leader > 0 ||
@@ -42,6 +42,13 @@ func (c *Core) compare(from int, s *wire.Status) {
 		c.adopt(s)
 	}
 }
+
+// saneEra reports whether a recovery may have been in era, which is the second of it: one
+// lie must leave room for recoveries to come.
+func (c *Core) saneEra(era uint32) bool { return era <= eraMost || era-c.ident.Era <= 16 }
+
+// eraMost is a million recoveries before no era is left, in 2106.
+const eraMost = 1<<32 - 1<<20
 
 // adopt goes over to the history of s, and gives up what we had.
 func (c *Core) adopt(s *wire.Status) {

@@ -462,15 +462,23 @@ func (c *Core) sendRaft(m *raftpb.Message) {
 	})
 }
 
-// onRaft takes a message of another's engine. from is who sent it, by its link.
-func (c *Core) onRaft(from int, m *wire.Raft) {
+// onRaft takes a message of another's engine. from is who sent it, by its link; false is
+// that it speaks in another's name.
+func (c *Core) onRaft(from int, m *wire.Raft) (honest bool) {
 	if c.rn == nil || m.History != c.ident.History {
-		return
+		return true
 	}
 	var msg raftpb.Message
-	if proto.Unmarshal(m.Payload, &msg) != nil || RaftID(msg.GetFrom()).Index() != from ||
-		msg.GetTo() != uint64(c.ident.ID) || !travels(msg.GetType()) {
-		return // not for this log, or in another's name
+	if proto.Unmarshal(m.Payload, &msg) != nil || !travels(msg.GetType()) {
+		return true
+	}
+	if RaftID(msg.GetFrom()).Index() != from {
+		// An engine hands on what it was asked for when somebody else leads. From us it
+		// goes to voters themselves (voterToAsk): it is lost, and asked for again.
+		return msg.GetType() == raftpb.MsgProp || msg.GetType() == raftpb.MsgReadIndex
+	}
+	if msg.GetTo() != uint64(c.ident.ID) || !c.saneTerm(msg.GetTerm()) {
+		return true // not for this log
 	}
 	switch msg.GetType() {
 	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
@@ -482,12 +490,22 @@ func (c *Core) onRaft(from int, m *wire.Raft) {
 	}
 	if msg.GetType() == raftpb.MsgSnap && msg.GetSnapshot().GetData() == nil {
 		c.fetch(from, &msg)
-		return
+		return true
 	}
 	defer c.contain(from)
 	c.step(&msg)
 	c.pump()
+	return true
 }
+
+// Terms rise by one, and each costs an election: nobody comes near termSane in a thousand
+// years. One lie must not take them where they would wrap.
+const (
+	termSane = 1 << 54
+	termStep = 1 << 20
+)
+
+func (c *Core) saneTerm(t uint64) bool { return t <= termSane || t <= c.term+termStep }
 
 // travels reports whether one engine sends messages of this type to another.
 func travels(t raftpb.MessageType) bool {

@@ -44,14 +44,15 @@ func (c *Core) Closed(now time.Time, i int) {
 	// says when it is dead, and the others when somebody else leads.
 }
 
-// Receive takes what instance from sent, as its link vouches.
-func (c *Core) Receive(now time.Time, from int, m wire.Msg) {
+// Receive takes what instance from sent, as its link vouches, or its signature. It reports
+// false where that speaks in the name of another.
+func (c *Core) Receive(now time.Time, from int, m wire.Msg) (honest bool) {
 	c.now = now
 	switch m := m.(type) {
 	case *wire.Status:
 		c.onStatus(from, m)
 	case *wire.Raft:
-		c.onRaft(from, m)
+		return c.onRaft(from, m)
 	case *wire.Propose:
 		c.onPropose(m)
 	case *wire.Ask:
@@ -65,6 +66,7 @@ func (c *Core) Receive(now time.Time, from int, m wire.Msg) {
 	case *wire.Chunk:
 		c.onChunk(from, m)
 	}
+	return true
 }
 
 // homeKept is how long after it was asked for something a link with a home is kept.

@@ -92,7 +92,7 @@ func (c *Core) onStatus(from int, s *wire.Status) {
 		return
 	}
 	switch {
-	case c.ident.History == (History{}):
+	case c.ident.History == (History{}) && c.saneEra(s.Era):
 		c.adopt(s)
 	case s.History != c.ident.History:
 		c.compare(from, s)
@@ -122,7 +122,7 @@ func (c *Core) hearsay(from int, s *wire.Status) {
 	if gone || lead != c.lead && from == c.lead {
 		c.setLead(-1)
 	}
-	if lead < 0 || s.Term <= c.leadTerm && c.lead >= 0 || !c.cfg.Fleet.Alive(lead) {
+	if lead < 0 || lead >= c.cfg.N || !c.saneTerm(s.Term) || s.Term <= c.leadTerm && c.lead >= 0 || !c.cfg.Fleet.Alive(lead) {
 		return
 	}
 	if p := c.peers[lead]; p != nil && p.History == c.ident.History && int(p.Leader)-1 != lead {

@@ -33,6 +33,7 @@ type Config struct {
 	Hold      time.Duration // rest at this stop; 0: an even share of Timing.Lap
 	Fast      bool          // no rest at all
 	Rand      *rand.Rand
+	Proof     Proof // nil: nobody in this ring signs
 	Room      *Room // scratch for the steps, nil for one of its own
 	Keep      int   // bytes of messages kept for who missed them; 0: 8 MiB
 }
@@ -102,6 +103,7 @@ const (
 	Unboard                         // Seq, of Boarding: it need not board any more
 	Stations                        // Stations: what there is at this stop from now on
 	Worked                          // Seq, of Work, Values: what came of it
+	Rekeyed                         // Proof.Chain is another one
 )
 
 // Cause is why a dial failed.
@@ -184,7 +186,7 @@ const (
 	Unfolded                        // Seq: so many passengers went on without a station that was to see them
 	Overdue                         // Seq, of Work: the particle has gone on without what comes of it
 	Rerolled                        // Roster, Overlay (nil where the process ends), Era: by which this instance goes from now on
-	Forged                          // Conn: it claims what its certificate denies, and is closed; to be counted
+	Forged                          // Conn: it claims what its certificate, or a signature, denies, and is closed; to be counted
 	Work                            // Seq, Visit.Delivered, Tick: stations may hold the particle for Within; Worked follows, or Overdue
 )
 
@@ -259,6 +261,8 @@ const (
 	Whole       ReportKind = "whole"        // it sees one again
 	Damped      ReportKind = "damped"       // Subject's return waits; Wait
 	Starved     ReportKind = "starved"      // this process did not run for Wait
+	Forging     ReportKind = "forging"      // Subject has brought what another did not sign: Text
+	Unproven    ReportKind = "unproven"     // By[0] says that Subject is dead, and shows nobody who says so
 
 	RosterChanged ReportKind = "roster_changed" // to version Lap, by Revision: Text
 	RosterShown   ReportKind = "roster_shown"   // all in the ring have version Lap

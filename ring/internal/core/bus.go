@@ -126,7 +126,7 @@ func (c *Core) sendTo(i int, m wire.Msg) {
 	}
 	if cn := c.voterRelay(i); cn != nil {
 		frame := wire.Append(nil, m)
-		c.send(cn, &wire.Relay{From: uint32(c.self), To: uint32(i), Frame: frame[wire.HeaderLen:]})
+		c.sendRelay(cn, &wire.Relay{From: uint32(c.self), To: uint32(i), Frame: frame[wire.HeaderLen:]})
 	}
 }
 
@@ -187,7 +187,7 @@ func (c *Core) busMoved() {
 	e := c.bus.State().Epoch()
 	b := particle.Bus{
 		Anchorable: c.bus.Anchorable() && c.joined, Leading: c.bus.Leading(),
-		Number: e.Number, Limit: e.Limit, Conf: c.bus.VotersAt(), Stamps: c.bus.Stamps(),
+		Number: e.Number, Base: e.Base, Limit: e.Limit, Strict: c.signs(), Conf: c.bus.VotersAt(), Stamps: c.bus.Stamps(),
 		Refuses: c.bus.Refuses(),
 	}
 	for _, v := range c.bus.Voters() {
@@ -210,6 +210,9 @@ func (c *Core) busMoved() {
 // letGo lets the bus's particle go at this stop.
 func (c *Core) letGo(e bus.Epoch) {
 	p, pass := c.token.Let(c.now, e.Number, e.Lap, e.Base, e.Limit)
+	if pass.Lap != p.Lap { // a later one has passed since it was asked for
+		return
+	}
 	c.dropped()
 	c.tell(Report{Kind: Dropped, Subject: c.self, Epoch: p.Epoch, Lap: p.Lap})
 	c.passed(&p, pass)

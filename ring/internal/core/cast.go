@@ -137,7 +137,7 @@ func (c *Core) startCast() {
 		return
 	}
 	c.cast = spread.New(c.now, spread.Config{
-		Self: c.self, N: c.n, Life: uint64(c.inc)<<31 | uint64(c.cfg.Boot>>1), Fleet: crew{c},
+		Self: c.self, N: c.n, Life: uint64(c.inc)<<lifeBits | uint64(c.cfg.Boot>>1), Fleet: crew{c},
 		Small: CastSmall, Keep: cmp.Or(c.cfg.Keep, castKeep),
 		Every: max(castEvery, c.cfg.Timing.Beat), Turn: castAtOnce, Rand: c.cfg.Rand,
 	})
@@ -199,11 +199,24 @@ func (c *Core) onCast(cn *conn, m wire.Msg) bool {
 	return true
 }
 
+// lifeBits are those of a life below its incarnation.
+const lifeBits = 31
+
 // soundCast reports whether there can be such a message. Life and number are followed by
 // others, which the wire must carry, too: else one lie would break all our links.
 func (c *Core) soundCast(id wire.CastID) bool {
-	return id.Origin < uint32(c.n) && id.Seq > 0 && id.Seq < wire.CounterMax &&
-		id.Life < wire.CounterMax
+	if id.Origin >= uint32(c.n) || id.Seq == 0 || id.Seq >= wire.CounterMax || id.Life >= wire.CounterMax {
+		return false
+	}
+	inc := c.table.Incarnation(int(id.Origin))
+	known := uint64(inc) << lifeBits
+	if inc == 0 { // nothing is known of it yet
+		known = saneIncarnation << lifeBits
+	}
+	if int(id.Origin) == c.self {
+		known = uint64(c.inc) << lifeBits
+	}
+	return id.Life <= known+saneLives || c.cast != nil && id.Life <= c.cast.Life(id.Origin)+saneLives
 }
 
 func (c *Core) soundRanges(ranges []wire.CastRange) bool {

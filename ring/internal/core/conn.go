@@ -30,6 +30,11 @@ type conn struct {
 	differ   int       // beats in a row whose records digest was not ours
 	differV  int       // the same for the view
 	credit   credit
+
+	keys  []*key    // came, and nothing yet that is signed by them
+	knows origins   // whose newest chain its other end has
+	asked time.Time // when its other end was asked to show what its verdicts rest on
+	shown time.Time // when we showed ours
 }
 
 // healthy reports whether frames sent on it can be expected to arrive.
@@ -154,7 +159,19 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 	case *wire.Beat:
 		c.onBeat(cn, m)
 	case *wire.Flood:
-		c.onFlood(cn, m)
+		if !c.signs() { // there nothing counts that is not signed
+			c.onFlood(cn, m)
+		}
+	case *wire.Sealed:
+		c.onSealed(cn, m)
+	case *wire.Keys:
+		c.onKeys(cn, m)
+	case *wire.Show:
+		c.onShow(cn, m)
+	case *wire.Shown:
+		c.onShown(cn, m)
+	case *wire.Vouched:
+		c.onVouched(cn, m)
 	case *wire.Cut:
 		c.onCut(cn, m)
 	case *wire.Sync:
@@ -164,13 +181,17 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 	case *wire.Hurry:
 		c.onHurry(cn, m)
 	case *wire.Relay:
-		c.onRelay(cn, m)
+		if !c.signs() {
+			c.onRelay(cn, m)
+		}
 	case *wire.Bye:
 		c.remove(cn)
 		c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
 	default:
 		if !c.onCast(cn, m) {
-			c.bus.Receive(c.now, cn.peer.i, m)
+			if !c.bus.Receive(c.now, cn.peer.i, m) && c.signs() {
+				c.forged(cn, "a message of the bus in the name of another")
+			}
 		}
 	}
 }
@@ -189,8 +210,14 @@ func (c *Core) onHello(cn *conn, h *wire.Hello) {
 		c.refuse(cn, h, code, text)
 		return
 	}
-	c.floor = max(c.floor, h.Floor)
 	p := c.peer(int(h.From))
+	if c.now.Before(p.shunned) {
+		c.shut(cn, "")
+		return
+	}
+	if c.saneTick(h.Floor) {
+		c.floor = max(c.floor, h.Floor)
+	}
 	if !cn.dialed {
 		if old := p.takenBy(h.Boot); old != nil {
 			c.beat(old) // ask the holder whether it still lives
@@ -235,6 +262,9 @@ func (c *Core) Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string) {
 		return wire.RefuseVersion, fmt.Sprintf(
 			"protocol %d is spoken here, %d there; upgrade the older one step by step",
 			wire.ProtocolVersion, h.Version)
+	case c.signs() && h.Version < wire.SealedVersion:
+		return wire.RefuseVersion, fmt.Sprintf(
+			"instances of this ring sign what they say, which protocol %d cannot; upgrade it", h.Version)
 	case h.Ring != r.Ring:
 		return wire.RefuseRing, fmt.Sprintf(
 			"this is ring %q, not %q; correct the address or the ring's name", r.Ring, h.Ring)
@@ -385,7 +415,7 @@ func (c *Core) establish(cn *conn, h *wire.Hello) {
 	c.takeBeat(cn, &h.Beat)
 	// One side's records are enough to begin with: what the other has newer comes
 	// back (answerOld). Who is not in the ring yet needs everything.
-	if h.Beat.Records != uint32(c.table.Digest()) &&
+	if h.Beat.Records != c.digest() &&
 		(h.Incarnation == 0 || !cn.dialed && !c.now.Before(c.youngTill)) {
 		c.sendAll(cn)
 	}
@@ -515,7 +545,7 @@ func (c *Core) beat(cn *conn) {
 func (c *Core) fillBeat(cn *conn, b *wire.Beat) {
 	cn.pulse.Fill(c.now, b)
 	cn.lastBeat = c.now
-	b.Records, b.View = uint32(c.table.Digest()), uint32(c.viewID)
+	b.Records, b.View = c.digest(), uint32(c.viewID)
 	b.Rank, b.You = c.rank(), c.you(cn.peer.i)
 }
 
@@ -537,7 +567,7 @@ func (c *Core) onBeat(cn *conn, b *wire.Beat) {
 	if c.isRetired || c.retired(cn.peer.i) {
 		return // they hold nothing of us, nor we of them
 	}
-	cn.differ, cn.differV = c.compare(b.Records == uint32(c.table.Digest()), cn.differ),
+	cn.differ, cn.differV = c.compare(b.Records == c.digest(), cn.differ),
 		c.compare(b.View == uint32(c.viewID), cn.differV)
 	if cn.differ >= 2 && c.now.Sub(c.recordAt) >= c.cfg.Timing.Beat {
 		// Nothing is under way any more that could make them the same.

@@ -172,6 +172,8 @@ type Core struct {
 	outR    wire.Relay
 	dec     wire.Decoder
 
+	sealing
+
 	cast        *spread.Core // nil until we are in the ring
 	answers     *gather.Core // the same
 	answersView uint64       // the view that it knows
@@ -205,7 +207,7 @@ func New(cfg Config) (*Core, error) {
 		saved: cfg.Saved, ceiling: cfg.Saved.Ceiling,
 		next: cfg.Self, sentTo: -1, detour: -1, relays: -1,
 		downAt: map[int]time.Time{}, said: map[int]said{}, lost: map[int]Report{},
-		outs: map[int]time.Time{},
+		outs: map[int]time.Time{}, sealing: newSealing(),
 	}
 	c.table = flood.NewTable(c.n, c.build)
 	c.size()
@@ -213,7 +215,7 @@ func New(cfg Config) (*Core, error) {
 	var err error
 	c.bus, err = consensus.New(consensus.Config{
 		Self: cfg.Self, N: c.n, Roster: cfg.Roster, Fleet: fleet{c}, Boot: cfg.Boot, Memory: cfg.Memory, Saved: cfg.Bus,
-		Lost:   cfg.Lost,
+		Lost: cfg.Lost, Strict: cfg.Proof != nil,
 		Timing: busTiming(cfg.Timing), Rand: cfg.Rand,
 	})
 	return c, err
@@ -344,6 +346,8 @@ func (c *Core) handle(ev Event) {
 		c.rides.stations = ev.Stations
 	case Worked:
 		c.worked(ev.Seq, ev.Values)
+	case Rekeyed:
+		c.rekeyed()
 	case Read:
 		c.bus.Read(c.now, ev.Seq)
 	case Cancel:

@@ -38,6 +38,11 @@ type peer struct {
 	accused   bool // by us
 	proof     bool
 	nextTell  time.Time // one line about waiting or refusing at a time
+
+	shunned   time.Time // not linked with before: it has spoken for another
+	refusedAt time.Time // when it last said that our name is taken
+	out       bool      // we are not in the ring, by its newest word
+	holds     time.Time // until then our return is held down, by its word
 }
 
 // healthy is the link to use, nil if there is none.
@@ -92,6 +97,7 @@ func (c *Core) start() {
 	c.beatAt = c.now.Add(t.Beat/2 + time.Duration(c.rng.Int64N(int64(t.Beat)/2+1)))
 	c.strangerAt = c.now.Add(strangerEvery)
 	c.gatherBy = c.now.Add(t.Gather)
+	c.rekeyed()
 	c.bus.Start(c.now)
 	c.moved = true
 	c.born = c.now

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"ringofservers.dev/ring/internal/wire"
@@ -23,7 +24,11 @@ func (c *Core) you(i int) wire.You {
 // learn takes from a heartbeat what the other side knows of us.
 func (c *Core) learn(cn *conn, b *wire.Beat) {
 	y := b.You
-	c.told = max(c.told, y.Incarnation)
+	if c.signs() {
+		c.learnProven(cn, b)
+		return
+	}
+	c.heardOf(y.Incarnation)
 	if y.State == wire.Alive && y.Boot != 0 && y.Boot != c.cfg.Boot {
 		if c.joined && y.Incarnation >= c.inc {
 			c.usurped()
@@ -57,6 +62,81 @@ func (c *Core) learn(cn *conn, b *wire.Beat) {
 	}
 }
 
+// learnProven is learn where instances sign. That we were somebody before, or are cut, is
+// not for a neighbour to say: our former life has signed its records, and of a verdict
+// it has to show who accused us. Its word only says when to look.
+func (c *Core) learnProven(cn *conn, b *wire.Beat) {
+	y := b.You
+	former := y.Boot != 0 && y.Boot != c.cfg.Boot
+	switch {
+	case !c.joined && y.Incarnation > c.told && former && c.claimBy.IsZero():
+		c.claimBy = c.now.Add(c.cfg.Timing.Answer)
+	case c.joined && !c.leaving && former && c.former >= c.inc:
+		if y.State == wire.Alive {
+			c.usurped()
+		} else {
+			c.join()
+		}
+		return
+	}
+	if y.State == wire.Alive && former {
+		return
+	}
+	if y.State == wire.Down && b.Rank.Quorum {
+		c.takenNow = time.Time{}
+	}
+	if y.State == wire.Alive && c.joined && y.Incarnation == c.inc {
+		if b.Rank.Quorum {
+			c.backedAt = c.now
+		}
+		if c.selfCut {
+			c.selfCut, c.weigh = false, true
+			c.version++
+		}
+	}
+	cn.peer.out, cn.peer.holds = y.State != wire.Alive, time.Time{}
+	if y.Damped > 0 && (!c.joined || y.State == wire.Down && y.Incarnation >= c.inc) {
+		cn.peer.holds = c.now.Add(min(time.Duration(y.Damped)*tenth, dampedMost*c.cfg.Timing.HoldDown))
+	}
+	if !c.joined { // who is in the ring asks when it is shown to be out
+		c.holdDown()
+	}
+}
+
+// dampedMost is for how many of Timing.HoldDown a return is held down at most: the points
+// of one that is held down each time it may be halve twice in that.
+const dampedMost = 2
+
+// holdDown has our return wait for as long as two say of those to whom we are out of the
+// ring, or as the only one.
+func (c *Core) holdDown() {
+	var first, second time.Time
+	linked := 0
+	for _, p := range c.peers {
+		if p.healthy() == nil || !p.out {
+			continue
+		}
+		linked++
+		switch {
+		case p.holds.After(first):
+			first, second = p.holds, first
+		case p.holds.After(second):
+			second = p.holds
+		}
+	}
+	if linked == 1 {
+		second = first
+	}
+	if !second.After(c.damped) && !(second.IsZero() && linked > 1 && c.damped.After(c.now)) {
+		return
+	}
+	if c.damped.Before(c.now) && second.After(c.now) {
+		c.tell(Report{Kind: Damped, Subject: c.self, Wait: second.Sub(c.now)})
+	}
+	c.damped = second
+	c.version++
+}
+
 // usurped meets another process that goes by our name, at an incarnation no
 // lower than ours. As a rule that is what we were before a restart that lost the
 // disk: we go above it. If it comes back time and again it lives, and this
@@ -78,7 +158,22 @@ func (c *Core) usurped() {
 }
 
 // onOwnRecord meets our own word, or that of somebody who went by our name.
-func (c *Core) onOwnRecord(r *wire.Record) { c.told = max(c.told, r.Incarnation) }
+func (c *Core) onOwnRecord(r *wire.Record, from *conn) {
+	if !c.signs() {
+		c.heardOf(r.Incarnation)
+		return
+	}
+	if r.Boot == c.cfg.Boot || r.Incarnation <= c.former || r.Incarnation < c.inc ||
+		!saneLife(max(c.inc, c.told), r.Incarnation) {
+		return
+	}
+	c.text = wire.RecordText(c.text[:0], c.cfg.Roster.Ring, r.Seal.Body)
+	if _, w := c.vouched(from, c.self, r.Seal.Key, r.Seal.Sig, "a record"); w == Sound || w == Lapsed {
+		c.former = r.Incarnation
+		c.told = max(c.told, r.Incarnation)
+		c.version++
+	}
+}
 
 // yields reports whether we, cut in the view of the other side, are the ones
 // who go over to it: if its view is the greater, or if it is in our own ring
@@ -127,6 +222,11 @@ func (c *Core) onTaken(p *peer, text string) {
 	if c.joined && !c.isAlive(p.i) && c.quorate() {
 		return
 	}
+	p.refusedAt = c.now
+	if !c.isTaken() {
+		p.tried = false
+		return
+	}
 	if c.joined && !c.selfCut { // while we were away another process took our place
 		c.selfCut, c.weigh = true, true
 		c.version++
@@ -144,6 +244,24 @@ func (c *Core) onTaken(p *peer, text string) {
 	if c.mayTell(p.i) {
 		c.tell(Report{Kind: Refusing, Subject: p.i, Text: text})
 	}
+}
+
+// isTaken reports whether enough say that our name is taken: where instances sign it is
+// not for one of several to end another.
+func (c *Core) isTaken() bool {
+	if !c.signs() {
+		return true
+	}
+	said, others := 0, c.alive
+	if c.isAlive(c.self) {
+		others--
+	}
+	for _, p := range c.peers {
+		if !p.refusedAt.IsZero() && c.now.Sub(p.refusedAt) <= 8*c.detection() {
+			said++
+		}
+	}
+	return said >= min(2, max(others, 1))
 }
 
 func (c *Core) fatal(text string) {
@@ -166,12 +284,21 @@ func (c *Core) joinAt() time.Time {
 	if c.allTried() {
 		at = c.now
 	}
-	for _, t := range [2]time.Time{c.damped, c.takenNow} {
+	for _, t := range [3]time.Time{c.damped, c.takenNow, c.claimed()} {
 		if t.After(at) {
 			at = t
 		}
 	}
 	return at
+}
+
+// claimed is until when we wait for the record of a former life of ours that neighbours
+// say there is.
+func (c *Core) claimed() time.Time {
+	if c.former > 0 {
+		return time.Time{}
+	}
+	return c.claimBy
 }
 
 func (c *Core) allTried() bool {
@@ -193,7 +320,7 @@ func (c *Core) joinDeadline() time.Time {
 func (c *Core) join() {
 	first := !c.published
 	c.joined, c.published = true, true
-	c.selfCut = false
+	c.selfCut, c.claimBy = false, time.Time{}
 	c.inc = max(c.inc, c.told, c.saved.Incarnation) + 1
 	c.seq = 0
 	c.saved.Incarnation = c.inc
@@ -221,6 +348,9 @@ func (c *Core) join() {
 // rejoin comes back into a ring that has cut us: under a new incarnation, and
 // with its view in place of ours.
 func (c *Core) rejoin() {
+	if c.signs() {
+		c.holdDown()
+	}
 	if !c.damped.After(c.now) {
 		c.join()
 		return
@@ -261,16 +391,20 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 	if s.Rank.Alive == 0 {
 		return // the sender is not in the ring, or was away too long to know
 	}
+	not, wait := c.doubts(cn, s.Down)
+	if wait {
+		return // it says it again when it has shown
+	}
 	down := make(map[int]uint32, len(s.Down))
 	us := false
 	for _, m := range s.Down {
-		if int64(m.Subject) < int64(c.n) {
+		if int64(m.Subject) < int64(c.n) && !slices.Contains(not, m) {
 			down[int(m.Subject)] = m.Incarnation
 		}
 	}
 	if inc, ok := down[c.self]; ok && c.joined && inc >= c.inc {
 		us = true
-		c.told = max(c.told, inc)
+		c.heardOf(inc)
 	}
 	inRing := c.isAlive(cn.peer.i)
 	switch {
@@ -284,7 +418,8 @@ func (c *Core) onSync(cn *conn, s *wire.Sync) {
 			c.adopt(down, true, s.Rank.Quorum)
 			c.rejoin()
 		}
-	case !inRing && cn.twoWay && c.canTell(s.Rank) && greater(s.Rank, c.rank()):
+	case !inRing && cn.twoWay && c.canTell(s.Rank) && greater(s.Rank, c.rank()) &&
+		!(c.signs() && c.quorate()): // where instances sign, who is to go is shown, and not said
 		// We are alive in its view, it is not in ours, and its view is the greater.
 		c.adopt(down, true, s.Rank.Quorum)
 	case !inRing:

@@ -17,18 +17,18 @@ func (c *Core) onFlood(cn *conn, f *wire.Flood) {
 	for i := range f.Records {
 		c.onRecord(&f.Records[i], cn)
 	}
-	c.answerOld(cn, f)
+	c.answerOld(cn, f.Records)
 }
 
 // answerOld sends back what we have newer than what the other end of a new link has
 // told. Later that is no news to it: a record crossed another on the way.
-func (c *Core) answerOld(cn *conn, f *wire.Flood) {
+func (c *Core) answerOld(cn *conn, told []wire.Record) {
 	if c.now.Sub(cn.upAt) >= c.cfg.Timing.Patience || c.now.Before(c.youngTill) {
 		return
 	}
 	c.sendRecords(cn, func(yield func(*sized) bool) {
-		for i := range f.Records {
-			r := &f.Records[i]
+		for i := range told {
+			r := &told[i]
 			if !c.table.Older(r.Origin, r.Incarnation, r.Seq) {
 				continue
 			}
@@ -41,7 +41,7 @@ func (c *Core) answerOld(cn *conn, f *wire.Flood) {
 
 func (c *Core) onRecord(r *wire.Record, from *conn) {
 	if r.Origin == uint32(c.self) {
-		c.onOwnRecord(r)
+		c.onOwnRecord(r, from)
 		return
 	}
 	if r.Origin < uint32(c.n) && c.retired(int(r.Origin)) {
@@ -56,11 +56,28 @@ func (c *Core) onRecord(r *wire.Record, from *conn) {
 	if !c.sound(r) {
 		return
 	}
+	if !c.saneEpoch(r.Epoch) {
+		r.Epoch = wire.Epoch{}
+	}
 	i := int(r.Origin)
+	lapsed := false
+	var s *seal
+	if c.signs() {
+		if s, lapsed = c.admit(from, r); s == nil {
+			return
+		}
+	}
 	was, wasInc := c.table.State(i), c.table.Incarnation(i)
 	before, wasBoot := c.accusedBy(i), c.table.Boot(i)
 	if was == wire.Alive {
 		c.viewID ^= viewMix(i, wasInc)
+	}
+	if s != nil {
+		c.keepOld(i, before, r.Accused)
+		c.seals[i] = s
+		if wasInc != r.Incarnation {
+			delete(c.proofs, i)
+		}
 	}
 	c.table.Merge(r)
 	if was == wire.Alive {
@@ -96,8 +113,9 @@ func (c *Core) onRecord(r *wire.Record, from *conn) {
 			Kind: Died, Subject: i, Incarnation: r.Incarnation, By: []int{i},
 			Text: "it was cut before, and waits for its return",
 		})
-	case r.Out && was == wire.Unknown:
+	case (r.Out || lapsed) && was == wire.Unknown:
 		c.setState(i, wire.Down)
+	case lapsed: // nobody comes back by what has run out
 	case r.Left || r.Out || r.Incarnation == wasInc:
 	case was == wire.Alive && c.table.Boot(i) == wasBoot: // it was cut elsewhere, and came back
 		c.returned(i, r.Incarnation)
@@ -122,6 +140,9 @@ func (c *Core) sound(r *wire.Record) bool {
 		if int64(a.Subject) >= int64(c.n) {
 			return false
 		}
+	}
+	if r.Origin < uint32(c.n) && !saneLife(c.table.Incarnation(int(r.Origin)), r.Incarnation) {
+		return false
 	}
 	return len(r.Accused) < max(c.n, 1)
 }
@@ -266,6 +287,15 @@ type sized struct {
 
 // sized is the record held of origin.
 func (c *Core) sized(origin int) (s sized, ok bool) {
+	if c.signs() {
+		seal := c.sealOf(origin)
+		if seal == nil {
+			return s, false
+		}
+		s.record = wire.Record{Origin: uint32(origin), Seal: seal.wire()}
+		s.bytes = wire.SealedSize(&s.record)
+		return s, true
+	}
 	if s.record, ok = c.table.Record(origin); ok {
 		s.record.Accused = c.accusedBy(origin)
 		s.bytes = wire.RecordSize(&s.record)
@@ -326,18 +356,37 @@ func (c *Core) sendAll(cn *conn) {
 
 // sendRecords sends list, in as many frames as it takes.
 func (c *Core) sendRecords(cn *conn, list iter.Seq[*sized]) {
-	all := &c.room.records
+	all, most := &c.room.records, wire.RecordsMax
+	if c.signs() {
+		most = wire.SealedMax
+	}
 	from, size := len(*all), 0
 	for s := range list {
-		if n := len(*all) - from; n == wire.RecordsMax || n > 0 && size+s.bytes > floodBytes {
-			c.send(cn, &wire.Flood{Records: (*all)[from:]})
+		if n := len(*all) - from; n == most || n > 0 && size+s.bytes > floodBytes {
+			c.sendFlood(cn, (*all)[from:])
 			from, size = len(*all), 0
 		}
 		*all, size = append(*all, s.record), size+s.bytes
 	}
 	if from < len(*all) {
-		c.send(cn, &wire.Flood{Records: (*all)[from:]})
+		c.sendFlood(cn, (*all)[from:])
 	}
+}
+
+// sendFlood sends records as one frame, behind the certificates that they need.
+func (c *Core) sendFlood(cn *conn, records []wire.Record) {
+	if !c.signs() {
+		c.send(cn, &wire.Flood{Records: records})
+		return
+	}
+	c.shows(cn, func(yield func(need) bool) {
+		for i := range records {
+			if o := int(records[i].Origin); !yield(need{o, c.seals[o].key}) {
+				return
+			}
+		}
+	})
+	c.send(cn, &wire.Sealed{Records: records})
 }
 
 // accusedBy is whom origin says it cannot reach, valid as long as the effects.

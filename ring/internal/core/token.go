@@ -16,7 +16,7 @@ func (c *Core) onParticle(p *wire.Particle) {
 		return // not a stop of this ring; whoever sent it has a copy
 	}
 	// Somebody may be aboard of whom this stop has not heard yet.
-	if !train.Sound(p, wire.RosterMax) {
+	if !train.Sound(p, wire.RosterMax) || !c.saneParticle(p) {
 		return
 	}
 	mine, idle := c.before(p)
@@ -66,7 +66,7 @@ func (c *Core) count(p *wire.Particle, pass particle.Pass) {
 	if pass.Anchored != c.anchored {
 		c.tellAnchor()
 	}
-	if c.bus.Leading() && !p.Epoch.Detached() {
+	if c.bus.Leading() && !p.Epoch.Detached() && c.token.Known(p) {
 		lap := c.token.LapTime()
 		if pass.Took > 0 {
 			lap = min(lap, pass.Took) // it may be hurried
@@ -264,7 +264,61 @@ func (c *Core) put(cn *conn, relay bool) {
 	}
 	frame := wire.Append(nil, &c.outP)
 	c.outR = wire.Relay{From: uint32(c.self), To: uint32(c.next), Frame: frame[wire.HeaderLen:]}
-	c.send(cn, &c.outR)
+	c.sendRelay(cn, &c.outR)
+}
+
+// sendRelay sends what is to be relayed; signed, where instances sign.
+func (c *Core) sendRelay(cn *conn, m *wire.Relay) {
+	if !c.signs() {
+		c.send(cn, m)
+		return
+	}
+	c.text = wire.RelayText(c.text[:0], c.cfg.Roster.Ring, m)
+	k, sig := c.sign()
+	c.sendVouched(cn, &wire.Vouched{Relay: *m, Key: k.id, Sig: sig})
+}
+
+// sendVouched sends it behind the certificates of its origin.
+func (c *Core) sendVouched(cn *conn, m *wire.Vouched) {
+	o := int(m.From)
+	c.shows(cn, func(yield func(need) bool) { yield(need{o, c.rings[o].find(m.Key)}) })
+	c.send(cn, m)
+}
+
+// onVouched passes on or opens a frame that its origin has signed. Who passes it on has
+// seen to that, too: else its own link would be closed for what another has sent.
+func (c *Core) onVouched(cn *conn, m *wire.Vouched) {
+	if !c.signs() || m.From >= uint32(c.n) || m.To >= uint32(c.n) || int(m.From) == c.self ||
+		m.Relayed && m.To != uint32(c.self) {
+		return
+	}
+	if !m.Relayed && int(m.From) != cn.peer.i {
+		c.forged(cn, "a frame to be relayed in the name of another")
+		return
+	}
+	c.text = wire.RelayText(c.text[:0], c.cfg.Roster.Ring, &m.Relay)
+	k, w := c.vouched(cn, int(m.From), m.Key, m.Sig, "a relayed frame")
+	if w != Sound {
+		return
+	}
+	cn.used(k)
+	if !m.Relayed {
+		c.claim(int(m.From), k) // its own link: none is newer
+		cn.knows.add(int(m.From))
+	} else if c.rings[int(m.From)].find(m.Key) == nil {
+		c.claim(int(m.From), k)
+	}
+	if m.Relayed {
+		c.onRelay(cn, &m.Relay)
+		return
+	}
+	if p := c.byIdx[int(m.To)]; p != nil {
+		if to := p.healthy(); to != nil {
+			out := *m
+			out.Relayed = true
+			c.sendVouched(to, &out)
+		}
+	}
 }
 
 // sendCopy sends the copy of the particle to next: straight or by a relay.
@@ -327,8 +381,8 @@ func (c *Core) onRelay(cn *conn, m *wire.Relay) {
 			switch p := p.(type) {
 			case *wire.Particle:
 				c.onParticle(p)
-			case *wire.Raft:
-				c.bus.Receive(c.now, int(m.From), p)
+			case *wire.Raft: // what it says in another's name is its origin's lie, not cn's
+				_ = c.bus.Receive(c.now, int(m.From), p)
 			}
 		}
 		return

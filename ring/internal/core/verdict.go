@@ -215,6 +215,7 @@ func (c *Core) cutDeadline() time.Time {
 // word that the others cannot be reached.
 func (c *Core) cut() {
 	if at := c.aloneAt(); !at.IsZero() && !c.now.Before(at) {
+		c.accuseAll()
 		for i := range c.n { // nobody is left to ask about the rest
 			if i != c.self && c.isAlive(i) {
 				c.bury(wire.Mark{Subject: uint32(i), Incarnation: c.table.Incarnation(i)}, false)
@@ -274,6 +275,7 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 		c.addFlap(i, flapSilent)
 	}
 	c.noteSaid(&r)
+	c.keepProofs(i)
 	c.setState(i, wire.Down)
 	if !quorum {
 		kept := r
@@ -292,13 +294,42 @@ func (c *Core) bury(m wire.Mark, quorum bool) {
 	c.tell(r)
 }
 
+// accuseAll says of everybody that it cannot be reached, where others will ask who has
+// said so.
+func (c *Core) accuseAll() {
+	if !c.signs() {
+		return
+	}
+	some := false
+	for i := range c.n {
+		if i == c.self || !c.isAlive(i) || len(c.accused) >= wire.AccusedMax ||
+			c.peer(i).accused {
+			continue
+		}
+		c.peer(i).accused, c.peer(i).proof = true, false
+		c.accused, some = append(c.accused, wire.Accusation{
+			Subject: uint32(i), Incarnation: c.table.Incarnation(i),
+		}), true
+	}
+	if some {
+		c.publish()
+	}
+}
+
 // onCut takes a quorum's verdict from somebody who is in the ring.
 func (c *Core) onCut(cn *conn, m *wire.Cut) {
 	if !c.isAlive(cn.peer.i) {
 		return
 	}
+	not, wait := c.doubts(cn, m.Marks)
+	if wait {
+		return // all of one incident go together
+	}
 	var took []wire.Mark
 	for _, k := range m.Marks {
+		if slices.Contains(not, k) {
+			continue
+		}
 		switch {
 		case k.Subject == uint32(c.self):
 			if c.joined && k.Incarnation == c.inc && !c.selfCut {

@@ -55,6 +55,7 @@ type Table struct {
 	build  string            // the commonest
 	top    wire.Epoch
 	digest uint64
+	living uint64 // the same over those whose state is Alive
 }
 
 // NewTable returns a table for n origins that all run build until they say
@@ -81,7 +82,7 @@ func (t *Table) Grow(n int) {
 // Forget lets go of all that the table holds of origin.
 func (t *Table) Forget(origin int) {
 	t.setAccused(uint32(origin), nil)
-	t.digest ^= t.slots[origin].mix(uint32(origin))
+	t.mix(uint32(origin))
 	t.slots[origin] = slot{}
 	delete(t.odd, uint32(origin))
 }
@@ -119,7 +120,7 @@ func (t *Table) Merge(r *wire.Record) bool {
 		return false
 	}
 	s := &t.slots[r.Origin]
-	t.digest ^= s.mix(r.Origin)
+	t.mix(r.Origin)
 	s.inc, s.seq, s.boot = r.Incarnation, r.Seq, r.Boot
 	s.bits = s.bits&^(leftBit|outBit|pidMask) | r.PID&pidMask
 	if r.Left {
@@ -128,7 +129,7 @@ func (t *Table) Merge(r *wire.Record) bool {
 	if r.Out {
 		s.bits |= outBit
 	}
-	t.digest ^= s.mix(r.Origin)
+	t.mix(r.Origin)
 	if r.Epoch.Compare(t.top) > 0 {
 		t.top = r.Epoch
 	}
@@ -201,6 +202,15 @@ func (t *Table) setAccused(origin uint32, list []wire.Accusation) {
 	t.words[origin>>bucketBits] = bucket
 }
 
+// mix takes the record of origin out of the digests, or puts it in.
+func (t *Table) mix(origin uint32) {
+	m := t.slots[origin].mix(origin)
+	t.digest ^= m
+	if t.State(int(origin)) == wire.Alive {
+		t.living ^= m
+	}
+}
+
 func (s *slot) mix(origin uint32) uint64 {
 	if s.inc == 0 {
 		return 0
@@ -223,11 +233,19 @@ func Mix(a, b uint64) uint64 {
 // Digest is equal for tables that hold the same records.
 func (t *Table) Digest() uint64 { return t.digest }
 
+// Living is equal for tables that hold the same records of the same living.
+func (t *Table) Living() uint64 { return t.living }
+
 // Top is the highest epoch any record told of.
 func (t *Table) Top() wire.Epoch { return t.top }
 
 // Incarnation is the one the table knows of origin, 0 for none.
 func (t *Table) Incarnation(origin int) uint32 { return t.slots[origin].inc }
+
+// Version is the incarnation and the sequence of the record held of origin.
+func (t *Table) Version(origin int) (inc, seq uint32) {
+	return t.slots[origin].inc, t.slots[origin].seq
+}
 
 // Boot is the process that wrote the record held of origin.
 func (t *Table) Boot(origin int) uint32 { return t.slots[origin].boot }
@@ -294,6 +312,9 @@ func (t *Table) State(origin int) wire.State {
 
 // SetState writes the owner's note.
 func (t *Table) SetState(origin int, s wire.State) {
+	if (t.State(origin) == wire.Alive) != (s == wire.Alive) {
+		t.living ^= t.slots[origin].mix(uint32(origin))
+	}
 	b := &t.slots[origin].bits
 	*b = *b&^(3<<pidBits) | uint32(s&3)<<pidBits
 }

@@ -93,6 +93,7 @@ func (n *Node) vouchAll() {
 			return
 		case <-t.C:
 		case <-n.vouch.changed:
+			n.do(core.Event{Kind: core.Rekeyed})
 			n.recheck(time.Now())
 		}
 		n.vouchOnce(time.Now())

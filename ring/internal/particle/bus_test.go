@@ -10,7 +10,7 @@ import (
 // three is what three instances that all vote know of the fleet.
 func three(number uint64) Bus {
 	return Bus{
-		Anchorable: true, Number: number, Limit: 1000, Conf: 1, Stamps: true, Refuses: number,
+		Anchorable: true, Number: number, Base: 95, Limit: 1000, Conf: 1, Stamps: true, Refuses: number,
 		Voters: []wire.Stamp{
 			{Voter: 0, Role: wire.Votes},
 			{Voter: 1, Role: wire.Votes},
@@ -152,7 +152,7 @@ func TestP1AttachedStopDestroysDetached(t *testing.T) {
 	if _, ok := c.Arrive(at(0), detached); !ok {
 		t.Fatal("not attached yet, and does not let it pass")
 	}
-	if _, ok := c.Arrive(at(1), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Lap: 5, Anchored: true}); !ok {
+	if _, ok := c.Arrive(at(1), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Base: 95, Lap: 5, Anchored: true}); !ok {
 		t.Fatal("an anchored one is not let pass after a detached one")
 	}
 	detached.Lap, detached.Epoch.Counter = 91, 9
@@ -165,11 +165,11 @@ func TestP1AttachedStopDestroysDetached(t *testing.T) {
 	if _, ok := c.Arrive(at(4), detached); !ok {
 		t.Error("cut off, and does not let a detached one pass")
 	}
-	if _, ok := c.Arrive(at(5), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Lap: 6}); ok {
+	if _, ok := c.Arrive(at(5), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Base: 95, Lap: 6}); ok {
 		t.Error("one of the bus that nobody counts passes where another took its place")
 	}
 	c.SetBus(at(6), three(7))
-	if _, ok := c.Arrive(at(7), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Lap: 7}); !ok {
+	if _, ok := c.Arrive(at(7), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Base: 95, Lap: 7}); !ok {
 		t.Error("back, and does not let the fleet's own pass")
 	}
 }
@@ -179,7 +179,7 @@ func TestP1OlderEpochOfTheBusDies(t *testing.T) {
 	if _, ok := c.Arrive(at(0), &wire.Particle{Epoch: wire.Epoch{Number: 6}, Lap: 99, Anchored: true}); ok {
 		t.Error("one older than what the disk holds passed")
 	}
-	if _, ok := c.Arrive(at(1), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Lap: 2}); !ok {
+	if _, ok := c.Arrive(at(1), &wire.Particle{Epoch: wire.Epoch{Number: 7}, Base: 95, Lap: 2}); !ok {
 		t.Error("that of the disk's epoch did not")
 	}
 }

@@ -49,6 +49,8 @@ type Bus struct {
 	Anchorable bool   // somebody leads and most voters live
 	Leading    bool   // this instance does
 	Number     uint64 // the newest epoch
+	Base       uint64 // of it: the tick of a lap is that and the lap
+	Strict     bool   // nothing counts of an epoch that is not known here
 	Limit      uint64 // the first tick not reserved for it
 	Conf       uint64 // the entry that made Voters the voters
 	Voters     []wire.Stamp
@@ -85,6 +87,7 @@ type Core struct {
 	// The guard. Of a particle of the bus (number, buslap) is the newest let
 	// pass; of the others det is, if it is the newer of the two.
 	number, buslap uint64
+	epochs         [4]agreed // the newest that are known
 	det            wire.Particle
 	hasDet         bool
 	attached       bool
@@ -157,6 +160,9 @@ func (c *Core) SetPace(hold time.Duration, fast bool) { c.cfg.Hold, c.cfg.Fast =
 // SetRing tells how many instances live and how many of them come before this
 // one in the roster.
 func (c *Core) SetRing(alive, rank int) {
+	if alive < c.alive { // whoever let no particle come round may be gone
+		c.drops, c.vain = min(c.drops, 1), min(c.vain, 1)
+	}
 	c.alive, c.rank = alive, rank
 	if at := c.at.Add(c.rest()); c.resting && !c.stays && at.Before(c.release) { // the shares are smaller now
 		c.release, c.rests = at, c.rest()
@@ -198,6 +204,9 @@ func (c *Core) SetBus(now time.Time, b Bus) {
 		c.attached = false
 	}
 	c.bus = b
+	if b.Number > 0 {
+		c.know(b.Number, b.Base, b.Limit)
+	}
 	if c.has && !c.last.Epoch.Detached() && c.last.Epoch.Number == b.Number {
 		c.last.Limit = max(c.last.Limit, b.Limit)
 	}
@@ -270,6 +279,10 @@ func (c *Core) Sent() bool { return c.sent }
 // lets is the guard: p is newer than all of its kind that passed, and of the
 // kind that goes before.
 func (c *Core) lets(p *wire.Particle) bool {
+	if e := c.known(p); e != nil && (e.base != p.Base || p.Base+p.Lap-e.limit < 1<<63 &&
+		p.Base+p.Lap-e.limit > beyondLimit) {
+		return false // nobody has let go such a one
+	}
 	if p.Epoch.Detached() {
 		if c.attached && c.bus.Anchorable {
 			return false
@@ -282,6 +295,53 @@ func (c *Core) lets(p *wire.Particle) bool {
 	// Where nothing can be agreed on, one of the bus that nobody counts is no
 	// better than one that was dropped here in its place.
 	return !c.hasDet || p.Anchored || c.bus.Anchorable && p.Epoch.Number >= c.bus.Number
+}
+
+// beyondLimit is how many laps may go by uncounted while more ticks are reserved.
+const beyondLimit = 1 << 20
+
+// agreed is what was agreed on of an epoch.
+type agreed struct{ number, base, limit uint64 }
+
+// know notes what was agreed on, of the newest epochs.
+func (c *Core) know(number, base, limit uint64) {
+	for i := range c.epochs {
+		if e := &c.epochs[i]; e.number == number {
+			*e = agreed{number, base, limit} // another history may have one of that number
+			return
+		}
+	}
+	copy(c.epochs[1:], c.epochs[:])
+	c.epochs[0] = agreed{number, base, limit}
+}
+
+// known is what was agreed on of p's epoch, nil if it is not known here.
+func (c *Core) known(p *wire.Particle) *agreed {
+	if p.Epoch.Detached() || p.Epoch.Number == 0 {
+		return nil
+	}
+	for i := range c.epochs {
+		if e := &c.epochs[i]; e.number == p.Epoch.Number {
+			return e
+		}
+	}
+	return nil
+}
+
+// Known reports whether p is of the newest epoch as it was agreed on.
+func (c *Core) Known(p *wire.Particle) bool {
+	e := c.known(p)
+	return e != nil && e.number == c.bus.Number && e.base == p.Base
+}
+
+// reserved reports whether the tick of p's lap is one of its epoch's, as far as is known
+// here: what a frame says of it is the word of whoever sent it.
+func (c *Core) reserved(p *wire.Particle) bool {
+	e := c.known(p)
+	if e == nil {
+		return !c.bus.Strict
+	}
+	return p.Base == e.base && p.Base+p.Lap < e.limit
 }
 
 // newer orders particles that no quorum stands behind.
@@ -316,7 +376,7 @@ func (c *Core) Arrive(now time.Time, p *wire.Particle) (Pass, bool) {
 	}
 	c.held = p.HeldUS
 	c.take(now, p)
-	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick && t >= c.floor {
+	if t := p.Base + p.Lap; p.Anchored && !p.Epoch.Detached() && t > c.tick && t >= c.floor && c.reserved(p) {
 		switch {
 		case c.tick > 0:
 			pass.Skipped = t - c.tick - 1
@@ -383,7 +443,7 @@ func (c *Core) stamp() {
 		c.putVoters(p)
 	}
 	t := p.Base + p.Lap
-	if t < c.floor {
+	if t < c.floor || !c.reserved(p) {
 		return
 	}
 	c.raiseCeiling(t)
@@ -619,13 +679,15 @@ func (c *Core) renew(p *wire.Particle) { train.Renew(p, c.Here(), c.cfg.Self) }
 func (c *Core) Asked(now time.Time) { c.asked, c.vain = now, c.vain+1 }
 
 // Let lets go the particle that the bus has dropped here. That a quorum has the
-// entry, and none had a later one, is as good as its stamps.
+// entry, and none had a later one, is as good as its stamps. The Pass is empty where a
+// later one has passed here.
 func (c *Core) Let(now time.Time, number uint64, lap, base, limit uint64) (wire.Particle, Pass) {
 	p := wire.Particle{
 		Epoch: wire.Epoch{Number: number, Dropper: uint32(c.cfg.Self)},
 		Lap:   lap, Base: base, Limit: limit, HeldUS: c.last.HeldUS, Anchored: base+lap < limit,
 	}
 	c.renew(&p)
+	c.know(number, base, limit)
 	pass, _ := c.Arrive(now, &p)
 	c.drops++
 	return p, pass

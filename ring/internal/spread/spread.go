@@ -236,6 +236,17 @@ func (c *Core) own(origin uint32, life uint64) bool {
 	return life == c.cfg.Life
 }
 
+// Life is the latest that is known of origin, 0 for none.
+func (c *Core) Life(origin uint32) uint64 {
+	if int(origin) == c.cfg.Self {
+		return c.cfg.Life
+	}
+	if s := c.streams[origin]; s != nil {
+		return s.life
+	}
+	return 0
+}
+
 func (c *Core) accept(from int, m *Message) {
 	s := c.stream(m.Origin, m.Life)
 	if s == nil || m.Seq <= s.done || s.held[m.Seq] != nil {

@@ -56,6 +56,9 @@ func Append(dst []byte, m Msg) []byte {
 			dst, ok = appendBulk(dst, m)
 		}
 		if !ok {
+			dst, ok = appendSealed(dst, m)
+		}
+		if !ok {
 			panic(fmt.Sprintf("BUG: wire: %T is no message", m))
 		}
 	}

@@ -44,12 +44,14 @@ type Decoder struct {
 	particle Particle
 	beat     Beat
 	flood    Flood
-	accused  []Accusation // of all records of flood
+	seals    Sealed
+	accused  []Accusation // of all records of flood, or of seals
+	bodies   []byte       // of all records of seals, and their signatures
 	build    string       // the last build version seen; most instances share one
 }
 
 // Decode returns the message in frame, which starts with its kind byte and may
-// be reused once Decode has returned. A *Particle, *Beat or *Flood, with all it
+// be reused once Decode has returned. A *Particle, *Beat, *Flood, *Sealed or *Shown, with all it
 // points to, is valid until the next Decode and costs no allocation, but for a
 // particle's Train, which is the caller's, as all other messages are.
 // Errors wrap ErrMalformed, ErrTooLong or ErrUnknownKind.
@@ -112,6 +114,9 @@ func (d *Decoder) decode(kind Kind, c *cursor) (Msg, error) {
 		return m, nil
 	}
 	if m := c.bulk(kind); m != nil {
+		return m, nil
+	}
+	if m := d.sealed(kind, c); m != nil {
 		return m, nil
 	}
 	return nil, fmt.Errorf("%w: %d", ErrUnknownKind, kind)

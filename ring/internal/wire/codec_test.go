@@ -45,7 +45,18 @@ func everyKind() []Msg {
 		Epoch: Epoch{Number: 1 << 40, Counter: 1 << 50, Dropper: 1<<32 - 1}, Left: true, Out: true, Build: "v1.2.3",
 		Accused: []Accusation{{1, 2, true}, {RosterMax - 1, IncarnationMax, false}},
 	}
+	sealed, least := record, Record{Origin: 1, Build: "v1.2.3"}
+	sealed.Seal = Seal{Key: KeyID{1, 7: 8}, Sig: []byte("signature"), Body: RecordBody(nil, &record)}
+	least.Seal = Seal{Body: RecordBody(nil, &least)}
 	return []Msg{
+		&Sealed{Records: []Record{sealed, least}}, &Sealed{},
+		&Shown{Records: []Record{least, sealed}}, &Shown{},
+		&Show{Marks: []Mark{{1, 2}}}, &Show{},
+		&Keys{Chains: [][]byte{[]byte("leaf"), []byte("another")}}, &Keys{},
+		&Vouched{
+			Relay: Relay{From: 1, To: 2, Relayed: true, Frame: Append(nil, particle)[HeaderLen:]},
+			Key:   KeyID{1, 7: 8}, Sig: []byte("signature"),
+		},
 		&Hello{
 			Version: 1, Ring: "prod", Roster: [32]byte{1, 2, 3}, Size: 11, Linked: 4,
 			From: 3, To: 10, FromName: "dc1/prod/3", Incarnation: 9, Boot: 8, PID: 7,

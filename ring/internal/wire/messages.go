@@ -2,6 +2,9 @@ package wire
 
 import "cmp"
 
+// SealedVersion is from which protocol on records and relayed frames may be signed.
+const SealedVersion = 2
+
 // Limits hold for every frame, whoever sent it: nothing is allocated before
 // the length that asks for it was checked against one of these.
 const (
@@ -178,6 +181,8 @@ type Record struct {
 	Out         bool // not in the ring, waiting for its hold-down to end
 	Build       string
 	Accused     []Accusation
+
+	Seal Seal // where instances sign
 }
 
 // Flood carries records, newest known, to everybody: who had not the record

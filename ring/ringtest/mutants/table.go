@@ -7,13 +7,14 @@ type mutant struct {
 	invariant string // any of these, with commas
 	file      string // under suite.below
 	old, new  string // old stands in it exactly once
-	faults    string // of the simulator; others know what they do
+	faults    string // of the simulator, or lies= and those of a liar; others know what they do
 	nodes     int
 }
 
 // suites are all there are.
 var suites = []suite{
 	{"ring/ringtest", "ring/internal", table},
+	{"ring/ringtest", "ring/internal", liarTable},
 	{"run", "run", runTable},
 	{"respawn", "respawn", respawnTable},
 }
@@ -213,7 +214,7 @@ var table = []mutant{
 	},
 	{
 		"who is started again counts what it may have counted before", "P3", "particle/particle.go",
-		"t > c.tick && t >= c.floor {", "t > c.tick {",
+		"t > c.tick && t >= c.floor &&", "t > c.tick &&",
 		"pause,leave", 7,
 	},
 	{
@@ -323,7 +324,7 @@ var table = []mutant{
 	},
 	{
 		"a process started again is the same origin", "B1", "core/cast.go",
-		"Life: uint64(c.inc)<<31 | uint64(c.cfg.Boot>>1)", "Life: 1",
+		"Life: uint64(c.inc)<<lifeBits | uint64(c.cfg.Boot>>1)", "Life: 1",
 		"crash,restart", 5,
 	},
 	{
