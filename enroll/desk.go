@@ -63,7 +63,11 @@ func (d *Desk) Join(w http.ResponseWriter, req *http.Request) {
 	}
 	given, err := Ask(req.Context(), d.ring, *q)
 	if err != nil {
-		answer(w, http.StatusForbidden, Welcome{Answer: Answer{V: version, Error: err.Error()}})
+		code := http.StatusServiceUnavailable // another one may reach an issuer
+		if errors.Is(err, ring.ErrRefused) {
+			code = http.StatusForbidden
+		}
+		answer(w, code, Welcome{Answer: Answer{V: version, Error: err.Error()}})
 		return
 	}
 	answer(w, http.StatusOK, Welcome{Answer: *given, Roster: d.ring.Roster(), Preset: d.preset})

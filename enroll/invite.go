@@ -130,31 +130,25 @@ func Invite(
 
 // addresses are those of some who live, this instance first, to be asked for name.
 func addresses(r *ring.Ring, name string) ([]string, error) {
-	view, roster := r.View(), r.Roster()
-	var at []string
-	add := func(i int) {
-		if i < len(roster.Addresses) && roster.Addresses[i] != "" && len(at) < addressesMax {
-			at = append(at, roster.Addresses[i])
-		}
-	}
-	for i, one := range view.Instances {
-		if one.Name == view.Self {
-			add(i)
-		}
-	}
-	for i, one := range view.Instances {
+	view := r.View()
+	var own, others []string
+	for _, one := range view.Instances {
 		switch {
 		case string(one.Name) == name && one.State == ring.Alive:
 			return nil, fmt.Errorf("%w: %s is in the ring, and renews its certificate by itself: stop it first if "+
 				"another host is to have its name", ring.ErrRefused, name)
-		case one.Name != view.Self && one.State == ring.Alive:
-			add(i)
+		case one.Address == "" || one.State != ring.Alive:
+		case one.Name == view.Self:
+			own = append(own, one.Address)
+		default:
+			others = append(others, one.Address)
 		}
 	}
+	at := append(own, others...)
 	if len(at) == 0 {
 		return nil, fmt.Errorf("%w: the roster has no addresses that a new host could ask", ring.ErrRefused)
 	}
-	return at, nil
+	return at[:min(len(at), addressesMax)], nil
 }
 
 // Welcome is what an instance answers to a new host.
@@ -181,6 +175,9 @@ func (i *Invitation) Accept(ctx context.Context, csr, key []byte) (*trust.Materi
 	var errs []error
 	for _, at := range i.At {
 		w, roots, err := i.ask(ctx, at, text)
+		if errors.Is(err, ring.ErrRefused) {
+			return nil, nil, err // the others would ask the same issuers
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", at, err))
 			continue
@@ -224,8 +221,11 @@ func (i *Invitation) ask(ctx context.Context, at string, request []byte) (w *Wel
 	if err := json.Unmarshal(body, w); err != nil {
 		return nil, nil, fmt.Errorf("answered %d with what no instance answers: %w", code, err)
 	}
-	if w.Error != "" || code != http.StatusOK {
-		return nil, nil, fmt.Errorf("%w: %s", ring.ErrRefused, w.Error)
+	switch {
+	case code == http.StatusForbidden || code == http.StatusBadRequest:
+		return nil, nil, fmt.Errorf("%w%s", ring.ErrRefused, strings.TrimPrefix(w.Error, ring.ErrRefused.Error()))
+	case w.Error != "" || code != http.StatusOK:
+		return nil, nil, fmt.Errorf("answered %d: %s", code, w.Error)
 	}
 	return w, roots, nil
 }

@@ -19,7 +19,7 @@ const DefaultLife = 7 * 24 * time.Hour
 
 // Life is what a certificate may be good for.
 const (
-	LifeMin = time.Minute
+	LifeMin = trust.LifeMin
 	LifeMax = 398 * 24 * time.Hour
 )
 

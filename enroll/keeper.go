@@ -109,6 +109,7 @@ type keeper struct {
 	early  float64 // share of what is left then by which this one is ahead of others
 	learnt uint64  // revision of what was learnt last
 	next   time.Time
+	failed int // attempts in a row; the first may have been too soon after the last certificate
 	warned time.Time
 }
 
@@ -139,13 +140,13 @@ func (k *keeper) renew(ctx context.Context) {
 	}
 	err := k.ask(ctx)
 	if err == nil {
-		k.next, k.warned = time.Time{}, time.Time{}
+		k.next, k.warned, k.failed = time.Time{}, time.Time{}, 0
 		k.log.Info("certificate renewed", "until", k.store.Leaf().NotAfter.UTC().Format(time.RFC3339))
 		return
 	}
 	left := time.Until(k.store.Leaf().NotAfter)
 	k.next = now.Add(min(max(left/30, retryMin), retryMax))
-	if ctx.Err() == nil && now.Sub(k.warned) >= warnEvery {
+	if k.failed++; ctx.Err() == nil && k.failed > 1 && now.Sub(k.warned) >= warnEvery {
 		k.warned = now
 		k.log.Warn("cannot renew the certificate", "expires", k.store.Leaf().NotAfter.UTC().Format(time.RFC3339),
 			"err", err)
@@ -173,8 +174,8 @@ func (k *keeper) ask(ctx context.Context) error {
 	return k.store.Replace(trust.Material{Certificate: a.Chain, Key: key})
 }
 
-// Ask brings a request before the issuers of the ring and returns the first certificate,
-// or why there is none.
+// Ask brings a request before the issuers of the ring and returns the first certificate.
+// ErrRefused is wrapped where an issuer has said no.
 func Ask(ctx context.Context, r *ring.Ring, q Request) (*Answer, error) {
 	text, err := json.Marshal(q)
 	if err != nil {
@@ -192,7 +193,7 @@ func Ask(ctx context.Context, r *ring.Ring, q Request) (*Answer, error) {
 		case err != nil:
 			why = fmt.Errorf("%s: %w", reply.From, err)
 		case a.Error != "":
-			why = fmt.Errorf("%s: %s", reply.From, a.Error)
+			why = fmt.Errorf("%w by %s: %s", ring.ErrRefused, reply.From, a.Error)
 		case len(bytes.TrimSpace(a.Chain)) > 0:
 			return a, nil
 		}

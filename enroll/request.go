@@ -149,8 +149,9 @@ func (i *invited) check(q *Request, now time.Time) error {
 
 // inRoster reports whether a name is one of those that may have a certificate.
 func inRoster(r *ring.Ring, name string) bool {
-	for _, n := range r.Roster().Names {
-		if string(n) == name {
+	roster := r.Roster()
+	for _, i := range roster.Members() {
+		if string(roster.Names[i]) == name {
 			return true
 		}
 	}

@@ -39,7 +39,7 @@ Where all is on one host, or for a test, ring ca issue NAME… makes keys too.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCAInitCommand(), newCARequestCommand(), newCAIssueCommand(), newCAInstallCommand(),
-		newCAListCommand(), newCARevokeCommand(), newCARotateCommand(), newCAShowCommand())
+		newCAListCommand(), newCARevokeCommand(), newCARotateCommand(), newCAPublishCommand(), newCAShowCommand())
 	return cmd
 }
 
@@ -196,8 +196,10 @@ func newCARotateCommand() *cobra.Command {
 		Short: "Replace the root of the authority, in two steps",
 		Long: `Rotate makes a new root, which the old one signs, and destroys the old key. From
 then on certificates are signed by the new one, and both count; instances that
-know only the old root take the new one by that signature. Issue new certificates
-in your own time, then --finish: the old root counts no more.
+know only the old root take the new one by that signature. Where an instance has the authority
+(ring node --authority) all renew by themselves, within seconds, and no link breaks; who is
+away does when it is back. Else issue new certificates in your own time. Then --finish: the old
+root counts no more.
 
 Finish refuses, with exit code 5, while somebody's newest certificate is of the old
 root. --force does it all the same, and they are out until they get a new one. If
@@ -223,15 +225,19 @@ certificates that it takes.`,
 			if err := a.FinishRotation(*force); err != nil {
 				return err
 			}
-			return report(cmd, a, f, "the rotation is finished; give %s/ca.pem to the instances", f.dir)
+			return report(cmd, a, f, "the rotation is finished; "+spreads, f.dir)
 		}
 		if err := a.Rotate(); err != nil {
 			return err
 		}
-		return report(cmd, a, f, "there is a new root; give %s/ca.pem to the instances, issue certificates, "+
-			"then: ring ca rotate --finish", f.dir)
+		return report(cmd, a, f, "there is a new root; "+spreads+"; once all have new certificates "+
+			"(ring ca list): ring ca rotate --finish", f.dir)
 	})
 }
+
+// spreads is how the instances come to know what the authority says.
+const spreads = "an instance with --authority %s tells the ring within a second; is there none, do so with " +
+	"ring ca publish"
 
 // issuedReport is what list and revoke answer with --json.
 type issuedReport struct {
@@ -345,8 +351,9 @@ func newCARevokeCommand() *cobra.Command {
 		Use:   "revoke NAME|SERIAL",
 		Short: "Revoke the certificates of somebody, or one by its serial number",
 		Long: `Revoke puts what was issued for a name and is still valid, or one certificate, on
-the revocation list, ca/crl.pem. It counts for an instance once it has that list:
-copy it beside an identity and reload that instance.`,
+the revocation list, ca/crl.pem. It counts for an instance once it has that list: from an
+instance with --authority within a second, or by ring ca publish; or copy it beside an
+identity and reload that instance.`,
 		Example: `  ring ca revoke dc1/prod/1 --reason 'host was sold'
   ring ca revoke alice --role admin
   ring ca revoke 4f0c2a918b7d6e5f4c3b2a1908f7e6d5`,
@@ -382,7 +389,7 @@ copy it beside an identity and reload that instance.`,
 		if err := r.print(out); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(out, "give %s/crl.pem to the instances: copy it beside an identity and reload that\n", f.dir)
+		_, err = fmt.Fprintf(out, spreads+"\n", f.dir)
 		return err
 	})
 }

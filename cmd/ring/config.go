@@ -20,28 +20,30 @@ import (
 
 // settings are what an instance is told, from all places together.
 type settings struct {
-	Ring         string
-	Name         ring.Name
-	Roster       ring.Roster
-	Listen       string
-	Data         string
-	BulkKeep     int64 // bytes, 0 for the library's default
-	Preset       string
-	Hold         time.Duration
-	MaxSpeed     bool
-	TLS          string // directory of an identity
-	Insecure     bool
-	Socket       string
-	LoopbackRole admin.Role // 0: the default
-	CPUs         int
-	LogLevel     slog.Level
-	LogFormat    string
-	App          appSettings
-	Respawn      respawnSettings
-	Runs         []jobSetting
-	Stations     []stationSetting
-	OnTick       string // a line for sh
-	Laps         []lap.Command
+	Ring            string
+	Name            ring.Name
+	Roster          ring.Roster
+	Listen          string
+	Data            string
+	BulkKeep        int64 // bytes, 0 for the library's default
+	Preset          string
+	Hold            time.Duration
+	MaxSpeed        bool
+	TLS             string        // directory of an identity
+	Authority       string        // directory, empty: it gives no certificates
+	CertificateLife time.Duration // 0: the default
+	Insecure        bool
+	Socket          string
+	LoopbackRole    admin.Role // 0: the default
+	CPUs            int
+	LogLevel        slog.Level
+	LogFormat       string
+	App             appSettings
+	Respawn         respawnSettings
+	Runs            []jobSetting
+	Stations        []stationSetting
+	OnTick          string // a line for sh
+	Laps            []lap.Command
 }
 
 // ringConfig is what the library has to know of them.

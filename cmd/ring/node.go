@@ -103,18 +103,22 @@ GOMAXPROCS or --cpus changes that.`,
   ring node --config ring.toml --app-health-http http://127.0.0.1:8080/healthz -- ./shop --port 8080
   ring node --config ring.toml --station 'news=sed -u s/foo/bar/' --on-tick 'echo tick $RING_TICK'
   ring node --config ring.toml --lap 'disk=df -h /data'   # then, anywhere: ring lap disk
-  ring node --config ring.toml --respawn-command /etc/ring/respawn   # see the README for recipes`,
+  ring node --config ring.toml --respawn-command /etc/ring/respawn   # see the README for recipes
+  ring node --data /var/lib/ring --join 'ring+join://…'   # a new host; see ring roster invite`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			_, err := behindDash(args, cmd.ArgsLenAtDash())
 			return err
 		},
 	}
-	load := addSettingsFlags(cmd)
+	load, join := addSettingsFlags(cmd), addJoinFlag(cmd)
 	cmd.Flags().StringVar(&tell, "tell", "", "lines for the starter of a local ring")
 	_ = cmd.Flags().MarkHidden("tell") // it exists: it was made one line above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		told, err := parseTells(tell)
 		if err != nil {
+			return err
+		}
+		if err := join(); err != nil {
 			return err
 		}
 		load := withApp(load, args)
@@ -181,6 +185,10 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	if err != nil {
 		return errors.Join(exitf(exitFailed, "%w", err), r.Close())
 	}
+	enrolment, err := newEnrolment(s, r, identity, logger)
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
 	health := lap.NewHealth(r, logger)
 	app, err := startApp(s, r, health, logger, registry)
 	if err != nil {
@@ -197,6 +205,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	face := admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
 		Certificate:  certificates(identity),
+		Routes:       enrolment.routes(),
 		LoopbackRole: s.LoopbackRole, Logger: logger, Registerer: registry,
 		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,
 		Doctor: doctor.Examine,
@@ -216,6 +225,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var attending sync.WaitGroup
 	attending.Go(func() { n.supervisor.attend(ctx, r) })
+	attending.Go(func() { enrolment.run(ctx) })
 	attending.Go(func() { _ = health.Run(ctx) }) // which ends with ctx, and with nothing else
 	respawns := n.respawnConfig(s.Respawn)       // not n's settings: those may be reloaded by then
 	attending.Go(func() { n.respawn(ctx, respawns) })

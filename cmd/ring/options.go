@@ -93,6 +93,15 @@ var nodeOptions = []option{
 		func(d *draft, v string) error { d.TLS = v; return nil },
 		func(s *settings) string { return s.TLS },
 	}, {
+		"authority", "dir", "directory of the ring's authority, see ring ca: this instance gives certificates to " +
+			"those of the ring who renew, or were invited (default none)", false,
+		func(d *draft, v string) error { d.Authority = v; return nil },
+		func(s *settings) string { return s.Authority },
+	}, {
+		"certificate_life", "duration", "how long certificates live that this instance gives (default 7d)", false,
+		setCertificateLife,
+		func(s *settings) string { return s.CertificateLife.String() },
+	}, {
 		"insecure", "bool", "permit links to other hosts in the clear, without tls", false,
 		func(d *draft, v string) error { return setBool(&d.Insecure, v) },
 		func(s *settings) string { return strconv.FormatBool(s.Insecure) },

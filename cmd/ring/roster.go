@@ -30,7 +30,7 @@ dc1/prod/0, dc2/prod/0, dc1/prod/1, dc2/prod/1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRosterPrintCommand(), newRosterCheckCommand(), newRosterDiffCommand(),
-		newRosterListCommand(), newRosterAddCommand(), newRosterRetireCommand(), newRosterMoveCommand(),
+		newRosterListCommand(), newRosterAddCommand(), newRosterInviteCommand(), newRosterRetireCommand(), newRosterMoveCommand(),
 		newRosterPromoteCommand(), newRosterDemoteCommand())
 	return cmd
 }

@@ -66,12 +66,18 @@ func (h *hosts) startWith(name, data, roster string) *hostNode {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
+	return h.run(name, "node", "--config", file)
+}
+
+// run runs this program as a process that is, or becomes, the instance of that name.
+func (h *hosts) run(name string, args ...string) *hostNode {
+	h.t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	n := &hostNode{cmd: exec.Command(binary), ended: make(chan error, 1)}
-	n.cmd.Args = []string{"ring", "node", "--config", file}
+	n.cmd.Args = append([]string{"ring"}, args...)
 	n.cmd.Env = childEnv(os.Environ())
 	stderr, err := n.cmd.StderrPipe()
 	if err != nil {

@@ -29,9 +29,11 @@ const (
 const (
 	backdate   = 5 * time.Minute     // clocks of hosts may be that far behind the authority's
 	keepGone   = 30 * 24 * time.Hour // how long after its end a revoked certificate stays on the list
-	lifeMin    = time.Minute
 	serialBits = 127
 )
+
+// LifeMin is the shortest life that a certificate is given.
+const LifeMin = time.Minute
 
 // Authority is the private side of a ring's trust: a directory with the key, and what was
 // issued. Safe for concurrent use, also by several processes on one host (where there are
@@ -61,8 +63,8 @@ func Init(dir, ring string, life time.Duration) (*Authority, error) {
 	if life == 0 {
 		life = 10 * 365 * 24 * time.Hour
 	}
-	if life < lifeMin {
-		return nil, because(ErrMalformed, "a life of %v is too short: give at least %v", life, lifeMin)
+	if life < LifeMin {
+		return nil, because(ErrMalformed, "a life of %v is too short: give at least %v", life, LifeMin)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -163,7 +165,7 @@ func (a *Authority) take(roots, crosses []*x509.Certificate, key *ecdsa.PrivateK
 		return err
 	}
 	t := &anchors{roots: roots, crosses: crosses, statement: s, revoked: a.trust.revoked}
-	if err := writeFile(filepath.Join(a.dir, authorityFile),
+	if err := WriteFile(filepath.Join(a.dir, authorityFile),
 		append(pemOf(keyBlock, keyDER), t.rootsPEM()...), 0o600); err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func numberAfter(last uint64) uint64 { return max(last+1, uint64(max(0, time.Now
 func (a *Authority) publish() error {
 	path := filepath.Join(a.dir, rootsFile)
 	if old, err := readFile(path, false); err != nil || string(old) != string(a.trust.rootsPEM()) {
-		if err := writeFile(path, a.trust.rootsPEM(), 0o644); err != nil {
+		if err := WriteFile(path, a.trust.rootsPEM(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -215,7 +217,7 @@ func (a *Authority) publish() error {
 		return because(ErrMalformed, "%d certificates are revoked, more than a list of 1 MiB holds: begin a new "+
 			"authority, or issue shorter lives", len(entries))
 	}
-	if err := writeFile(filepath.Join(a.dir, revokedFile), text, 0o644); err != nil {
+	if err := WriteFile(filepath.Join(a.dir, revokedFile), text, 0o644); err != nil {
 		return err
 	}
 	l, err := x509.ParseRevocationList(der)
@@ -296,8 +298,8 @@ func (a *Authority) Sign(csr []byte, id ID, life time.Duration) (chain []byte, e
 	if life == 0 {
 		life = 30 * 24 * time.Hour
 	}
-	if life < lifeMin {
-		return nil, because(ErrMalformed, "a life of %v is too short: give at least %v", life, lifeMin)
+	if life < LifeMin {
+		return nil, because(ErrMalformed, "a life of %v is too short: give at least %v", life, LifeMin)
 	}
 	leave, err := a.enter()
 	if err != nil {

@@ -75,9 +75,9 @@ func exposed(info fs.FileInfo) bool {
 	return mode&0o037 != 0 || mode&0o040 != 0 && !ownedByRoot(info)
 }
 
-// writeFile puts b under a name, whole or not at all, and returns when it will survive a
+// WriteFile puts b under a name, whole or not at all, and returns when it will survive a
 // loss of power.
-func writeFile(path string, b []byte, mode fs.FileMode) error {
+func WriteFile(path string, b []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // which has the mode 0600
 	if err != nil {

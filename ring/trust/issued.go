@@ -85,7 +85,7 @@ func (l *ledger) begin(path, ring string) error {
 		return err
 	}
 	*l = ledger{}
-	if err := writeFile(path, append(head, '\n'), 0o600); err != nil {
+	if err := WriteFile(path, append(head, '\n'), 0o600); err != nil {
 		return err
 	}
 	return l.read(path, ring)

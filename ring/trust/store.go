@@ -264,17 +264,17 @@ func (s *Store) Learn(roots, revoked []byte) (changed bool, err error) {
 // package's comment explains. Without a Certificate identity.pem stays as it is, and
 // without Revoked crl.pem does.
 func WriteDir(dir string, m Material) error {
-	if err := writeFile(filepath.Join(dir, rootsFile), m.Roots, 0o644); err != nil {
+	if err := WriteFile(filepath.Join(dir, rootsFile), m.Roots, 0o644); err != nil {
 		return err
 	}
 	if len(m.Certificate) > 0 {
 		identity := slices.Concat(m.Key, m.Certificate)
-		if err := writeFile(filepath.Join(dir, identityFile), identity, 0o600); err != nil {
+		if err := WriteFile(filepath.Join(dir, identityFile), identity, 0o600); err != nil {
 			return err
 		}
 	}
 	if len(m.Revoked) > 0 {
-		return writeFile(filepath.Join(dir, revokedFile), m.Revoked, 0o644)
+		return WriteFile(filepath.Join(dir, revokedFile), m.Revoked, 0o644)
 	}
 	return nil
 }
