@@ -2,19 +2,24 @@ package ring
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -388,4 +393,125 @@ func TestRenewalBreaksNoLink(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whoever has a good certificate and sends what it should not, at random or what it was sent
+// with something changed in it, ends nobody and has nobody keep what it sends. (What of it is
+// believed is another matter: that of signatures.)
+func TestMemberThatSendsAnything(t *testing.T) {
+	a := newAuthority(t, "test")
+	f := newFleet(t, 4, func(i int, c *Config) { c.TLS = a.store(t, c.Name) })
+	f.joined()
+	f.counting()
+	f.rings[3].Close()
+	f.sees(3, Dead, 3)
+	before := heap()
+	bad := &badMember{
+		f: f, rng: mathrand.New(mathrand.NewPCG(6, 3)), identity: identity{a.store(t, "dc1/prod/3"), "test"},
+	}
+	for range 60 {
+		bad.connect(t, bad.rng.IntN(3))
+	}
+	if bad.frames < 1000 || len(bad.heard) < 100 {
+		t.Errorf("it has sent %d frames, and heard %d", bad.frames, len(bad.heard))
+	}
+	for i, r := range f.rings[:3] {
+		if err := r.Err(); err != nil {
+			t.Fatalf("%d has ended: %v", i, err)
+		}
+		if s := r.Status(); len(s.Instances) != 4 { // it answers
+			t.Errorf("%d has %d instances", i, len(s.Instances))
+		}
+	}
+	if after := heap(); after > before+(64<<20) {
+		t.Errorf("%d bytes are kept, and were %d", after, before)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// badMember is an instance that is none.
+type badMember struct {
+	f        *fleet
+	rng      *mathrand.Rand
+	identity identity
+	frames   int
+	boot     uint32
+	heard    [][]byte // frames that it was sent, headers and all
+}
+
+// connect makes a link with instance i, and sends until that has had enough.
+func (b *badMember) connect(t *testing.T, i int) {
+	t.Helper()
+	opts := link.Options{First: patience, Idle: patience, Write: patience}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	name := string(b.f.roster.Names[i])
+	c, err := link.Dial(ctx, b.f.roster.Addresses[i], b.identity.Client(name), patience, opts)
+	if err != nil {
+		return // it may be full of those before
+	}
+	defer c.Close()
+	full := b.f.rings[i].rosterNow()
+	b.boot++
+	hello := wire.Append(nil, &wire.Hello{
+		Version: wire.ProtocolVersion, Ring: "test", Roster: full.Hash(), Size: uint32(full.Len()),
+		From: 3, To: uint32(i), FromName: "dc1/prod/3", Boot: 1000 + b.boot,
+	})
+	ended := make(chan [][]byte, 1)
+	go func() { // what it hears is what it learns to say
+		var heard [][]byte
+		for {
+			frame, err := c.Next()
+			if err != nil {
+				ended <- heard
+				return
+			}
+			whole := append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
+			if heard = append(heard, whole); len(heard) > 1000 {
+				heard = heard[500:]
+			}
+		}
+	}()
+	c.Queue(hello)
+	for range 200 {
+		if c.Queue(b.frame()) != nil {
+			break
+		}
+		b.frames++
+		c.Flush()
+	}
+	c.Finish()
+	heard := <-ended
+	b.heard = append(b.heard, heard...)
+	b.heard = b.heard[max(0, len(b.heard)-2000):]
+}
+
+// frame is what comes to its mind.
+func (b *badMember) frame() []byte {
+	var out []byte
+	switch n := b.rng.IntN(20); {
+	case n == 0: // as long as it says, and nothing that anybody would say
+		out = make([]byte, 5+b.rng.IntN(200))
+		for i := range out {
+			out[i] = byte(b.rng.Uint32())
+		}
+		binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+		out[4] = byte(b.rng.IntN(64))
+	case len(b.heard) > 0:
+		out = slices.Clone(b.heard[b.rng.IntN(len(b.heard))])
+		for range b.rng.IntN(4) {
+			if len(out) > 5 {
+				out[5+b.rng.IntN(len(out)-5)] ^= 1 << b.rng.IntN(8)
+			}
+		}
+	default:
+		out = wire.Append(nil, &wire.Beat{Records: b.rng.Uint32(), View: b.rng.Uint32(), Echo: 1})
+	}
+	return out
 }

@@ -27,11 +27,16 @@ func busTiming(t Timing) consensus.Timing {
 	}
 }
 
-// fleet is what consensus asks of the view.
+// fleet is what consensus asks of the view. It may ask for whom a peer has made up.
 type fleet struct{ c *Core }
 
-func (f fleet) Alive(i int) bool { return f.c.isAlive(i) }
-func (f fleet) Left(i int) bool  { return f.c.table.State(i) == wire.Left || f.c.retired(i) }
+func (f fleet) has(i int) bool { return i >= 0 && i < f.c.n }
+
+func (f fleet) Alive(i int) bool { return f.has(i) && f.c.isAlive(i) }
+
+func (f fleet) Left(i int) bool {
+	return f.has(i) && (f.c.table.State(i) == wire.Left || f.c.retired(i))
+}
 
 func (f fleet) Alike(i int) bool {
 	p := f.c.byIdx[i]
@@ -48,7 +53,7 @@ func (f fleet) Since(i int) time.Time {
 }
 
 func (f fleet) Linked(i int) bool {
-	if i < 0 || i >= f.c.n || i == f.c.self {
+	if !f.has(i) || i == f.c.self {
 		return false
 	}
 	p := f.c.byIdx[i]
@@ -56,6 +61,9 @@ func (f fleet) Linked(i int) bool {
 }
 
 func (f fleet) Member(i int) (consensus.Seen, bool) {
+	if !f.has(i) {
+		return consensus.Seen{}, false
+	}
 	s := consensus.Seen{
 		State: uint8(f.c.table.State(i)), Incarnation: f.c.table.Incarnation(i),
 	}

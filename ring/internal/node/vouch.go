@@ -267,13 +267,14 @@ func (n *Node) disown(now time.Time, c *conn, why error) {
 	if c.finished || n.closed {
 		return
 	}
-	c.link.Close() // its reader tells the core
 	n.refused(why)
 	n.tell(now, core.Report{
 		Kind: core.Refusing, Subject: -1,
 		Text: fmt.Sprintf("%s: %v; its link is closed", c.proof.name, why),
 	})
 	n.publish()
+	c.proof.name = "" // told once
+	c.link.Close()    // its reader tells the core
 }
 
 // refused counts why somebody was not believed.
