@@ -48,7 +48,7 @@ type Config struct {
 	Version string // of the program
 	Data    string // directory; empty: there is none
 	// Dialer opens the connections by which paths are tried; nil: a net.Dialer.
-	Dialer dialer
+	Dialer Dialer
 	// TLS is who this instance is: then others must prove who they are. Nil: there is none.
 	TLS *trust.Store
 }
@@ -180,7 +180,7 @@ func (d *Doctor) facts(ctx context.Context, status ring.Status) facts {
 	k.refusals, k.starved = recent(d.ring.Events(0), k.links, k.now)
 	for _, i := range status.Instances {
 		if i.Name == status.Self && i.Address != "" {
-			r := d.knocker().knock(ctx, i.Address, i.Name)
+			r := d.knocker().knock(ctx, i.Address, i.Name, true)
 			k.address = &r
 		}
 	}
@@ -257,7 +257,7 @@ func (d *Doctor) knockAt(ctx context.Context, status ring.Status, g ring.Gathere
 		}
 		left--
 		knocking.Go(func() {
-			r := d.knocker().knock(ctx, i.Address, i.Name)
+			r := d.knocker().knock(ctx, i.Address, i.Name, true)
 			mu.Lock()
 			defer mu.Unlock()
 			found[i.Name] = r

@@ -73,10 +73,22 @@ func TestKnockWithTLS(t *testing.T) {
 		"plain":   {brokenPath, ""},
 		"refused": {refusedPath, "nobody listens"},
 	} {
-		r := k.knock(t.Context(), addr, "b")
+		r := k.knock(t.Context(), addr, "b", true)
 		if r.kind != want.kind || !strings.Contains(r.what, want.what) {
 			t.Errorf("knock at %s = %+v, want %+v", addr, r, want)
 		}
+	}
+}
+
+// Who need not prove it is only connected to.
+func TestKnockWithoutProof(t *testing.T) {
+	a := authority(t)
+	k := knocker{wires{"foreign": shakes(identityOf(t, authority(t), "b", day))}, identityOf(t, a, "a", day)}
+	if r := k.knock(t.Context(), "foreign", "b", false); r.kind != "" {
+		t.Errorf("without proof: %+v", r)
+	}
+	if r := k.knock(t.Context(), "nobody", "b", false); r.kind != refusedPath {
+		t.Errorf("without anybody: %+v", r)
 	}
 }
 

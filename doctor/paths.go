@@ -26,7 +26,14 @@ const (
 	// whom it is linked.
 	SamplePaths = 16
 
-	dialsMax  = 16 // at a time, of one instance
+	// proveAll is the size of a fleet up to which everybody must prove with TLS who he is. In
+	// a larger one each asks proveSome of those it tries: a handshake takes some milliseconds
+	// of both ends.
+	proveAll  = 16
+	proveSome = 4
+
+	dialsMax  = 8 // at a time, of one instance
+	againMax  = 2 // the same of what was slow, which may be our own doing
 	dialTime  = 2 * time.Second
 	slowAfter = time.Second
 )
@@ -35,6 +42,7 @@ const (
 const (
 	refusedPath    = "refused"    // the host answers, and nobody listens there
 	silentPath     = "silent"     // nothing comes back
+	mutePath       = "mute"       // it is connected, and then nothing comes back
 	unresolvedPath = "unresolved" // the name means no address
 	strangerPath   = "stranger"   // somebody else answers
 	untrustedPath  = "untrusted"  // who answers proves nothing that counts here
@@ -49,19 +57,20 @@ type reached struct {
 	what string
 }
 
-// Dial opens a connection to an address of the roster and returns it, or says why not.
-type dialer interface {
+// Dialer opens a connection to an address of the roster, or says why not: a net.Dialer is one.
+type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // knocker tries addresses.
 type knocker struct {
-	dialer dialer
+	dialer Dialer
 	trust  *trust.Store // nil: without TLS
 }
 
-// knock asks who is at an address, where want should be.
-func (k knocker) knock(ctx context.Context, addr string, want ring.Name) reached {
+// knock asks who is at an address, where want should be; without prove it does not ask with TLS,
+// and is content to be connected.
+func (k knocker) knock(ctx context.Context, addr string, want ring.Name, prove bool) reached {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	begun := time.Now()
@@ -75,10 +84,12 @@ func (k knocker) knock(ctx context.Context, addr string, want ring.Name) reached
 	defer stop()
 	var who ring.Name
 	var untrusted *trust.Error
-	if k.trust != nil { // who it is stands in its certificate, and is checked by the handshake
+	switch {
+	case k.trust != nil && !prove:
+	case k.trust != nil: // who it is stands in its certificate, and is checked by the handshake
 		peer := trust.ID{Role: trust.Instance, Ring: k.trust.ID().Ring, Name: string(want)}
 		err = tls.Client(nc, k.trust.Client(peer)).HandshakeContext(ctx)
-	} else {
+	default:
 		who, err = whoIsThere(nc, addr)
 	}
 	took := time.Since(begun)
@@ -86,7 +97,7 @@ func (k knocker) knock(ctx context.Context, addr string, want ring.Name) reached
 	case errors.As(err, &untrusted):
 		return reached{addr, untrustedPath, untrusted.Error()}
 	case err != nil && ctx.Err() != nil:
-		return reached{addr, silentPath, "it is connected, and says nothing"}
+		return reached{addr, mutePath, "it is connected, and says nothing"}
 	case err != nil:
 		return reached{addr, brokenPath, trust.Explain(err).Error()}
 	case who != "" && who != want:
@@ -135,21 +146,29 @@ func whyNot(err error) (kind, what string) {
 
 // target is an instance that is to be tried.
 type target struct {
-	name ring.Name
-	addr string
+	name  ring.Name
+	addr  string
+	prove bool // who it is
 }
 
 // targets is whom an instance is to try, of all that live as it knows: all in a small fleet,
 // else those with whom it wants links and some others. only, unless empty, is the only one
 // that is tried by the others; it tries all of its own.
 func targets(v []ring.Instance, self, only ring.Name, links []ring.Link, seed uint64) (out []target, sampled bool) {
+	// Each begins behind itself, so that not all come to the first at once.
+	at := slices.IndexFunc(v, func(i ring.Instance) bool { return i.Name == self }) + 1
+	defer func() {
+		for i := range out {
+			out[i].prove = len(v) <= proveAll || i < proveSome || only != "" && only != self
+		}
+	}()
 	var may []target
-	for _, i := range v {
+	for _, i := range slices.Concat(v[at:], v[:at]) {
 		if i.Name == self || i.Address == "" || i.State == ring.Dead || i.State == ring.Left {
 			continue
 		}
 		if only == "" || only == self || only == i.Name {
-			may = append(may, target{i.Name, i.Address})
+			may = append(may, target{name: i.Name, addr: i.Address})
 		}
 	}
 	if len(v) <= AllPairs || only != "" && only != self {
@@ -169,7 +188,8 @@ func targets(v []ring.Instance, self, only ring.Name, links []ring.Link, seed ui
 	}
 	chance := rand.New(rand.NewPCG(seed, sumOf(self)))
 	chance.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
-	return append(out, rest[:min(len(rest), SamplePaths)]...), len(rest) > SamplePaths
+	out = append(rest[:min(len(rest), SamplePaths):min(len(rest), SamplePaths)], out...)
+	return out, len(rest) > SamplePaths
 }
 
 // sumOf makes of a name a number, so that each instance of a fleet tries others.
@@ -182,46 +202,64 @@ func sumOf(name ring.Name) uint64 {
 }
 
 // tryPaths knocks at all targets, some at a time, and counts those for which ctx left no time.
+// What was slow is tried again, when it is not we who make it so.
 func (k knocker) tryPaths(ctx context.Context, self ring.Name, all []target) (paths []Path, tried, untried int) {
+	found := k.knockAll(ctx, all, dialsMax)
+	var again []target
+	for _, t := range all {
+		if r, ok := found[t]; ok && (r.kind == mutePath || r.kind == slowPath) {
+			again = append(again, t)
+		}
+	}
+	for t, r := range k.knockAll(ctx, again, againMax) { // in any order: each replaces its own
+		found[t] = r
+	}
+	for _, t := range all {
+		r, ok := found[t]
+		switch {
+		case !ok:
+			untried++
+			continue
+		case r.kind != "":
+			paths = append(paths, Path{
+				To: t.name, Case: r.kind, Count: 1, From: []ring.Name{self},
+				What: clipped(t.addr+": "+r.what, textMax),
+			})
+		}
+		tried++
+	}
+	slices.SortFunc(paths, Path.compare)
+	return paths, tried, untried
+}
+
+// knockAll is what was found at those targets for which ctx left time, most at a time.
+func (k knocker) knockAll(ctx context.Context, all []target, most int) map[target]reached {
 	var (
 		mu      sync.Mutex
 		running sync.WaitGroup
 		next    = make(chan target)
+		found   = map[target]reached{}
 	)
-	for range min(dialsMax, len(all)) {
+	for range min(most, len(all)) {
 		running.Go(func() {
 			for t := range next {
-				r := k.knock(ctx, t.addr, t.name)
-				mu.Lock()
-				switch {
-				case r.kind == silentPath && ctx.Err() != nil: // it had less time than others
-					untried++
-				default:
-					tried++
-					if r.kind != "" {
-						paths = append(paths, Path{
-							To: t.name, Case: r.kind, Count: 1, From: []ring.Name{self},
-							What: clipped(t.addr+": "+r.what, textMax),
-						})
-					}
+				r := k.knock(ctx, t.addr, t.name, t.prove)
+				if ctx.Err() != nil && (r.kind == silentPath || r.kind == mutePath) {
+					continue // it had less time than others
 				}
+				mu.Lock()
+				found[t] = r
 				mu.Unlock()
 			}
 		})
 	}
-	for i, t := range all {
+	for _, t := range all {
 		select {
 		case next <- t:
-			continue
 		case <-ctx.Done():
 		}
-		mu.Lock()
-		untried += len(all) - i
-		mu.Unlock()
-		break
 	}
 	close(next)
 	running.Wait()
-	slices.SortFunc(paths, Path.compare)
-	return paths, tried, untried
+	return found
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ringofservers.dev/ring"
@@ -86,7 +87,7 @@ func TestKnock(t *testing.T) {
 		"old":      {"", ""},
 		"other":    {strangerPath, "c"},
 		"ssh":      {brokenPath, "what no instance does"},
-		"mute":     {silentPath, "says nothing"},
+		"mute":     {mutePath, "says nothing"},
 		"nowhere":  {unresolvedPath, "no such host: nowhere"},
 		"far":      {silentPath, "no answer"},
 		"no route": {brokenPath, "no route to host"},
@@ -96,7 +97,7 @@ func TestKnock(t *testing.T) {
 		if addr == "mute" {
 			ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		}
-		r := knocker{dialer: w}.knock(ctx, addr, "b")
+		r := knocker{dialer: w}.knock(ctx, addr, "b", true)
 		cancel()
 		if r.kind != want.kind || !strings.Contains(r.what, want.what) || r.addr != addr {
 			t.Errorf("knock at %s = %+v, want %+v", addr, r, want)
@@ -111,7 +112,7 @@ func TestTryPaths(t *testing.T) {
 	var targets []target
 	for i := range 60 {
 		addr := fmt.Sprint(i)
-		targets = append(targets, target{ring.Name(addr), addr})
+		targets = append(targets, target{name: ring.Name(addr), addr: addr})
 		if i%10 == 0 {
 			continue // refused
 		}
@@ -160,13 +161,13 @@ func TestTargets(t *testing.T) {
 	links := []ring.Link{{Peer: "a/5", Up: true}, {Peer: "a/6", Needed: true}, {Peer: "a/7"}}
 	large := view(1000)
 	got, sampled := targets(large, "a/0", "", links, 1)
-	if len(got) != 2+SamplePaths || !sampled || got[0].name != "a/5" || got[1].name != "a/6" {
+	if len(got) != 2+SamplePaths || !sampled || got[16].name != "a/5" || got[17].name != "a/6" {
 		t.Errorf("of 1,000: %+v, sampled %v", got, sampled)
 	}
 	again, _ := targets(large, "a/0", "", links, 1)
 	other, _ := targets(large, "a/1", "", links, 1)
 	next, _ := targets(large, "a/0", "", links, 2)
-	if !slices.Equal(got, again) || slices.Equal(got[2:], other[2:]) || slices.Equal(got[2:], next[2:]) {
+	if !slices.Equal(got, again) || slices.Equal(got[:16], other[:16]) || slices.Equal(got[:16], next[:16]) {
 		t.Error("whom it tries does not depend on seed and name, or on more")
 	}
 	if got, sampled := targets(large, "a/0", "a/9", links, 1); len(got) != 1 || got[0].name != "a/9" || sampled {
@@ -205,5 +206,50 @@ func TestOneWays(t *testing.T) {
 		if p.OneWay != nil {
 			t.Errorf("where not all were tried one way to %s is said to be %v", p.To, p.OneWay)
 		}
+	}
+}
+
+// What is slow or says nothing is tried once more, and only what stays so is told.
+func TestTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var once, ever atomic.Int32
+		mute := func(times *atomic.Int32, until int32, name string) func(net.Conn) error {
+			return func(nc net.Conn) error {
+				if nc != nil && times.Add(1) <= until {
+					return says("")(nc)
+				}
+				return says(livez + "Ring-Instance: " + name + "\r\n\r\nok\n")(nc)
+			}
+		}
+		w := wires{"1": mute(&once, 1, "1"), "2": mute(&ever, 9, "2")}
+		paths, tried, untried := knocker{dialer: w}.tryPaths(t.Context(), "me",
+			[]target{{name: "1", addr: "1"}, {name: "2", addr: "2"}})
+		if len(paths) != 1 || paths[0].To != "2" || paths[0].Case != mutePath || tried != 2 || untried != 0 {
+			t.Errorf("%+v, %d tried, %d not; want 2 to be mute", paths, tried, untried)
+		}
+		if once.Load() != 2 || ever.Load() != 2 {
+			t.Errorf("they were tried %d and %d times, want twice each", once.Load(), ever.Load())
+		}
+	})
+}
+
+// Each instance begins behind itself, and few of a larger fleet must prove who they are.
+func TestTargetsAreSpread(t *testing.T) {
+	var v []ring.Instance
+	for i := range 20 {
+		name := ring.Name(fmt.Sprintf("a/%02d", i))
+		v = append(v, ring.Instance{Name: name, Address: string(name), State: ring.Alive})
+	}
+	got, _ := targets(v, "a/18", "", nil, 1)
+	if len(got) != 19 || got[0].name != "a/19" || got[1].name != "a/00" || got[18].name != "a/17" {
+		t.Errorf("a/18 tries %v", got)
+	}
+	for i, one := range got {
+		if one.prove != (i < proveSome) {
+			t.Errorf("of 20, number %d must prove itself: %v", i, one.prove)
+		}
+	}
+	if got, _ = targets(v[:proveAll], "a/00", "", nil, 1); !got[len(got)-1].prove {
+		t.Errorf("of %d not all must prove themselves", proveAll)
 	}
 }

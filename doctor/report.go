@@ -145,6 +145,8 @@ func (p Path) Do() string {
 		return "mend the name in DNS, or in /etc/hosts of those who cannot resolve it"
 	case strangerPath:
 		return "correct the address in the roster: it leads to somebody else"
+	case mutePath:
+		return "look at what listens at that address, and at how busy that host is"
 	case untrustedPath:
 		return "look at the certificates of both (security), and whether it is of another ring or authority"
 	case slowPath:

@@ -35,15 +35,17 @@ type findings struct {
 		} `json:"problems"`
 	} `json:"checks"`
 	Paths struct {
-		Tried   int `json:"tried"`
-		BadOnes []struct {
-			To     string   `json:"to"`
-			Case   string   `json:"case"`
-			What   string   `json:"what"`
-			From   []string `json:"from"`
-			OneWay []string `json:"one_way"`
-		} `json:"bad_ones"`
+		Tried   int       `json:"tried"`
+		BadOnes []badPath `json:"bad_ones"`
 	} `json:"paths"`
+}
+
+type badPath struct {
+	To     string   `json:"to"`
+	Case   string   `json:"case"`
+	What   string   `json:"what"`
+	From   []string `json:"from"`
+	OneWay []string `json:"one_way"`
 }
 
 // finds says whether there is that trouble with that instance, told with what to do.
@@ -60,6 +62,19 @@ func (f *findings) finds(check, kind, who, what string) bool {
 	return false
 }
 
+// well says whether there is nothing but what a machine that others keep busy does: its disk is
+// slow, and a process waits for a processor.
+func (f *findings) well() bool {
+	for _, c := range f.Checks {
+		for _, p := range c.Problems {
+			if p.Verdict != "warn" || p.Case != "slow" && p.Case != "late" && p.Case != "starved" {
+				return false
+			}
+		}
+	}
+	return !slices.ContainsFunc(f.Paths.BadOnes, func(p badPath) bool { return p.Case != "slow" })
+}
+
 // path says whether somebody finds that on his way to somebody.
 func (f *findings) path(from, to, kind string) bool {
 	for _, p := range f.Paths.BadOnes {
@@ -68,6 +83,13 @@ func (f *findings) path(from, to, kind string) bool {
 		}
 	}
 	return false
+}
+
+// oneWay says whether that path is known to work in the other direction.
+func (f *findings) oneWay(from, to string) bool {
+	return slices.ContainsFunc(f.Paths.BadOnes, func(p badPath) bool {
+		return p.To == to && slices.Contains(p.OneWay, from)
+	})
 }
 
 // doctorCodes are the exit codes of the doctor.
@@ -107,10 +129,10 @@ func TestDoctorFindsNothingWrongWithAHealthyRing(t *testing.T) {
 	r.Keep = true
 	started(t, r)
 	doctored(t, r, 1, "all is well", func(f *findings) bool {
-		return f.Verdict == "ok" && f.Answered == 3 && f.Paths.Tried == 6
+		return f.well() && f.Answered == 3 && f.Paths.Tried == 6
 	})
 	out, err := exec.Command(program, "doctor", "--addr", r.Addrs[0], "--name", r.Names[2]).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "OK · real · "+r.Names[2]) {
+	if !strings.Contains(string(out), " · real · "+r.Names[2]+", by way of "+r.Names[0]) {
 		t.Errorf("of one instance it says %s (%v)", out, err)
 	}
 	out, err = exec.Command(program, "doctor", "--addr", r.Addrs[0], "--name", "nobody").CombinedOutput()
@@ -129,7 +151,7 @@ func TestDoctorOfAnEncryptedRing(t *testing.T) {
 	}
 	started(t, r)
 	doctored(t, r, 1, "all is well", func(f *findings) bool {
-		return f.Verdict == "ok" && f.Answered == 3 && f.Paths.Tried == 6
+		return f.well() && f.Answered == 3 && f.Paths.Tried == 6
 	})
 	authority := filepath.Join(r.Dir, "authority")
 	if out, err := exec.Command(program, "ca", "rotate", "--dir", authority).CombinedOutput(); err != nil {
@@ -177,7 +199,8 @@ func TestDoctorFindsAnAddressThatLeadsElsewhere(t *testing.T) {
 	whole(t, r, r.All())
 	doctored(t, r, 2, "nobody listens there", func(f *findings) bool {
 		return f.Verdict == "fail" && f.finds("address", "does not lead here", r.Names[2], at) &&
-			f.path(r.Names[0], r.Names[2], "refused") && f.path(r.Names[1], r.Names[2], "refused")
+			f.path(r.Names[0], r.Names[2], "refused") && f.path(r.Names[1], r.Names[2], "refused") &&
+			f.oneWay(r.Names[0], r.Names[2]) && f.oneWay(r.Names[1], r.Names[2])
 	})
 	newProxy(t, at, r.Addrs[0])
 	doctored(t, r, 2, "another instance listens there", func(f *findings) bool {
@@ -262,8 +285,8 @@ func TestDoctorFindsAnotherRoster(t *testing.T) {
 	})
 }
 
-// A firewall that drops what one sends to another: they go on by a detour, and the doctor says
-// which way is closed, and that the other is open.
+// A firewall that drops what one sends to another: no connection comes about in either
+// direction, they go on by a detour, and the doctor says between whom the way is closed.
 func TestDoctorFindsAFirewall(t *testing.T) {
 	t.Parallel()
 	r := newRingInNet(t, 4)
@@ -272,7 +295,7 @@ func TestDoctorFindsAFirewall(t *testing.T) {
 		t.Fatal(err)
 	}
 	doctored(t, r, 0, "a closed way", func(f *findings) bool {
-		return f.Verdict == "fail" && f.path(r.Names[1], r.Names[2], "silent") &&
+		return f.Verdict == "fail" && f.path(r.Names[1], r.Names[2], "silent") && f.path(r.Names[2], r.Names[1], "silent") &&
 			(f.finds("links", "bad", r.Names[1], r.Names[2]) || f.finds("links", "bad", r.Names[2], r.Names[1]))
 	})
 	if err := r.Net.Heal(2); err != nil {

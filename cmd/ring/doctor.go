@@ -28,9 +28,10 @@ was found, and what to do:
   roster     whether all have the same; who was refused a link, and why
   versions   of the program
   address    whether the roster's address of each leads to it
-  paths      whether each reaches each, tried by a connection, with TLS by a handshake: all
-             pairs of up to 64 instances; in a larger fleet each tries those it is linked
-             with, and 16 others
+  paths      whether each reaches each, tried by a connection: all pairs of up to 64
+             instances; in a larger fleet each tries those it is linked with, and 16 others.
+             With TLS those of up to 16 instances prove who they are; in a larger fleet each
+             asks four for that
   links      those that the ring wants, and detours
   security   certificates: refused, in their last third, of an older root, while the authority is
              exchanged, or trusting others than the rest do; who speaks in the clear
