@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -208,8 +209,12 @@ func (r *Ring) finish(logged <-chan struct{}) {
 	if err := r.closeStore(); err != nil && r.err == nil {
 		r.err = fmt.Errorf("%w: %w", ErrData, err)
 	}
+	level := slog.LevelError
+	if errors.Is(r.err, ErrRetired) {
+		level = slog.LevelWarn // which an operator wanted
+	}
 	if r.err != nil {
-		r.cfg.Logger.Error("instance has ended", "err", r.err)
+		r.cfg.Logger.Log(context.Background(), level, "instance has ended", "err", r.err)
 	}
 	close(r.done)
 }
@@ -271,7 +276,7 @@ func (r *Ring) Close() error {
 func (r *Ring) Done() <-chan struct{} { return r.done }
 
 // Err says why the instance ended: nil until Done is closed, and after Leave
-// and Close; otherwise it wraps ErrTaken or ErrData, or tells of a bug.
+// and Close; otherwise it wraps ErrTaken, ErrRetired or ErrData, or tells of a bug.
 func (r *Ring) Err() error {
 	select {
 	case <-r.done:
