@@ -61,6 +61,9 @@ func (s settings) check() error {
 		errs = append(errs, errors.New("name is missing: give --name, RING_NAME or name = … "+
 			"in the file"))
 	}
+	if s.isRetired() {
+		errs = append(errs, s.retiredError())
+	}
 	switch n := len(s.Roster.Names); {
 	case n == 0:
 		errs = append(errs, errors.New("roster is missing: give --config with a file that has "+
@@ -79,6 +82,16 @@ func (s settings) check() error {
 		errs = append(errs, canAnswer())
 	}
 	return errors.Join(errs...)
+}
+
+// isRetired reports whether all who have this instance's name are retired.
+func (s settings) isRetired() bool {
+	return slices.Contains(s.Roster.Names, s.Name) && rosterDocumentOf(s).index(s.Name) < 0
+}
+
+func (s settings) retiredError() error {
+	return fmt.Errorf("name %q is that of somebody who is retired: correct it, or add an instance of that "+
+		"name at the roster's end", s.Name)
 }
 
 // difference names the settings in which old and new differ: those that a

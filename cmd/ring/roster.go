@@ -103,8 +103,8 @@ func checkRoster(s settings) error {
 	}
 	switch {
 	case s.Name == "" || rosterDocumentOf(s).index(s.Name) >= 0:
-	case slices.Contains(s.Roster.Names, s.Name):
-		errs = append(errs, fmt.Errorf("name %q is that of somebody who is retired: correct it", s.Name))
+	case s.isRetired():
+		errs = append(errs, s.retiredError())
 	default:
 		errs = append(errs, fmt.Errorf("name %q is not in the roster: add it there or correct it", s.Name))
 	}
