@@ -49,10 +49,10 @@ func modes(round int) []bool { return []bool{round%2 == 1, round%2 == 0} }
 func (b *bench) tlsLaps(n int) error {
 	rounds, span := or(b.Trials, 5), or(b.Span, 5*time.Second)
 	t := b.out.table(fmt.Sprintf("laps per second, %d processes, %v each", n, span),
-		"round", "plain", "TLS", "TLS/plain")
-	var ratios []float64
+		"round", "plain", "TLS", "TLS/plain", "CPU of a hop", "with TLS", "plain/TLS")
+	var ratios, costs []float64
 	for round := range rounds {
-		laps := map[bool]float64{}
+		laps, hop := map[bool]float64{}, map[bool]time.Duration{}
 		for _, secure := range modes(round) {
 			b.say("%d processes, round %d, TLS %v", n, round+1, secure)
 			r, err := b.tlsRing(n, secure)
@@ -62,18 +62,54 @@ func (b *bench) tlsLaps(n int) error {
 			if err := r.StartAll(30*time.Second, "--max-speed", "--log-level", "warn"); err != nil {
 				return fmt.Errorf("%w\n%s", err, tail(r.Logs()))
 			}
-			if laps[secure], _, err = b.countLaps(r, span); err != nil {
+			if laps[secure], hop[secure], err = b.hopCost(r, span); err != nil {
 				return err
 			}
 			b.clear()
 		}
-		ratio := laps[true] / laps[false]
-		ratios = append(ratios, ratio)
-		t.row(round+1, fmt.Sprintf("%.0f", laps[false]), fmt.Sprintf("%.0f", laps[true]), ratio)
+		ratio, cost := laps[true]/laps[false], float64(hop[false])/float64(hop[true])
+		ratios, costs = append(ratios, ratio), append(costs, cost)
+		t.row(round+1, fmt.Sprintf("%.0f", laps[false]), fmt.Sprintf("%.0f", laps[true]), ratio,
+			short(hop[false]), short(hop[true]), cost)
 	}
+	b.out.note("%d processes: processor time of a hop, without TLS against with, median of ratios: %.2f", n, median(costs))
 	b.out.target(median(ratios) >= tlsWant, fmt.Sprintf("laps of %d with TLS against without, median of ratios", n),
 		fmt.Sprintf(">= %.2f", tlsWant), fmt.Sprintf("%.2f", median(ratios)))
 	return nil
+}
+
+// hopCost counts laps for a while, and what processor time a hop takes of all processes.
+func (b *bench) hopCost(r *fleet.Ring, span time.Duration) (laps float64, hop time.Duration, err error) {
+	var procs []*fleet.Proc
+	for i := range r.Names {
+		procs = append(procs, r.Proc(i))
+	}
+	if err := b.rest(time.Second); err != nil { // for things to settle
+		return 0, 0, err
+	}
+	var passes [2]uint64
+	var spent [2]time.Duration
+	var at [2]time.Time
+	for i := range 2 {
+		s, err := r.API.Status(r.Addrs[0])
+		if err != nil {
+			return 0, 0, err
+		}
+		at[i], passes[i] = time.Now(), s.Laps
+		if spent[i], err = cpuOf(procs); err != nil {
+			return 0, 0, err
+		}
+		if i == 0 {
+			if err := b.rest(span); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	n := float64(passes[1] - passes[0])
+	if n == 0 {
+		return 0, 0, fmt.Errorf("no lap was counted\n%s", tail(r.Logs()))
+	}
+	return n / at[1].Sub(at[0]).Seconds(), time.Duration(float64(spent[1]-spent[0]) / n / float64(len(procs))), nil
 }
 
 func (b *bench) tlsRing(n int, secure bool) (*fleet.Ring, error) {

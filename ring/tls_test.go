@@ -396,8 +396,8 @@ func TestRenewalBreaksNoLink(t *testing.T) {
 }
 
 // Whoever has a good certificate and sends what it should not, at random or what it was sent
-// with something changed in it, ends nobody and has nobody keep what it sends. (What of it is
-// believed is another matter: that of signatures.)
+// with something changed in it, loses its link at most: nobody ends by it or keeps what it
+// sends, and when it is gone the others have their ring.
 func TestMemberThatSendsAnything(t *testing.T) {
 	a := newAuthority(t, "test")
 	f := newFleet(t, 4, func(i int, c *Config) { c.TLS = a.store(t, c.Name) })
@@ -423,6 +423,11 @@ func TestMemberThatSendsAnything(t *testing.T) {
 			t.Errorf("%d has %d instances", i, len(s.Instances))
 		}
 	}
+	for i := range 3 {
+		f.sees(i, Alive, 3)
+	}
+	f.sees(3, Dead, 3)
+	f.ticks(2, 3)
 	if after := heap(); after > before+(64<<20) {
 		t.Errorf("%d bytes are kept, and were %d", after, before)
 	}

@@ -125,10 +125,13 @@ func (d *Door) admit(nc net.Conn) *list.Element {
 // decide finds out what nc is.
 func (d *Door) decide(nc net.Conn, e *list.Element) {
 	c, entry, err := d.open(nc)
+	d.told(nc.RemoteAddr(), entry, err)
+	if entry == Rejected {
+		linger(nc)
+	}
 	d.mu.Lock()
 	d.waiting.Remove(e) // nothing, where it was too many
 	d.mu.Unlock()
-	d.told(nc.RemoteAddr(), entry, err)
 	if c == nil {
 		nc.Close()
 		return
@@ -156,7 +159,6 @@ func (d *Door) open(nc net.Conn) (net.Conn, Entry, error) {
 	}
 	if !isLocal(nc.RemoteAddr()) {
 		_, err := fmt.Fprintf(nc, plainAnswer, len(plainText), plainText)
-		linger(nc)
 		return nil, Rejected, errors.Join(ErrClear, err)
 	}
 	return s, Clear, nc.SetDeadline(time.Time{})
@@ -170,7 +172,6 @@ func (d *Door) secure(s *socket) (net.Conn, Entry, error) {
 		if isCut(err) {
 			return nil, Abandoned, err
 		}
-		linger(s.Conn)
 		return nil, Rejected, err
 	}
 	return t, Encrypted, s.SetDeadline(time.Time{})
