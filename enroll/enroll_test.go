@@ -267,6 +267,16 @@ func TestInvitationRefused(t *testing.T) {
 			t.Errorf("inviting %s: %v", what, err)
 		}
 	}
+
+	still := f.invite(time.Hour)
+	plan, err := f.rings[0].PlanRoster(ring.RosterChange{Kind: ring.RosterRetire, Name: ring.Name(name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.rings[0].ChangeRoster(t.Context(), plan); err != nil {
+		t.Fatal(err)
+	}
+	refused("one who was retired since", still, csr, "is not in the roster")
 }
 
 // Somebody between a new host and the ring, with a certificate of an authority of his own,
