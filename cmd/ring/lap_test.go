@@ -409,9 +409,16 @@ func TestUpAnswersQuestions(t *testing.T) {
 	l := startUp(t, 3, "--hold", "5ms", "--quiet")
 	l.await(0, "the ring is 3 of 3 alive")
 	for _, q := range lap.Questions() {
-		out := l.ask(1, exitDone, "lap", q)
-		if !strings.Contains(out, "3 of 3 saw it, 3 folded") {
-			t.Errorf("ring lap %s prints\n%s", q, out)
+		// A stop that has just not got to run for longer than its station may take adds nothing.
+		var out strings.Builder
+		for begin := time.Now(); ; out.Reset() {
+			code := run([]string{"lap", q, "--addr", fmt.Sprintf("127.0.0.1:%d", l.first+1)}, &out, &out)
+			if code == exitDone && strings.Contains(out.String(), "3 of 3 saw it, 3 folded") {
+				break
+			}
+			if time.Since(begin) > upPatience {
+				t.Fatalf("ring lap %s: exit code %d\n%s", q, code, &out)
+			}
 		}
 	}
 	if out := l.ask(2, exitDone, "status"); strings.Contains(out, "APP") {
