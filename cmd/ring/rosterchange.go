@@ -56,7 +56,8 @@ func newRosterAddCommand() *cobra.Command {
 		Short: "Add instances at the end of a running ring's roster",
 		Long: `Add gives each new instance the next index, at the end of the roster; those that
 are there keep theirs. A name may be a pattern, and its address one as well, or a template
-as in a settings file. It does not start them: that comes after.
+as in a settings file. It does not start them: that comes after, with the file that ring roster
+list --toml prints, or by ring roster invite.
 ` + changeHelp,
 		Example: `  ring roster add dc1/prod/2 10.0.1.2:3000 --dry-run
   ring roster add dc1/prod/2 10.0.1.2:3000 dc2/prod/2 10.0.2.2:3000
