@@ -364,8 +364,8 @@ func (r *Ring) ChangeRoster(ctx context.Context, plan RosterPlan) (RosterVersion
 	return versionOf(r.rosterNow()), err
 }
 
-// plant has the bus know the first version of the roster, which all were started with. Where
-// another roster was agreed on meanwhile it fails with ErrRosterChanged.
+// plant has the bus know the roster that all go by: the one that they were started with, or
+// a later one where the bus has lost what it knew. Where another roster was agreed on meanwhile it fails with ErrRosterChanged.
 func (r *Ring) plant(ctx context.Context, base *roster.Roster) error {
 	if err := r.node.Sync(ctx); err != nil {
 		return readError("read the roster", err)
@@ -374,7 +374,7 @@ func (r *Ring) plant(ctx context.Context, base *roster.Roster) error {
 	switch {
 	case agreed != nil && agreed.Chain() == base.Chain():
 		return nil
-	case agreed != nil || base.Version > 1:
+	case agreed != nil:
 		return ErrRosterChanged
 	}
 	first := base.Encode()

@@ -192,6 +192,7 @@ func (w *World) down(a *Action, h *host, by int) {
 		h.disk, h.tick, h.inc = h.older, 0, 0 // a disk that forgets what it had synced
 	case a.Fault == Blank, a.Fault == Torn:
 		h.disk, h.older, h.tick, h.inc = core.Saved{}, core.Saved{}, 0, 0
+		h.kept, h.keptEra = nil, 0
 	}
 	if a.Fault == Blank {
 		h.log = logDisk{}

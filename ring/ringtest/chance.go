@@ -20,6 +20,7 @@ const (
 	forRide
 	forKeys
 	forLies
+	forRoll
 )
 
 // dice is a splitmix64 stream: eight bytes, so that every stream of every link

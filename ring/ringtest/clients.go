@@ -52,6 +52,8 @@ func (w *World) onAnswer(h *host, fx *core.Effect) {
 	who := h.waiting[at].who
 	h.waiting = slices.Delete(h.waiting, at, at+1)
 	switch {
+	case who >= rollBase:
+		w.rollAnswered(h, who-rollBase, fx)
 	case who == noOne:
 	case who >= 0:
 		w.clientAnswered(h, who, fx)
@@ -63,7 +65,7 @@ func (w *World) onAnswer(h *host, fx *core.Effect) {
 // orphan ends the wait for a process that is no more.
 func (w *World) orphan(h *host) {
 	for _, x := range h.waiting {
-		if x.who >= 0 && x.who != noOne {
+		if x.who >= 0 && x.who < noOne {
 			w.lost(h, x.who)
 		}
 	}

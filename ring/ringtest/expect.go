@@ -50,7 +50,7 @@ func (w *World) first(i int) bool {
 // begun plans what has to follow an action that stands alone.
 func (c *watch) begun(w *World, i int) {
 	a := &w.script[i]
-	if !c.formed || !w.alone(i) {
+	if !c.formed || !w.alone(i) || w.opt.rolls > 0 { // what follows depends on who is there
 		return
 	}
 	victims := slices.Clone(c.victims)
@@ -233,7 +233,9 @@ func (w *World) expectDetour(a *Action, all []int32) {
 }
 
 // linked reports whether two instances have to talk while all live.
-func (w *World) linked(a, b int) bool { return slices.Contains(w.overlay.Neighbours(a), b) }
+func (w *World) linked(a, b int) bool {
+	return max(a, b) >= w.overlay.N || slices.Contains(w.overlay.Neighbours(a), b)
+}
 
 func (w *World) showsBad(i int32, a, b int) bool {
 	for _, l := range w.hosts[i].core.Head().BadLinks {

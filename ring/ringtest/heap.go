@@ -28,6 +28,7 @@ const (
 	atRide                 // ref: boarder, gen: its turn
 	atLie                  // ref: host
 	atRenewed              // ref: host, gen: its life
+	atRoll                 // ref: how many change the roster
 )
 
 // moment is one entry of the world's agenda.

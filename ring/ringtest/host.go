@@ -5,6 +5,7 @@ import (
 
 	"ringofservers.dev/ring/internal/bus"
 	"ringofservers.dev/ring/internal/core"
+	"ringofservers.dev/ring/internal/roster"
 	"ringofservers.dev/ring/internal/wire"
 )
 
@@ -53,6 +54,12 @@ type host struct {
 	asked    uint64 // requests of this process
 	waiting  []waiting
 	odd      bool // it runs with another roster than the rest
+
+	seed    *roster.Roster // that of the fleet when it was added, nil for the first one
+	kept    *roster.Roster // on its disk, nil for none
+	keptEra uint32
+	spare   bool // it was not added yet
+	retired bool // by the newest version of the roster
 
 	// Conditions, counted because faults may overlap.
 	held   int   // down until this is 0
@@ -135,13 +142,13 @@ func (w *World) boot(h *host) {
 		h.tick, h.inc = 0, 0 // it cannot know
 		h.minor = minority{} // who has nothing may begin anew with others that have nothing
 	}
-	r := w.roster
-	if h.odd {
-		r = w.oddRoster
+	r, ov := w.rosterOf(h)
+	if w.failure != nil || int(h.index) < r.Len() && r.Retired(int(h.index)) {
+		return // it knows that it is retired
 	}
 	var err error
 	h.core, err = core.New(core.Config{
-		Roster: r, Overlay: w.overlay, Self: int(h.index),
+		Roster: r, RosterEra: h.keptEra, Overlay: ov, Self: int(h.index),
 		Boot: w.bootOf(h),
 		PID:  1000*h.life + uint32(h.index), Build: "ringtest", Saved: h.disk,
 		Bus: h.log.load(), Memory: w.opt.memory(),
@@ -400,12 +407,14 @@ func (w *World) carryOut(h *host, fx *core.Effect) bool {
 		h.left = true
 		w.kill(h, false)
 		return false
+	case core.Rerolled:
+		w.onRerolled(h, fx)
 	case core.Fatal:
 		if h.liar != nil {
 			w.kill(h, false)
 			return false
 		}
-		w.fail("fatal", "%s gives up: %s", w.name(h.index), fx.Report.Text)
+		w.endedFor(h, &fx.Report)
 		return false
 	}
 	return true

@@ -11,7 +11,8 @@ import (
 // TestHunt is how the mutants program looks for what it has broken: it plays
 // seeds until one breaks an invariant of those wanted. RINGTEST_HUNT says which these are,
 // the first seed and how many; RINGTEST_WORLD the faults, or lies= and what one of them lies
-// about, and how many nodes; with spaces.
+// about, and how many nodes; with spaces. Where rolls stands before the faults the roster is
+// changed, too.
 func TestHunt(t *testing.T) {
 	var faults, want string
 	var nodes int
@@ -27,11 +28,15 @@ func TestHunt(t *testing.T) {
 	if _, err := fmt.Sscan(world, &faults, &nodes); err != nil {
 		t.Fatalf("RINGTEST_WORLD is %q: %v", world, err)
 	}
+	faults, rolls := strings.CutPrefix(faults, "rolls,")
 	other := map[string]uint64{}
 	for seed := from; seed < from+seeds; seed++ {
 		opt := Options{Seed: seed, Nodes: nodes, Faults: faults, judge: judge, busy: true}
 		if lies, ok := strings.CutPrefix(faults, "lies="); ok {
 			opt.Faults, opt.Lies, opt.Duration = "", lies, 8*time.Second
+		}
+		if rolls {
+			opt.rolls, opt.Duration = 8, 40*time.Second
 		}
 		switch f := attempt(t, opt); {
 		case f == nil:

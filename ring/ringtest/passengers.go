@@ -260,7 +260,7 @@ func (w *World) checkSeen(h *host, p *train.Home, whole bool, since int64) {
 		switch in := has(p.Seen, i); {
 		case in && !has(saw, i):
 			w.fail("P4", "s%d is told that s%d has seen %v as number %d", h.index, i, p.CastID, p.Number)
-		case !in && whole && k.core != nil && !k.odd && k.joins == 1 && k.joined < since-w.lapTime():
+		case !in && whole && k.core != nil && !k.odd && !k.retired && k.joins == 1 && k.joined < since-w.lapTime():
 			w.fail("P4", "s%d is told that s%d has not seen %v, and nothing was the matter", h.index, i,
 				p.CastID)
 		}

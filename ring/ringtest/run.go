@@ -38,6 +38,7 @@ type Options struct {
 
 	tell  func(*World, *host, *core.Report)
 	judge func(*World) // looks back at a run in which nothing failed
+	rolls int          // changes of the roster, for each of which there is a host to add
 	idle  bool         // nobody uses the fleet
 	busy  bool         // clients do, and contenders for leases, whatever the seed
 	keep  bool         // the last lines of the trace
@@ -181,7 +182,7 @@ func (o Options) withDefaults() (Options, error) {
 		errs = append(errs, err)
 	}
 	for _, a := range o.Schedule {
-		if err := a.valid(o.Nodes); err != nil {
+		if err := a.valid(o.Nodes + o.rolls); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -189,7 +190,7 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // memory reports whether nobody keeps a log in this run: one seed in five.
-func (o Options) memory() bool { return o.Memory || o.Seed%5 == 4 }
+func (o Options) memory() bool { return o.Memory || o.Seed%5 == 4 && o.rolls == 0 }
 
 // replay is the command that does the same run again.
 func (o Options) replay() string {
@@ -229,7 +230,7 @@ func (o Options) script(w *World) []Action {
 	faults, _ := ParseFaults(o.Faults) // withDefaults has seen to errors
 	from := time.Duration(o.spread()) + w.formBound()
 	gap := time.Duration(w.timing.quiet()) + 3*time.Second
-	return schedule(o.Seed, o.Nodes, faults, from, from+o.Duration, gap)
+	return schedule(o.Seed, o.Nodes+o.rolls, faults, from, from+o.Duration, gap)
 }
 
 // spread is the time over which the processes start.
@@ -373,6 +374,9 @@ func (w *World) suffer(*Result) {
 	if w.bad >= 0 {
 		end = max(end, w.opt.spread()+int64(w.formBound())+2*second+int64(w.opt.Duration)+2*w.timing.detection())
 	}
+	if w.opt.rolls > 0 {
+		end = max(end, w.opt.spread()+int64(w.formBound()+w.opt.Duration))
+	}
 	w.run(max(end, w.now))
 	w.hushed = true
 }
@@ -417,6 +421,7 @@ func (w *World) calm(res *Result) {
 	if text := w.settled(w.everybody()); text != "" {
 		w.fail("R2", "whole after calm, and then: %s", text)
 	}
+	w.checkRosters(set)
 	w.checkCounting(set)
 	w.checkCasts(set)
 	if !w.opt.idle {

@@ -13,7 +13,7 @@ import (
 func (w *World) everybody() []int32 {
 	var set []int32
 	for i := range w.hosts {
-		if h := &w.hosts[i]; h.core != nil && !h.odd {
+		if h := &w.hosts[i]; h.core != nil && !h.odd && !h.retired {
 			set = append(set, int32(i))
 		}
 	}

@@ -391,7 +391,7 @@ func (w *World) checkLink(h, peer *host) {
 func (w *World) checkDeath(by *host, r *core.Report) {
 	x := &w.hosts[r.Subject]
 	since := w.now - w.timing.forgive()
-	if !w.watch.formed || x.core == nil || x.odd || by.odd ||
+	if !w.watch.formed || x.core == nil || x.odd || by.odd || x.retired ||
 		w.now < w.watch.forming || x.rough.within(since) || x.starve.within(since) ||
 		by.rough.within(since) {
 		return
@@ -431,7 +431,7 @@ func (w *World) checkDeath(by *host, r *core.Report) {
 // disturbed counts those who may be wrong about x for reasons of their own.
 func (w *World) disturbed(x int32, since int64) int {
 	d := 0
-	if len(w.hosts) <= 12 {
+	if len(w.hosts) <= 12 || w.opt.rolls > 0 {
 		for i := range w.hosts {
 			h := &w.hosts[i]
 			out := h.core != nil && !h.core.Head().Joined // its return is held down
@@ -458,7 +458,7 @@ func (w *World) cutLinks(x int32, since int64) int {
 		if a.Fault != Cut && a.Fault != Part || int64(a.At) > w.now || int64(a.over()) < since {
 			continue
 		}
-		if len(w.hosts) <= 12 || a.A == int(x) || a.B == int(x) || w.linked(a.A, int(x)) ||
+		if len(w.hosts) <= 12 || w.opt.rolls > 0 || a.A == int(x) || a.B == int(x) || w.linked(a.A, int(x)) ||
 			w.linked(a.B, int(x)) {
 			d++
 		}

@@ -48,6 +48,7 @@ type World struct {
 	hushed     bool // nobody sends messages any more
 	sayings    []saying
 	rail       rail
+	rolls      rollsOf
 
 	script []Action
 	active []bool
@@ -99,7 +100,7 @@ func newWorld(opt Options) (*World, error) {
 		}
 	}
 	w.overlay = overlay.Build(names, "sim", w.roster.Degree)
-	w.hosts = make([]host, opt.Nodes)
+	w.hosts = make([]host, opt.Nodes+opt.rolls)
 	for i := range w.hosts {
 		h := &w.hosts[i]
 		h.index = int32(i)
@@ -126,7 +127,8 @@ func newWorld(opt Options) (*World, error) {
 func (w *World) plan() {
 	w.planLies()
 	spread := w.opt.spread()
-	for i := range w.hosts {
+	w.planRolls()
+	for i := range w.opt.Nodes {
 		d := dice(mix(w.seed, forStart, uint64(i)))
 		w.agenda.push(d.below(spread), atStart, int32(i), 0)
 	}
@@ -221,6 +223,8 @@ func (w *World) dispatch(m moment) {
 		if w.alive(m.ref, m.gen) {
 			w.renewed(&w.hosts[m.ref])
 		}
+	case atRoll:
+		w.rollTurn(m.ref)
 	case atSay:
 		w.sayingIsDue(m.ref, m.gen)
 	default:

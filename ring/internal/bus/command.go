@@ -41,7 +41,7 @@ const (
 	View   // Changes
 	Admit  // Changes: instance, generation (as Incarnation) and boot of new logs
 	Leap   // after a recovery: Epoch, Limit and Fence rise by so much
-	Seed   // Value: a piece of a roster's first version, encoded; Lap: where it stands in that;
+	Seed   // Value: a piece of the roster that changes begin with, encoded; Lap: where it stands in that;
 	//        Limit: bytes of all of it; Key: its SHA-256, in hexadecimal digits
 	Reroll // Value: changes to the roster, encoded; Rev: its number; Key: its chain, likewise
 )

@@ -28,7 +28,8 @@ func (s *State) SetRoster(r *roster.Roster) { s.roster, s.seed = r, nil }
 // RosterKey names a roster as the Key of a Seed or a Reroll does.
 func RosterKey(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }
 
-// plant takes a piece of the first version. Of two who bring one, whoever begins later
+// plant takes a piece of the first version that this history knows: a later one than a seed
+// where the roster was changed in a history that is lost. Of two who bring one, whoever begins later
 // begins anew, and the other finds that out by its next piece.
 func (s *State) plant(c *Command, r *Result) {
 	switch {
@@ -52,7 +53,7 @@ func (s *State) plant(c *Command, r *Result) {
 	got := s.seed.got
 	s.seed = nil
 	first, err := roster.Decode(got)
-	if err != nil || first.Version != 1 || RosterKey(sha256.Sum256(got)) != c.Key {
+	if err != nil || RosterKey(sha256.Sum256(got)) != c.Key {
 		r.Code = Unfit
 		return
 	}

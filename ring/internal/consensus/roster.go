@@ -67,8 +67,8 @@ func (c *Core) target() int {
 	return max(min(n, VotersMax), 1)
 }
 
-// misplaced is a voter that is to give its vote to another: one who is retired, or not to
-// vote; or who has no wish, where somebody who is to vote has none. 0 for none.
+// misplaced is a voter that is to give its vote to another: one who is not to vote; or who
+// has no wish, where somebody who is to vote has none. 0 for none.
 func (c *Core) misplaced() RaftID {
 	if c.cfg.Roster == nil {
 		return 0
@@ -78,8 +78,7 @@ func (c *Core) misplaced() RaftID {
 		id := RaftID(n)
 		switch i := id.Index(); {
 		case i == c.cfg.Self:
-		case c.retired(i):
-			return id
+		case c.retired(i): // it has left, see goneVoter
 		case c.wish(i) == roster.NotToVote:
 			demoted = id
 		case c.wish(i) == 0 && id > neutral:

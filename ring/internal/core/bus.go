@@ -187,7 +187,7 @@ func (c *Core) busEffect(e *consensus.Effect) {
 // busMoved brings what hangs on voters, leader and epoch up to date.
 func (c *Core) busMoved() {
 	c.version++
-	peers := c.bus.Peers()
+	peers := slices.DeleteFunc(c.bus.Peers(), func(i int) bool { return i >= c.n })
 	if !slices.Equal(peers, c.busPeers) {
 		c.busPeers = peers
 		c.look = true

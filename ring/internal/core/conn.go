@@ -242,7 +242,7 @@ func (c *Core) onForged(cn *conn, h *wire.Hello) {
 	}
 	c.fx = append(c.fx, Effect{Kind: Forged, Conn: cn.id})
 	c.shut(cn, "")
-	if i := c.cfg.Roster.Index(cn.name); i >= 0 && c.mayTell(i) {
+	if i := c.roster.Index(cn.name); i >= 0 && c.mayTell(i) {
 		c.tell(Report{Kind: Claimed, Subject: i, Text: text})
 	}
 }

@@ -135,8 +135,9 @@ func (c *Core) lookRound() {
 	c.findNext()
 }
 
-// isAlive reports whether i is in the ring, by this view.
-func (c *Core) isAlive(i int) bool { return c.table.State(i) == wire.Alive }
+// isAlive reports whether i is in the ring, by this view. Of the voters there may be one
+// that this roster does not have yet.
+func (c *Core) isAlive(i int) bool { return i < c.n && c.table.State(i) == wire.Alive }
 
 // young is for how many times Timing.Gather an instance counts as just started:
 // for that long a fleet that starts together is not whole yet. It has nothing to

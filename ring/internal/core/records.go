@@ -44,7 +44,11 @@ func (c *Core) onRecord(r *wire.Record, from *conn) {
 		c.onOwnRecord(r, from)
 		return
 	}
-	if r.Origin < uint32(c.n) && c.retired(int(r.Origin)) {
+	if r.Origin >= uint32(c.n) {
+		c.keepEarly(r)
+		return
+	}
+	if c.retired(int(r.Origin)) {
 		return
 	}
 	if !c.table.Newer(r.Origin, r.Incarnation, r.Seq) {
@@ -324,6 +328,9 @@ func (c *Core) gather(pending []uint16) []sized {
 
 // note notes that the other end holds the record of origin that we hold.
 func (c *Core) note(cn *conn, origin uint32) {
+	if cn == nil {
+		return // it came before there was room for it
+	}
 	if cn.told == nil {
 		sets := &c.room.sets
 		if n := len(*sets); n > 0 {

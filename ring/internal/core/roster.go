@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -189,6 +190,36 @@ func (c *Core) reroll(r *roster.Roster) {
 	}
 	if r.Retired(c.self) {
 		c.retireSelf()
+		return
+	}
+	early := c.early
+	c.early = nil
+	for i := range early { // of those that are still ahead it is kept again
+		c.onRecord(&early[i], nil)
+	}
+}
+
+// earlyMax bounds the records that are kept of instances which the roster does not have.
+const earlyMax = 256
+
+// keepEarly keeps a record of somebody who has joined before this instance has heard of the
+// roster that has it: else it would come again only when digests have stayed different.
+//
+// Where instances sign it does, because only the link that it came on has the certificates.
+func (c *Core) keepEarly(r *wire.Record) {
+	if c.signs() {
+		return
+	}
+	at, ok := slices.BinarySearchFunc(c.early, r.Origin,
+		func(r wire.Record, origin uint32) int { return cmp.Compare(r.Origin, origin) })
+	kept := *r
+	kept.Accused = slices.Clone(r.Accused)
+	switch {
+	case !ok && len(c.early) < earlyMax:
+		c.early = slices.Insert(c.early, at, kept)
+	case ok && (r.Incarnation > c.early[at].Incarnation ||
+		r.Incarnation == c.early[at].Incarnation && r.Seq > c.early[at].Seq):
+		c.early[at] = kept
 	}
 }
 
@@ -240,6 +271,9 @@ func (c *Core) retire(i int) (accused bool) {
 	delete(c.cleared, i)
 	delete(c.between, int32(i))
 	delete(c.downAt, i)
+	delete(c.rings, i)
+	delete(c.seals, i)
+	delete(c.proofs, i)
 	if at, ok := c.flapOf(i); ok {
 		c.flaps = slices.Delete(c.flaps, at, at+1)
 	}

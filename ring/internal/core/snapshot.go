@@ -52,8 +52,12 @@ func (c *Core) CastKept() int {
 	return c.cast.Kept()
 }
 
-// Row is the row of instance i in the view, without whether it is suspected.
+// Row is the row of instance i in the view, without whether it is suspected; zero of one that
+// this roster does not have.
 func (c *Core) Row(i int) InstanceView {
+	if i >= c.n { // its roster may be older than that of who asks
+		return InstanceView{}
+	}
 	w := InstanceView{
 		State: c.table.State(i), Incarnation: c.table.Incarnation(i), PID: c.table.PID(i),
 		Retired: c.retired(i),

@@ -118,6 +118,9 @@ func (c *Core) Grow(n int) {
 		for i := range r.parts {
 			r.parts[i].Who = r.parts[i].Who.grown(n)
 		}
+		for r.depth != nil && len(r.depth) < n {
+			r.depth = append(r.depth, -1)
+		}
 	}
 }
 

@@ -42,6 +42,10 @@ var suites = []suite{
 // a slow neighbour that is told nothing when it goes on (TestASlowNeighbourIsToldWhenItGoesOn
 // of package core).
 //
+// Nor that who is retired stays until somebody else has its vote: the leader is faster than
+// the next change is, as a rule (TestR1GrowAndShrink of package ring); nor that whoever is
+// retired is given up as one who has left, because after a while it is as one who is dead.
+//
 // Nor what of passengers shows but where several things go wrong in one moment; package train
 // plays such (TestP4WhateverHappens): that those board again who were on a copy that the
 // particle has come past, that who moves to another order does not take a copy for what it was
@@ -478,6 +482,28 @@ var table = []mutant{
 		"\tc.hurryTurn()\n\tc.forward()\n\tc.visited()\n",
 		"\tc.hurryTurn()\n\tc.forward()\n\tc.rides.visit = nil\n",
 		"none", 3,
+	},
+	{
+		"an index is used again", "R1", "roster/version.go",
+		"\tr.index[c.Name] = len(r.Names)\n",
+		"\tfor i := range r.Names {\n\t\tif r.notes[i].retired {\n\t\t\tr.Names[i], r.Addrs[i], r.notes[i] = c.Name, c.Addr, note{moved: true}\n" +
+			"\t\t\tr.index[c.Name] = i\n\t\t\tr.members++\n\t\t\treturn nil\n\t\t}\n\t}\n\tr.index[c.Name] = len(r.Names)\n",
+		"rolls,none", 5,
+	},
+	{
+		"a change is made whatever it was planned on", "R1", "bus/roster.go",
+		"if c.Rev != s.roster.Version || c.Key != RosterKey(s.roster.Chain()) {", "if false {",
+		"rolls,none", 5,
+	},
+	{
+		"links of another roster", "R2,P1,panic", "core/roster.go",
+		"\tif !r.Retired(c.self) { // who", "\tif false { // who",
+		"rolls,none", 5,
+	},
+	{
+		"who comes before its roster is forgotten", "R2,P4", "core/records.go",
+		"\t\tc.keepEarly(r)\n", "",
+		"rolls,none", 1,
 	},
 }
 
