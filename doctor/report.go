@@ -70,7 +70,11 @@ func report(s sheet, status ring.Status, bus ring.BusStatus, g ring.Gathered,
 		"ask again in a moment; if it stays, look at links and paths", "its view of who lives is %s")...)
 	of[Roster] = differ(s.Rosters, Warn, Roster, "differs", "give all the same roster; one that is a "+
 		"version behind catches up by itself", "its roster is version %s")
-	of[Versions] = differ(s.Builds, Warn, Versions, "differs", "finish the upgrade: one instance after the "+
+	builds := s.Builds
+	if seen := seenBuilds(status); len(builds) < 2 && len(seen) > 1 && only == "" {
+		builds = seen // those of an older version say nothing here
+	}
+	of[Versions] = differ(builds, Warn, Versions, "differs", "finish the upgrade: one instance after the "+
 		"other (`ring run --rolling`)", "it runs %s")
 	of[Security] = differ(s.Roots, Warn, Security, "roots differ", "they are told over the ring by themselves; if "+
 		"it stays, give all the same ca.pem", "it trusts the roots %s")
@@ -78,8 +82,8 @@ func report(s sheet, status ring.Status, bus ring.BusStatus, g ring.Gathered,
 		problems, note := voters(bus)
 		of[Quorum], notes[Quorum] = problems, note
 	}
-	if len(s.Builds) == 1 {
-		notes[Versions] = s.Builds[0].Name
+	if len(builds) == 1 {
+		notes[Versions] = builds[0].Name
 	}
 	for _, p := range s.Problems {
 		of[p.Check] = append(of[p.Check], p)
@@ -234,6 +238,17 @@ func differ(kinds []Kind, v Verdict, check, kind, do, what string) (found []Prob
 		}
 	}
 	return []Problem{p}
+}
+
+// seenBuilds is what those in the ring run as who asked has heard of them.
+func seenBuilds(status ring.Status) (kinds []Kind) {
+	for _, i := range status.Instances {
+		if (i.State == ring.Alive || i.State == ring.Suspect) && i.Version != "" {
+			name := fmt.Sprintf("%s (protocol %d)", i.Version, max(i.Protocol, 1))
+			kinds = mergedKinds(kinds, kindOf(i.Name, name))
+		}
+	}
+	return kinds
 }
 
 // oneWays notes which bad paths work in the other direction. Where not all were tried it cannot

@@ -86,6 +86,11 @@ func TestReportVerdict(t *testing.T) {
 			name: "bad ones there was no room for", sheet: sheet{Tried: 9, Bad: 2, MorePath: 2}, bus: voters,
 			check: Paths, want: Fail,
 		},
+		{
+			name: "versions of those who are silent", bus: voters,
+			sheet: sheet{Count: 2, Builds: []Kind{{"v2", 2, []ring.Name{"a", "b"}}}},
+			check: Versions, want: Warn, problem: "c",
+		},
 		{name: "versions", sheet: mixed, bus: voters, check: Versions, want: Warn, problem: "c"},
 		{
 			name: "clocks", sheet: sheet{Count: 2},
@@ -98,6 +103,15 @@ func TestReportVerdict(t *testing.T) {
 			check: Clocks, want: OK,
 		},
 	} {
+		status := status
+		if c.name == "versions of those who are silent" {
+			status.Instances = []ring.Instance{
+				{Name: "a", State: ring.Alive, Version: "v2", Protocol: 2},
+				{Name: "b", State: ring.Alive, Version: "v2", Protocol: 2},
+				{Name: "c", State: ring.Alive, Version: "v1", Protocol: 1},
+				{Name: "d", State: ring.Dead, Version: "v0"},
+			}
+		}
 		rep := report(c.sheet, status, c.bus, c.g, nil, c.clocks, c.only)
 		i := slices.IndexFunc(rep.Checks, func(one Check) bool { return one.Check == c.check })
 		if i < 0 || rep.Checks[i].Verdict != c.want || rep.Verdict != c.want {

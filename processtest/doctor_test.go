@@ -253,10 +253,7 @@ func TestDoctorFindsAFullDisk(t *testing.T) {
 
 func TestDoctorFindsAMixtureOfVersions(t *testing.T) {
 	t.Parallel()
-	other, err := fleet.Build("..", "./cmd/ring", t.TempDir(), "-ldflags", "-X main.release=v0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := olderProgram(t)
 	r := newRing(t, 3)
 	start(t, r, 0)
 	start(t, r, 1)

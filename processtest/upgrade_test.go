@@ -180,6 +180,43 @@ func statusText(t *testing.T, binary, addr string) string {
 	return string(out)
 }
 
+// olderProgram is this source as it spoke before, built once, of another version.
+func olderProgram(t *testing.T) string {
+	t.Helper()
+	binary, err := buildOlder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+var buildOlder = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(filepath.Dir(program), "older") // goes with program
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	return fleet.Build("..", "./cmd/ring", dir, "-tags", "protocol1", "-ldflags", "-X main.release=v0.0.1")
+})
+
+// Where instances sign what they say, one that cannot is kept out, and told why.
+func TestEncryptedRingRefusesTheProtocolBefore(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, 3)
+	if err := r.Encrypt(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	start(t, r, 0)
+	start(t, r, 1)
+	r.Binary = olderProgram(t)
+	start(t, r, 2)
+	whole(t, r, []int{0, 1})
+	if e := told(t, r, 0, began, "refused", r.Names[2]); !contains(e.Text, "upgrade it") {
+		t.Errorf("it is told %q", e.Text)
+	}
+	says(t, r.Proc(2), "upgrade it")
+}
+
 // An upgrade of the ring itself from the protocol before to the newest, by the recipe, and back
 // again, while the bus is written to: those of both are linked, it goes on counting ticks at each step, nothing that was acknowledged is lost, and the mixture is
 // shown while it lasts. PROCESSTEST_OLDER names a binary of an earlier version to begin with.
@@ -191,12 +228,7 @@ func TestRollingUpgrade(t *testing.T) {
 	if released {
 		lease = 10 * time.Second // which may be older than that leases are given back
 	} else {
-		var err error
-		older, err = fleet.Build("..", "./cmd/ring", t.TempDir(), "-tags", "protocol1",
-			"-ldflags", "-X main.release=v0.0.1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		older = olderProgram(t)
 	}
 	r := newRing(t, 5)
 	r.Keep, r.Binary = true, older
