@@ -252,3 +252,34 @@ func TestChangeRosterTwice(t *testing.T) {
 		await(t, r, "it has what was agreed on", func(View) bool { return r.RosterVersion().Number > 1 })
 	}
 }
+
+// The data directory keeps the newest roster: who starts with the file of before finds those
+// that have moved, and whoever was retired is told so before it asks anybody.
+func TestR1DataKeepsTheRoster(t *testing.T) {
+	dirs := t.TempDir()
+	f := newFleet(t, 3, func(i int, c *Config) { c.Data = fmt.Sprintf("%s/%d", dirs, i) })
+	f.joined()
+	f.seeAllAlive()
+	awaitAnchored(t, f.rings[0])
+	l := listener(t, "127.0.0.1:0")
+	f.reroll(0, RosterChange{Kind: RosterMove, Name: f.roster.Names[1], Address: l.Addr().String()})
+	f.rings[1].Close()
+	f.start(1, l)
+	f.rings[0].Close()
+	f.restart(0)
+	if got := f.rings[0].RosterVersion().Number; got != 2 {
+		t.Errorf("started with the file of before it goes by version %d, want 2", got)
+	}
+	f.joined()
+	f.seeAllAlive()
+	awaitAnchored(t, f.rings[0])
+	f.reroll(0, RosterChange{Kind: RosterRetire, Name: f.roster.Names[2]})
+	<-f.rings[2].Done()
+	_, err := Join(t.Context(), Config{
+		Ring: "test", Name: f.roster.Names[2], Roster: f.roster, Listen: "127.0.0.1:0", Timing: calm(),
+		Data: fmt.Sprintf("%s/2", dirs),
+	})
+	if !errors.Is(err, ErrRetired) || !strings.Contains(err.Error(), "empty data directory") {
+		t.Errorf("Join of who is retired = %v, want ErrRetired and what to do", err)
+	}
+}
