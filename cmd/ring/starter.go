@@ -33,12 +33,12 @@ const (
 // starter runs the children of `ring up`. It knows when one dies, since it is
 // their parent, and says nothing of it: the story is theirs to tell.
 type starter struct {
-	binary  string
-	screen  *screen
-	spawn   chan func() // carried out by the one thread that children depend on
-	started time.Time
-	trust   *trust.Authority // of the instances; nil: they speak in the clear
-	asks    *asks            // nil: instances are started again without being asked for
+	binary     string
+	screen     *screen
+	spawn      chan func() // carried out by the one thread that children depend on
+	started    time.Time
+	identities map[string]trust.Material // new ones, by name
+	asks       *asks                     // nil: instances are started again without being asked for
 
 	mu      sync.Mutex
 	running map[*exec.Cmd]struct{} // guarded by mu
@@ -98,8 +98,8 @@ func newStarter(out io.Writer, o upOptions) (s *starter, children []child, err e
 		running: make(map[*exec.Cmd]struct{}),
 	}
 	if !o.insecure {
-		if s.trust, err = upAuthority(filepath.Join(o.data, "authority")); err != nil {
-			return nil, nil, err
+		if s.identities, err = upIdentities(filepath.Join(o.data, "authority"), children); err != nil {
+			return nil, nil, fmt.Errorf("make identities for the ring: %w", err)
 		}
 	}
 	if o.respawn {
@@ -248,36 +248,45 @@ const (
 	identityLeft = identityLife / 2
 )
 
-// upAuthority opens the authority in dir, or makes one.
-func upAuthority(dir string) (*trust.Authority, error) {
+// upIdentities makes identities for those that lack a good one, by an authority in dir, which
+// it makes if there is none. They are yet to be written.
+func upIdentities(dir string, children []child) (map[string]trust.Material, error) {
 	a, err := trust.OpenAuthority(dir)
 	if errors.Is(err, trust.ErrNotFound) {
 		a, err = trust.Init(dir, upRing, 0)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make an authority for the ring: %w", err)
+		return nil, err
 	}
-	return a, nil
+	var ids []trust.ID
+	for _, c := range children {
+		id := trust.ID{Role: trust.Instance, Ring: upRing, Name: c.name}
+		have, err := trust.Open(c.tls)
+		if err != nil || have.ID() != id || time.Until(have.Leaf().NotAfter) < identityLeft {
+			ids = append(ids, id)
+		}
+	}
+	made, err := a.Identities(ids, identityLife)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]trust.Material, len(ids))
+	for i, id := range ids {
+		all[id.Name] = made[i]
+	}
+	return all, nil
 }
 
-// identify gives c an identity, if it lacks a good one.
+// identify writes what c is to prove who it is with, if that is new.
 func (s *starter) identify(c child) error {
-	if s.trust == nil {
+	m, ok := s.identities[c.name]
+	if !ok {
 		return nil
 	}
-	id := trust.ID{Role: trust.Instance, Ring: upRing, Name: c.name}
-	if have, err := trust.Open(c.tls); err == nil && have.ID() == id &&
-		time.Until(have.Leaf().NotAfter) > identityLeft {
-		return nil
+	if err := os.MkdirAll(c.tls, 0o700); err != nil {
+		return err
 	}
-	m, err := s.trust.Identity(id, nil, identityLife)
-	if err == nil {
-		err = os.MkdirAll(c.tls, 0o700)
-	}
-	if err == nil {
-		err = trust.WriteDir(c.tls, m)
-	}
-	return err
+	return trust.WriteDir(c.tls, m)
 }
 
 // gaveUp says whether a child ended itself. If it had nothing to tell before, it would do

@@ -181,30 +181,46 @@ func (l *ledger) line(text []byte) error {
 	return nil
 }
 
-// add writes a record, and returns when it will survive a loss of power.
-func (l *ledger) add(r record) error {
+// add writes records, and returns when they will survive a loss of power.
+func (l *ledger) add(all ...record) error {
+	var text []byte
+	var lines [][]byte
+	for _, r := range all {
+		one, err := r.text()
+		if err != nil {
+			return err
+		}
+		text = append(append(text, one...), '\n')
+		lines = append(lines, one)
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(text, l.size); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	l.size += int64(len(text))
+	for _, one := range lines {
+		if err := l.line(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text is a line of the file.
+func (r record) text() ([]byte, error) {
 	n := line{Op: r.Op, Serial: r.Serial}
 	if r.Op == opIssue {
 		n.ID, n.Hosts, n.Issuer, n.From, n.Until = r.ID.String(), r.Hosts, r.Issuer, &r.NotBefore, &r.NotAfter
 	} else {
 		n.At, n.Reason = &r.Revoked, r.Reason
 	}
-	text, err := json.Marshal(n)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(l.path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	if _, err = f.WriteAt(append(text, '\n'), l.size); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	l.size += int64(len(text)) + 1
-	return l.line(text)
+	return json.Marshal(n)
 }
 
 // revoked is what was revoked and had not ended by then, by serial number.

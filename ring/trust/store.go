@@ -406,6 +406,8 @@ func tls13() *tls.Config {
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{"http/1.1"},
 		SessionTicketsDisabled: true, // a resumed session would not be verified again
+		// A frame is of use when it is whole: small records at the beginning would cost more.
+		DynamicRecordSizingDisabled: true,
 	}
 }
 
