@@ -145,6 +145,7 @@ func (r *Ring) start(l net.Listener, ov *overlay.Overlay, saved core.Saved, log 
 		cfg.Save = func(v core.Saved) error { return r.store.Save(store.Saved(v)) }
 		cfg.Journal = r.keeper(log)
 	}
+	cfg.Bend = r.bend()
 	if r.cfg.TLS != nil {
 		cfg.Identity = identity{r.cfg.TLS, r.cfg.Ring}
 		cfg.Name = func(peer int) string { return string(r.name(peer)) }

@@ -162,7 +162,7 @@ func (w *World) boot(h *host) {
 	}
 	w.say(h, "process %d starts with %+v on disk", h.life, h.disk)
 	w.input(h.index, input{kind: core.Start})
-	if h.proof != nil {
+	if h.proof != nil && len(w.hosts) <= renewMost {
 		w.agenda.push(w.now+h.dice.below(renewEvery), atRenewed, h.index, h.life)
 	}
 	w.openStations(h)

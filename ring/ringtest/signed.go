@@ -85,5 +85,9 @@ func (w *World) renewed(h *host) {
 	w.agenda.push(w.now+renewEvery/2+h.dice.below(renewEvery), atRenewed, h.index, h.life)
 }
 
-// renewEvery is how often certificates are renewed: more often than any fleet would.
-const renewEvery = 20 * second
+// renewEvery is how often certificates are renewed: more often than any fleet would. Those
+// of more than renewMost are not: it is what they send that is looked at.
+const (
+	renewEvery = 20 * second
+	renewMost  = 40
+)

@@ -46,6 +46,9 @@ type followState struct {
 	leadBy   int    // who told us who leads, while we have no log
 	leadTerm uint64 // in which whoever leads was elected
 
+	soughtAt time.Time // since when nobody feeds us, where only voters may
+	lookedAt time.Time // when somebody was looked for
+
 	feeder  int       // who sends us entries, -1 for nobody
 	fedAt   time.Time // when it did, or was asked
 	feeds   map[int]uint64
@@ -87,10 +90,14 @@ func (c *Core) follow() {
 	}
 	if s := c.peers[c.feeder]; c.feeder >= 0 && s != nil && s.History == c.ident.History &&
 		(!c.behind() || c.now.Sub(c.fedAt) < c.cfg.Timing.Retry) &&
-		(!c.cfg.Strict || c.state.Applied() == 0 || c.votes(NewRaftID(c.feeder, s.Log))) {
+		(!c.cfg.Strict || c.state.Applied() == 0 || c.voter(c.feeder) || !c.now.Before(c.soughtAt.Add(soughtMax*c.cfg.Timing.Retry))) {
 		return
 	}
+	if c.feeder >= 0 || c.soughtAt.IsZero() || !c.behind() {
+		c.soughtAt = c.now
+	}
 	c.feeder, c.pieces = -1, nil
+	c.lookedAt = c.now
 	if best := c.bestFeeder(); best >= 0 {
 		c.feeder = best
 		c.pull()
@@ -140,14 +147,14 @@ func (c *Core) bestFeeder() int {
 	}
 	if c.cfg.Strict {
 		best = -1
-		if c.state.Applied() == 0 { // it does not know who votes
-			best = c.claimant()
+		if c.state.Applied() == 0 || c.now.Sub(c.soughtAt) >= soughtMax*c.cfg.Timing.Retry {
+			best = c.claimant() // it does not know who votes, or none of those votes any more
 		}
 	}
 	home := c.Home()
 	for _, i := range slices.Sorted(maps.Keys(c.peers)) {
 		if s := c.peers[i]; s.Log > 0 && s.History == c.ident.History && c.cfg.Fleet.Linked(i) &&
-			(!c.cfg.Strict || c.votes(NewRaftID(i, s.Log))) &&
+			(!c.cfg.Strict || c.voter(i)) &&
 			(s.Applied > c.state.Applied() || s.Applied == most) && (voter < 0 || i == home) {
 			voter = i
 		}
@@ -159,6 +166,15 @@ func (c *Core) bestFeeder() int {
 		c.useHome() // of what it has no link with it makes one
 	}
 	return best
+}
+
+// soughtMax is for how many of Timing.Retry somebody is sought who is known to vote.
+const soughtMax = 20
+
+// voter reports whether i is one of those who vote, as far as this instance has applied;
+// its log may be a later one by now.
+func (c *Core) voter(i int) bool {
+	return slices.ContainsFunc(c.Voters(), func(v Voter) bool { return v.ID.Index() == i && (v.Votes || v.Leaves) })
 }
 
 // claimant is whoever says that it votes and is furthest, if anybody does; for one who
@@ -177,8 +193,11 @@ func (c *Core) claimant() int {
 }
 
 func (c *Core) followAt() time.Time {
-	if c.rn != nil || c.feeder < 0 || c.ident.History == (History{}) || c.starting > 0 || !c.behind() {
+	if c.rn != nil || c.feeder < 0 && !c.cfg.Strict || c.ident.History == (History{}) || c.starting > 0 || !c.behind() {
 		return time.Time{}
+	}
+	if c.feeder < 0 {
+		return c.lookedAt.Add(c.cfg.Timing.Retry)
 	}
 	return c.fedAt.Add(c.cfg.Timing.Retry)
 }

@@ -72,6 +72,7 @@ type Config struct {
 	Save     func(v core.Saved) error    // returns when v is on disk; nil: nothing is kept
 	Reroll   func(fx *core.Effect) error // the core goes by fx.Roster from now on; returns when that is on disk; nil: never
 	Journal  Journal                     // nil: Core keeps its log in memory, and asks for nothing
+	Bend     func(frame []byte) [][]byte // what goes out for a frame; nil in all but a liar, see package liar
 	Bulk     *haul.Haul                  // closed by the Node; nil: there are no large payloads
 
 	Identity link.Identity         // nil: nothing is encrypted
@@ -293,7 +294,11 @@ func (n *Node) send(c *conn, m wire.Msg) {
 	if bulk {
 		queue = c.link.QueueBulk
 	}
-	if queue(n.buf) != nil {
+	if n.cfg.Bend != nil {
+		for _, frame := range n.cfg.Bend(n.buf) {
+			_ = queue(frame) // the reader learns why
+		}
+	} else if queue(n.buf) != nil {
 		return // its reader learns why, and tells the core
 	}
 	if !bulk {
