@@ -180,6 +180,3 @@ func (c Config) listen(ctx context.Context) (net.Listener, error) {
 	}
 	return l, nil
 }
-
-// encrypted reports whether links to other hosts are.
-func (c Config) encrypted() bool { return false }

@@ -238,13 +238,13 @@ func (p *planner) refuse() {
 		p.no("%s speaks protocol %d, and could not read the change: upgrade it first, or have it say "+
 			"goodbye", p.ring.name(who), protocol)
 	}
-	if p.now == nil || p.ring.cfg.Insecure || p.ring.cfg.encrypted() {
+	if p.now == nil || p.ring.cfg.Insecure || p.ring.cfg.TLS != nil {
 		return
 	}
 	for i := range p.now.Len() {
 		if a := p.now.Addr(i); !p.now.Retired(i) && p.now.Moved(i) && a != "" && !onLoopback(a) {
 			p.no("%s would be at %s, which is not on loopback, and this ring has no encryption: give it "+
-				"TLS first, or run it with --insecure", p.now.Names[i], a)
+				"TLS first (--tls), or run it with --insecure", p.now.Names[i], a)
 		}
 	}
 }
