@@ -422,8 +422,21 @@ func (r *Ring) await(ctx context.Context, holds func() bool) error {
 func (r *Ring) RosterVersion() RosterVersion { return versionOf(r.rosterNow()) }
 
 // RosterEverywhere waits until the particle has gone round once by stops all of which have
-// the version of that number or a later one: whoever is in the ring goes by it. It returns
-// nil, the context's error, or ErrClosed.
+// the version of that number or a later one: whoever is in the ring goes by it; and until
+// whoever is retired has given its vote to another, so that the next change may follow
+// without a lap that does not count. It returns nil, the context's error, or ErrClosed.
 func (r *Ring) RosterEverywhere(ctx context.Context, number uint64) error {
-	return r.await(ctx, func() bool { return number <= 1 || r.node.View().RosterShown >= number })
+	return r.await(ctx, func() bool {
+		return number <= 1 || r.node.View().RosterShown >= number && !r.retiredVotes()
+	})
+}
+
+// retiredVotes reports whether somebody who is retired still has a vote. It does not stamp
+// the laps any more: with too many of those no lap counts.
+func (r *Ring) retiredVotes() bool {
+	full := r.rosterNow()
+	return slices.ContainsFunc(r.node.Bus().Voters, func(v consensus.VoterView) bool {
+		i := v.ID.Index()
+		return i < full.Len() && full.Retired(i)
+	})
 }

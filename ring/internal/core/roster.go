@@ -117,7 +117,7 @@ func (c *Core) agreed() {
 	switch mine := c.roster; {
 	case r.Chain() == mine.Chain():
 		c.rosterEra = c.bus.Identity().Era
-	case r.Version > 1 && r.Follows(mine) || r.Version == 1 && r.Hash() == mine.Hash():
+	case r.Version > mine.Version && r.Follows(mine), mine.Version == 1 && r.Hash() == mine.Hash():
 		c.reroll(r)
 	case mine.Follows(r) && c.bus.Identity().Era <= c.rosterEra, mine.Version == 1 && mine.Extends(r):
 		// An old entry: those that made mine come behind it.
