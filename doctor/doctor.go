@@ -138,6 +138,9 @@ func (d *Doctor) look(ctx context.Context, q question) (sheet, error) {
 	s.tryPaths(ctx, d, status, q)
 	looking.Wait()
 	s.note(judge(k))
+	if k.strange {
+		s.Strangers = 1
+	}
 	s.Rosters = kindOf(status.Self, strconv.FormatUint(status.RosterVersion, 10)+" "+status.RosterHash)
 	s.Builds = kindOf(status.Self, fmt.Sprintf("%s (protocol %d)", d.cfg.Version, ring.Protocol))
 	s.Views = kindOf(status.Self, status.View)
@@ -177,7 +180,7 @@ func (d *Doctor) facts(ctx context.Context, status ring.Status) facts {
 		links: d.ring.Links(), files: lookAtFiles(), cpu: lookAtCPU(), memory: lookAtMemory(),
 		clock: d.start.since(readClocks()), identity: lookAtIdentity(d.cfg.TLS),
 	}
-	k.refusals, k.starved = recent(d.ring.Events(0), k.links, k.now)
+	k.refusals, k.strange, k.starved = recent(d.ring.Events(0), k.links, k.now)
 	for _, i := range status.Instances {
 		if i.Name == status.Self && i.Address != "" {
 			r := d.knocker().knock(ctx, i.Address, i.Name, true)
@@ -217,9 +220,10 @@ func (d *Doctor) lookAtDisk(ctx context.Context) *diskFacts {
 	}
 }
 
-// recent is who was refused of late, here or there, and is not linked since; and how often the
-// process did not run.
-func recent(events []ring.Event, links []ring.Link, now time.Time) (refused []refusal, starved int) {
+// recent is who was refused of late, here or there, and is not linked since; whether somebody was
+// of whom no instance is known; and how often the process did not run. Anybody who can reach the
+// port can be a stranger, so that says nothing of how the ring is.
+func recent(events []ring.Event, links []ring.Link, now time.Time) (refused []refusal, strange bool, starved int) {
 	up := map[ring.Name]bool{}
 	for _, l := range links {
 		up[l.Peer] = l.Up
@@ -232,13 +236,17 @@ func recent(events []ring.Event, links []ring.Link, now time.Time) (refused []re
 		case "starved":
 			starved++
 		case "refused":
+			if e.Subject == "" {
+				strange = true
+				continue
+			}
 			known := slices.ContainsFunc(refused, func(r refusal) bool { return r.who == e.Subject })
 			if !known && !up[e.Subject] && len(refused) < whoMax {
 				refused = append(refused, refusal{e.Subject, e.Text})
 			}
 		}
 	}
-	return refused, starved
+	return refused, strange, starved
 }
 
 // knockAt looks what is to be found at the addresses of some who have not answered.

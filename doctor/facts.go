@@ -35,6 +35,7 @@ type facts struct {
 	bus      ring.BusStatus
 	links    []ring.Link
 	refusals []refusal // of late, the newest of each instance
+	strange  bool      // of late somebody was refused who has shown no name of the ring
 	starved  int       // how often of late the process did not run
 	address  *reached  // the way to itself; nil: there is no address
 	took     time.Duration

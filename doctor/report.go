@@ -64,7 +64,7 @@ func report(s sheet, status ring.Status, bus ring.BusStatus, g ring.Gathered,
 	if only != "" {
 		clocks = slices.DeleteFunc(clocks, func(p Problem) bool { return p.Who[0].Name != only })
 	}
-	notes := map[string]string{Clocks: clockNote, Paths: s.pathNote()}
+	notes := map[string]string{Clocks: clockNote, Paths: s.pathNote(), Security: s.strangerNote()}
 	of := map[string][]Problem{Clocks: clocks, Answers: answers(g, knocked, only)}
 	of[Answers] = append(of[Answers], differ(s.Views, Warn, Answers, "views differ",
 		"ask again in a moment; if it stays, look at links and paths", "its view of who lives is %s")...)
@@ -128,6 +128,17 @@ func report(s sheet, status ring.Status, bus ring.BusStatus, g ring.Gathered,
 		rep.Verdict = worse(rep.Verdict, c.Verdict)
 	}
 	return rep
+}
+
+// strangerNote tells of callers that were turned away, which is as it should be.
+func (s sheet) strangerNote() string {
+	switch s.Strangers {
+	case 0:
+		return ""
+	case 1:
+		return "one has turned away a stranger of late (`ring events`)"
+	}
+	return fmt.Sprintf("%d have turned away strangers of late (`ring events`)", s.Strangers)
 }
 
 // Verdict is how bad it is.

@@ -39,6 +39,7 @@ func TestReportVerdict(t *testing.T) {
 		check   string
 		want    Verdict
 		problem string // who has it
+		note    string
 	}{
 		{name: "well", sheet: sheet{Count: 3}, bus: voters, check: Disk, want: OK},
 		{name: "a warning", sheet: problem(Disk, Warn), bus: voters, check: Disk, want: Warn, problem: "b"},
@@ -81,6 +82,10 @@ func TestReportVerdict(t *testing.T) {
 			check: Answers, want: Warn, problem: "c",
 		},
 		{name: "refused", sheet: path(refusedPath), bus: voters, check: Paths, want: Fail},
+		{
+			name: "a stranger at the door", sheet: sheet{Count: 3, Strangers: 2}, bus: voters,
+			check: Security, want: OK, note: "2 have turned away strangers of late (`ring events`)",
+		},
 		{name: "slow", sheet: path(slowPath), bus: voters, check: Paths, want: Warn},
 		{
 			name: "bad ones there was no room for", sheet: sheet{Tried: 9, Bad: 2, MorePath: 2}, bus: voters,
@@ -117,6 +122,9 @@ func TestReportVerdict(t *testing.T) {
 		if i < 0 || rep.Checks[i].Verdict != c.want || rep.Verdict != c.want {
 			t.Errorf("%s: verdict %q, want %q of %s in %+v", c.name, rep.Verdict, c.want, c.check, rep.Checks)
 			continue
+		}
+		if c.note != "" && rep.Checks[i].Note != c.note {
+			t.Errorf("%s: note %q, want %q", c.name, rep.Checks[i].Note, c.note)
 		}
 		p := rep.Checks[i].Problems
 		if c.problem == "" && len(p) > 0 || c.problem != "" && (len(p) != 1 || string(p[0].Who[0].Name) != c.problem || p[0].Do == "") {

@@ -26,20 +26,21 @@ const (
 // keeping the first of everything by an order that all share, so it does not matter in which
 // order they come.
 type sheet struct {
-	Count    int            `json:"n"`     // instances that speak in it
-	Trouble  map[string]int `json:"bad"`   // check -> how many of them have a problem there
-	Problems []Problem      `json:"p"`     // in order
-	More     int            `json:"more"`  // findings of problems there was no room for
-	Paths    []Path         `json:"paths"` // in order
-	MorePath int            `json:"mpath"` // bad ones of those there was no room for
-	Tried    int            `json:"tried"`
-	Bad      int            `json:"badp"`    // of those
-	Untried  int            `json:"untried"` // for want of time
-	Sampled  bool           `json:"sampled"` // somebody has not tried all
-	Rosters  []Kind         `json:"rosters"`
-	Builds   []Kind         `json:"builds"`
-	Views    []Kind         `json:"views"`
-	Roots    []Kind         `json:"roots,omitempty"` // of those with TLS
+	Count     int            `json:"n"`     // instances that speak in it
+	Trouble   map[string]int `json:"bad"`   // check -> how many of them have a problem there
+	Problems  []Problem      `json:"p"`     // in order
+	More      int            `json:"more"`  // findings of problems there was no room for
+	Paths     []Path         `json:"paths"` // in order
+	MorePath  int            `json:"mpath"` // bad ones of those there was no room for
+	Tried     int            `json:"tried"`
+	Bad       int            `json:"badp"`                // of those
+	Untried   int            `json:"untried"`             // for want of time
+	Sampled   bool           `json:"sampled"`             // somebody has not tried all
+	Strangers int            `json:"strangers,omitempty"` // instances that have refused somebody unknown of late
+	Rosters   []Kind         `json:"rosters"`
+	Builds    []Kind         `json:"builds"`
+	Views     []Kind         `json:"views"`
+	Roots     []Kind         `json:"roots,omitempty"` // of those with TLS
 }
 
 // merged is one sheet of two; both may be used afterwards.
@@ -47,7 +48,8 @@ func merged(a, b sheet) sheet {
 	m := sheet{
 		Count: a.Count + b.Count, Tried: a.Tried + b.Tried, Bad: a.Bad + b.Bad,
 		Untried: a.Untried + b.Untried, Sampled: a.Sampled || b.Sampled,
-		Trouble: map[string]int{}, More: a.More + b.More, MorePath: a.MorePath + b.MorePath,
+		Strangers: a.Strangers + b.Strangers,
+		Trouble:   map[string]int{}, More: a.More + b.More, MorePath: a.MorePath + b.MorePath,
 		Rosters: mergedKinds(a.Rosters, b.Rosters), Builds: mergedKinds(a.Builds, b.Builds),
 		Views: mergedKinds(a.Views, b.Views), Roots: mergedKinds(a.Roots, b.Roots),
 	}
@@ -163,7 +165,7 @@ func decode(text []byte) (sheet, error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return sheet{}, fmt.Errorf("read what was found: %w", err)
 	}
-	for _, n := range []int{s.Count, s.More, s.MorePath, s.Tried, s.Bad, s.Untried} {
+	for _, n := range []int{s.Count, s.More, s.MorePath, s.Tried, s.Bad, s.Untried, s.Strangers} {
 		if n < 0 || n > countMax {
 			return sheet{}, fmt.Errorf("read what was found: %d is no number of instances or paths", n)
 		}

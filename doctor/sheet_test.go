@@ -33,6 +33,7 @@ func sheetOf(rng *rand.Rand, i, cases int) sheet {
 	s.Rosters = kindOf(self, fmt.Sprint("roster ", rng.IntN(2)))
 	s.Builds = kindOf(self, fmt.Sprint("build ", rng.IntN(30)))
 	s.Views = kindOf(self, "view")
+	s.Strangers = rng.IntN(2)
 	return s
 }
 

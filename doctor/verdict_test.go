@@ -135,7 +135,7 @@ func TestRecent(t *testing.T) {
 	event := func(kind string, ago time.Duration, subject ring.Name, text string) ring.Event {
 		return ring.Event{Kind: kind, At: now.Add(-ago), Subject: subject, Text: text}
 	}
-	refused, starved := recent([]ring.Event{
+	refused, strange, starved := recent([]ring.Event{
 		event("starved", 2*lately, "a", ""),
 		event("refused", 2*lately, "d", "long ago"),
 		event("refused", 9*time.Second, "b", "older"),
@@ -144,8 +144,10 @@ func TestRecent(t *testing.T) {
 		event("refused", 5*time.Second, "b", "newest"),
 		event("refused", 4*time.Second, "", "a stranger"),
 	}, []ring.Link{{Peer: "c", Up: true}, {Peer: "b"}}, now)
-	if starved != 1 || len(refused) != 2 || refused[0] != (refusal{"", "a stranger"}) ||
-		refused[1] != (refusal{"b", "newest"}) {
-		t.Errorf("recent = %+v, %d", refused, starved)
+	if starved != 1 || !strange || len(refused) != 1 || refused[0] != (refusal{"b", "newest"}) {
+		t.Errorf("recent = %+v, %v, %d", refused, strange, starved)
+	}
+	if _, strange, _ = recent([]ring.Event{event("refused", 2*lately, "", "long ago")}, nil, now); strange {
+		t.Error("a stranger of long ago is told")
 	}
 }

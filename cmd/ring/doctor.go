@@ -34,7 +34,8 @@ was found, and what to do:
              asks four for that
   links      those that the ring wants, and detours
   security   certificates: refused, in their last third, of an older root, while the authority is
-             exchanged, or trusting others than the rest do; who speaks in the clear
+             exchanged, or trusting others than the rest do; who speaks in the clear. That
+             strangers were turned away is a note, not a finding
   clocks     wall clocks beside each other (more than 250ms apart), set or suspended
   disk       room (64 MiB, 5 %), inodes, whether it can be written, how long a sync takes
              (50ms), and who else may read the data directory
