@@ -26,8 +26,10 @@ type Config struct {
 	Roster Roster
 
 	// Listen is the host:port of the one port for links and everything else. If
-	// empty, it is this instance's address in Roster. Listener takes its place
-	// where the caller has one already; the Ring closes it.
+	// empty, it is this instance's address in Roster. Where that is one address which
+	// other hosts reach, the instance listens at 127.0.0.1 and the same port too, if that is
+	// free, for who asks it on its own host. Listener takes its place where the caller has one
+	// already; the Ring closes it.
 	Listen   string
 	Listener net.Listener
 
@@ -149,6 +151,16 @@ func (c Config) secure(full *roster.Roster) error {
 		"it (ring ca issue) and set TLS (--tls DIR), use addresses on 127.0.0.1 only, or set Insecure "+
 		"(--insecure) if you trust everybody on that network",
 		ErrInsecure, strings.Join(open, ", "))
+}
+
+// warnInsecure says loudly that links to other hosts are in the clear, where they are.
+func (c Config) warnInsecure(full *roster.Roster) {
+	strict := c
+	strict.Insecure = false
+	if c.Insecure && strict.secure(full) != nil {
+		c.Logger.Warn("INSECURE: links to other hosts are not encrypted, and whoever reaches the port can pose "+
+			"as any instance (--insecure); give each an identity instead (--tls)", "ring", c.Ring, "node", string(c.Name))
+	}
 }
 
 // onLoopback says whether a host:port can only mean this host. A name other

@@ -40,7 +40,8 @@ type Ring struct {
 	links   atomic.Pointer[overlay.Overlay] // of it
 	era     uint32                          // of the bus that agreed on it, at the start
 	self    int
-	addr    net.Addr
+	addr    net.Addr // where it listens
+	local   net.Addr // where this host reaches it best
 	node    *node.Node
 	store   *store.Store // nil without Config.Data
 	journal *journal.Journal
@@ -88,7 +89,9 @@ func Join(ctx context.Context, cfg Config) (*Ring, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.closeStore())
 	}
-	r.addr = l.Addr()
+	l = cfg.alsoLocal(ctx, l)
+	cfg.warnInsecure(full)
+	r.addr, r.local = l.Addr(), localOf(l)
 	ov := overlay.BuildOf(full.Names, full.Out(), full.Ring, full.Degree)
 	r.links.Store(ov)
 	r.metrics = newCollector(r)

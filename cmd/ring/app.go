@@ -72,7 +72,7 @@ func (a *application) start() error {
 	if err != nil {
 		return err
 	}
-	env := appEnv(os.Environ(), a.name, a.ring.Addr(), a.socket)
+	env := appEnv(os.Environ(), a.name, a.ring.Local(), a.socket)
 	config := supervise.Config{
 		Command: a.wanted.Command, Env: env, Guard: guarded, GuardName: "ring",
 		Stdout: os.Stdout, Stderr: os.Stderr, Policy: a.wanted.Policy, Checks: a.wanted.checks(env),

@@ -106,7 +106,7 @@ func addStations(s settings, r *ring.Ring, version string) (topics []string, err
 	if _, err := lap.AddQuestions(r, s.Name, version); err != nil {
 		return nil, err
 	}
-	env := appEnv(os.Environ(), s.Name, r.Addr(), s.Socket)
+	env := appEnv(os.Environ(), s.Name, r.Local(), s.Socket)
 	if _, err := lap.AddCommands(r, s.Name, s.Laps, env); err != nil {
 		return nil, err
 	}

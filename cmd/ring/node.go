@@ -194,7 +194,11 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	if err != nil {
 		return errors.Join(appError(err), r.Close())
 	}
-	logger.Info("listening", "addr", r.Addr().String(), "page", pageOf(r.Addr(), s))
+	listening := []any{"addr", r.Addr().String(), "page", pageOf(r.Addr(), s)}
+	if local := r.Local().String(); local != r.Addr().String() {
+		listening = append(listening, "local", "http://"+local+"/")
+	}
+	logger.Info("listening", listening...)
 
 	n := &instance{
 		ring: r, app: app, stations: stations, logger: logger, level: level, settings: s, load: load,

@@ -64,7 +64,7 @@ var nodeOptions = []option{
 		func(d *draft, v string) error { return setInt(&d.Roster.Degree, v) },
 		func(s *settings) string { return strconv.Itoa(s.Roster.Degree) },
 	}, {
-		"listen", "host:port", "where to listen (default this instance's address)", false,
+		"listen", "host:port", "where to listen (default this instance's address; besides at 127.0.0.1)", false,
 		func(d *draft, v string) error { d.Listen = v; return nil },
 		func(s *settings) string { return s.Listen },
 	}, {

@@ -66,7 +66,7 @@ func (n *instance) respawn(ctx context.Context, config respawn.Config) {
 
 // respawnConfig is what package respawn has to know of settings.
 func (n *instance) respawnConfig(s respawnSettings) respawn.Config {
-	env := append(childEnv(os.Environ()), "RING_ADDR="+reachable(n.ring.Addr(), n.settings.Socket))
+	env := append(childEnv(os.Environ()), "RING_ADDR="+reachable(n.ring.Local(), n.settings.Socket))
 	if starter := os.Getenv(starterEnv); starter != "" {
 		env = append(env, starterEnv+"="+starter)
 	}

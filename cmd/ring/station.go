@@ -145,7 +145,7 @@ func startStations(s settings, r *ring.Ring, log *slog.Logger) (*stations, error
 	if err != nil {
 		return all, exitf(exitFailed, "%w", err)
 	}
-	env := appEnv(os.Environ(), s.Name, r.Addr(), s.Socket)
+	env := appEnv(os.Environ(), s.Name, r.Local(), s.Socket)
 	for _, one := range s.Stations {
 		filter, err := station.Start(r, station.Config{
 			Topic: one.Topic, Format: one.Format, Hold: one.Hold, Logger: log,

@@ -167,6 +167,9 @@ func printStatus(out io.Writer, all admin.Status) error {
 	if !s.Anchored {
 		color = red
 	}
+	if s.Insecure {
+		fmt.Fprintln(out, p.in(yellow, "INSECURE: links are not encrypted, and nobody proves who it is (--insecure)"))
+	}
 	fmt.Fprintln(out, p.in(color, anchorText(s)))
 	fmt.Fprintf(out, "%s · %s · epoch %s · view revision %d\n", p.in(bold, s.Ring), count, s.Epoch,
 		s.ViewRevision)
@@ -187,9 +190,6 @@ func printStatus(out io.Writer, all admin.Status) error {
 	}
 	if s.CutOff {
 		fmt.Fprintln(out, p.in(red, "cut off: this instance sees no quorum, or a quorum has cut it"))
-	}
-	if s.Insecure {
-		fmt.Fprintln(out, p.in(yellow, "links are not encrypted (--insecure)"))
 	}
 	if text := mixtureText(ring.BuildsOf(s.Instances)); text != "" {
 		fmt.Fprintln(out, p.in(yellow, text))

@@ -88,6 +88,10 @@ func TestStatusSaysFirstWhetherLapsCount(t *testing.T) {
 	if got[0] != want || !strings.Contains(got[1], "epoch 7, detached 2 by a/0") {
 		t.Errorf("begins %q, want %q and the epoch", got[:2], want)
 	}
+	s.Insecure = true
+	if got := lines(); !strings.HasPrefix(got[0], "INSECURE: ") || got[1] != want {
+		t.Errorf("on an insecure ring it begins %q, want that first, then %q", got[:2], want)
+	}
 }
 
 // Who asks for the tick is told by the exit code that there is none, in every form.
