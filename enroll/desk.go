@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"ringofservers.dev/ring"
@@ -26,13 +28,21 @@ const (
 type Desk struct {
 	ring   *ring.Ring
 	store  *trust.Store
+	issuer *Issuer // nil: this instance invites nobody
 	preset string
+	log    *slog.Logger
 	busy   chan struct{} // one token for each new host that is seen to
 }
 
-// NewDesk makes one. preset is the pace that new hosts are told.
-func NewDesk(r *ring.Ring, store *trust.Store, preset string) *Desk {
-	return &Desk{ring: r, store: store, preset: preset, busy: make(chan struct{}, deskMax)}
+// NewDesk makes one. issuer is this instance's, nil where it has not the authority; preset is
+// the pace that new hosts are told.
+func NewDesk(r *ring.Ring, store *trust.Store, issuer *Issuer, preset string, logger *slog.Logger) *Desk {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Desk{
+		ring: r, store: store, issuer: issuer, preset: preset, log: logger, busy: make(chan struct{}, deskMax),
+	}
 }
 
 // Roots answers with those of this ring's authority, PEM. They are no secret.
@@ -41,36 +51,67 @@ func (d *Desk) Roots(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(d.store.Material().Roots)
 }
 
-// Join brings the Request of a new host before the issuers and answers with a Welcome.
+// Join brings the Request of a new host before the issuers and answers with a Welcome. Only
+// one that an invitation on the bus has signed costs the ring any work.
 func (d *Desk) Join(w http.ResponseWriter, req *http.Request) {
-	select {
-	case d.busy <- struct{}{}:
-		defer func() { <-d.busy }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		answer(w, http.StatusTooManyRequests, Welcome{Answer: Answer{
-			V: version, Error: "several hosts join at this moment: ask again in a second",
-		}})
-		return
-	}
 	q, err := readRequest(w, req)
 	if err == nil && len(q.Chain) > 0 {
 		err = errors.New("this is for hosts that were invited; certificates are renewed by instances")
 	}
 	if err != nil {
-		answer(w, http.StatusBadRequest, Welcome{Answer: Answer{V: version, Error: err.Error()}})
+		d.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	if err := d.invited(q); err != nil {
+		d.refuse(w, http.StatusForbidden, err)
+		return
+	}
+	select {
+	case d.busy <- struct{}{}:
+		defer func() { <-d.busy }()
+	default:
+		d.refuse(w, http.StatusTooManyRequests, &soon{"several hosts join at this moment: ask again in a second", time.Second})
 		return
 	}
 	given, err := Ask(req.Context(), d.ring, *q)
 	if err != nil {
-		code := http.StatusServiceUnavailable // another one may reach an issuer
-		if errors.Is(err, ring.ErrRefused) {
+		code, later := http.StatusServiceUnavailable, new(soon) // another one may reach an issuer
+		switch {
+		case errors.As(err, &later):
+			code = http.StatusTooManyRequests
+		case errors.Is(err, ring.ErrRefused):
 			code = http.StatusForbidden
 		}
-		answer(w, code, Welcome{Answer: Answer{V: version, Error: err.Error()}})
+		d.refuse(w, code, err)
 		return
 	}
-	answer(w, http.StatusOK, Welcome{Answer: *given, Roster: d.ring.Roster(), Preset: d.preset})
+	d.log.Info("a new host has a certificate", "name", q.Name, "remote", req.RemoteAddr)
+	roster := d.ring.Roster()
+	answer(w, http.StatusOK, Welcome{Answer: *given, Preset: d.preset, Roster: &Roster{
+		Version: d.ring.RosterVersion().Number, Names: roster.Names, Addresses: roster.Addresses,
+		Degree: roster.Degree, Retired: roster.Retired,
+	}})
+}
+
+func (d *Desk) refuse(w http.ResponseWriter, code int, err error) {
+	a := refusal(err)
+	if a.Again > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(a.Again))
+	}
+	answer(w, code, Welcome{Answer: a})
+}
+
+// invited holds q against the invitation that this instance knows of.
+func (d *Desk) invited(q *Request) error {
+	e, ok := d.ring.Bus().Peek(inviteKey(q.Name))
+	if !ok {
+		return notInvited(q.Name)
+	}
+	i, err := invitationOf(e.Value, q.Name)
+	if err != nil {
+		return err
+	}
+	return i.check(q, time.Now())
 }
 
 func readRequest(w http.ResponseWriter, req *http.Request) (*Request, error) {
@@ -104,7 +145,12 @@ func (d *Desk) Invite(w http.ResponseWriter, req *http.Request, by string) {
 	ctx, cancel := context.WithTimeout(req.Context(), inviteTime)
 	defer cancel()
 	name := req.PathValue("name")
-	i, err := Invite(ctx, d.ring, d.store, name, life, by)
+	if d.issuer == nil {
+		answer(w, http.StatusUnprocessableEntity, Invited{V: version, Name: name, Error: "this instance has not the " +
+			"authority, and so invites nobody: ask one that was started with --authority"})
+		return
+	}
+	i, err := d.issuer.Invite(ctx, name, life, by)
 	if err != nil {
 		answer(w, codeOf(err), Invited{V: version, Name: name, Error: err.Error()})
 		return

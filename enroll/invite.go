@@ -95,19 +95,17 @@ func ParseInvitation(text string) (*Invitation, error) {
 }
 
 // Invite makes an invitation for a name of the roster that is not in the ring now. It takes
-// the place of an earlier one. by is who asked for it, for those who look at the bus. It
-// fails without a quorum.
-func Invite(
-	ctx context.Context, r *ring.Ring, store *trust.Store, name string, life time.Duration, by string,
-) (*Invitation, error) {
+// the place of an earlier one, and counts until the authority rotates. by is who asked for it,
+// for those who look at the bus. It fails without a quorum.
+func (i *Issuer) Invite(ctx context.Context, name string, life time.Duration, by string) (*Invitation, error) {
 	switch {
 	case life <= 0 || life > InviteLifeMax:
 		return nil, fmt.Errorf("%w: an invitation for %v; choose up to %v", ring.ErrRefused, life, InviteLifeMax)
-	case !inRoster(r, name):
+	case !inRoster(i.ring, name):
 		return nil, fmt.Errorf("%w: %s is not in the roster: add it first, with `ring roster add %[2]s HOST:PORT`",
 			ring.ErrRefused, name)
 	}
-	at, err := addresses(r, name)
+	at, err := addresses(i.ring, name)
 	if err != nil {
 		return nil, err
 	}
@@ -116,16 +114,20 @@ func Invite(
 		return nil, err
 	}
 	now := time.Now().UTC()
-	text, err := json.Marshal(invited{V: version, Key: public, Created: now, Expires: now.Add(life), By: by})
+	one := invited{V: version, Key: public, Created: now, Expires: now.Add(life), By: by}
+	if err := i.seal(&one, name); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(one)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.Bus().Set(ctx, inviteKey(name), text); err != nil {
+	if _, err := i.ring.Bus().Set(ctx, inviteKey(name), text); err != nil {
 		return nil, err
 	}
-	i := &Invitation{At: at, Ring: store.ID().Ring, Name: name, Key: private}
-	i.Pin, err = trust.PinOf(store.Material().Roots)
-	return i, err
+	made := &Invitation{At: at, Ring: i.store.ID().Ring, Name: name, Key: private}
+	made.Pin, err = trust.PinOf(i.authority.Roots())
+	return made, err
 }
 
 // addresses are those of some who live, this instance first, to be asked for name.
@@ -154,8 +156,17 @@ func addresses(r *ring.Ring, name string) ([]string, error) {
 // Welcome is what an instance answers to a new host.
 type Welcome struct {
 	Answer
-	Roster ring.Roster `json:"roster"`
-	Preset string      `json:"preset,omitempty"` // the pace of the ring
+	Roster *Roster `json:"roster,omitempty"`
+	Preset string  `json:"preset,omitempty"` // the pace of the ring
+}
+
+// Roster is that of the ring as a new host is told it.
+type Roster struct {
+	Version   uint64      `json:"version"`
+	Names     []ring.Name `json:"names"`
+	Addresses []string    `json:"addresses"`
+	Degree    int         `json:"degree,omitempty"`
+	Retired   []int       `json:"retired,omitempty"` // indexes
 }
 
 // welcomeMax bounds a Welcome, in bytes: the largest roster, with addresses.
@@ -173,8 +184,12 @@ func (i *Invitation) Accept(ctx context.Context, csr, key []byte) (*trust.Materi
 		return nil, nil, err
 	}
 	var errs []error
+	strangers := 0
 	for _, at := range i.At {
 		w, roots, err := i.ask(ctx, at, text)
+		if untrusted := new(trust.Error); errors.As(err, &untrusted) {
+			strangers++
+		}
 		if errors.Is(err, ring.ErrRefused) {
 			return nil, nil, err // the others would ask the same issuers
 		}
@@ -182,11 +197,17 @@ func (i *Invitation) Accept(ctx context.Context, csr, key []byte) (*trust.Materi
 			errs = append(errs, fmt.Errorf("%s: %w", at, err))
 			continue
 		}
+		if w.Roster == nil {
+			return nil, nil, fmt.Errorf("%s gave a certificate and no roster: it is of another version", at)
+		}
 		m := &trust.Material{Certificate: w.Chain, Key: key, Roots: roots}
 		if _, err := trust.New(*m); err != nil {
 			return nil, nil, fmt.Errorf("%s gave a certificate that does not fit: %w", at, err)
 		}
 		return m, w, nil
+	}
+	if strangers == len(i.At) { // which does not pass
+		return nil, nil, fmt.Errorf("%w: %w", ring.ErrRefused, errors.Join(errs...))
 	}
 	return nil, nil, errors.Join(errs...)
 }
@@ -223,7 +244,8 @@ func (i *Invitation) ask(ctx context.Context, at string, request []byte) (w *Wel
 	}
 	switch {
 	case code == http.StatusForbidden || code == http.StatusBadRequest:
-		return nil, nil, fmt.Errorf("%w%s", ring.ErrRefused, strings.TrimPrefix(w.Error, ring.ErrRefused.Error()))
+		return nil, nil, fmt.Errorf("%w: %s", ring.ErrRefused,
+			strings.TrimPrefix(w.Error, ring.ErrRefused.Error()+": "))
 	case w.Error != "" || code != http.StatusOK:
 		return nil, nil, fmt.Errorf("answered %d: %s", code, w.Error)
 	}

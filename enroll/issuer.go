@@ -1,11 +1,15 @@
 package enroll
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +34,8 @@ const (
 	// publishEvery is how often an issuer looks whether its authority has something new to
 	// say.
 	publishEvery = time.Second
+	// denyEvery is the time between two lines about requests that were refused.
+	denyEvery = time.Second
 	// askTime bounds one write or read of the bus.
 	askTime = 5 * time.Second
 )
@@ -50,8 +56,17 @@ type Issuer struct {
 	log       *slog.Logger
 	stop      func()
 
-	mu   sync.Mutex           // held while it signs; guards what follows
-	last map[string]time.Time // when a name was given a certificate; names of the roster only
+	mu      sync.Mutex       // held while it signs; guards what follows
+	last    map[string]given // to names of the roster only
+	refused time.Time        // when a line was last logged of a no
+	quiet   int              // how many there were since
+}
+
+// given is the last certificate of a name.
+type given struct {
+	at    time.Time
+	to    []byte // hash of the request
+	chain []byte
 }
 
 // Serve makes an issuer of an instance, until Close. store is the instance's own, by which
@@ -75,7 +90,7 @@ func Serve(
 	}
 	i := &Issuer{
 		ring: r, store: store, authority: authority, life: options.Life, log: options.Logger,
-		last: make(map[string]time.Time),
+		last: make(map[string]given),
 	}
 	var err error
 	i.stop, err = r.Answer(topic, func(ctx context.Context, q ring.Question) ([]byte, error) {
@@ -95,7 +110,7 @@ func (i *Issuer) Close() { i.stop() }
 func (i *Issuer) Run(ctx context.Context) {
 	told := ""
 	for {
-		news, err := Publish(ctx, i.ring, i.store, i.authority.Roots(), i.authority.Revoked())
+		news, err := i.publish(ctx)
 		conflict := new(ring.ConflictError)
 		switch {
 		case news:
@@ -113,19 +128,80 @@ func (i *Issuer) Run(ctx context.Context) {
 	}
 }
 
+// errCopy is that there are two of one authority.
+var errCopy = errors.New("the fleet knows of this authority what it has not said itself: a copy of its directory " +
+	"is in use elsewhere, or this one was restored; use the newer one alone, what this one revokes counts nowhere")
+
+// publish is Publish of what the authority says, unless the fleet knows better.
+func (i *Issuer) publish(ctx context.Context) (news bool, err error) {
+	roots, revoked := i.authority.Roots(), i.authority.Revoked()
+	if there, ok := i.ring.Bus().Peek(trustKey); ok {
+		m := i.store.Material()
+		m.Roots, m.Revoked = roots, revoked
+		own, err := trust.New(m)
+		if err != nil {
+			return false, err
+		}
+		before := own.Material()
+		if more, err := learn(own, there.Value); more && err == nil && replaced(before, own.Material()) {
+			return false, errCopy
+		}
+	}
+	return Publish(ctx, i.ring, i.store, roots, revoked)
+}
+
+// replaced says whether something of before is no more: what comes beside it, such as the list
+// of a root that has gone since, is no sign of another authority.
+func replaced(before, after trust.Material) bool {
+	if !bytes.Equal(before.Roots, after.Roots) {
+		return true
+	}
+	for rest := before.Revoked; ; {
+		var list *pem.Block
+		if list, rest = pem.Decode(rest); list == nil {
+			return false
+		}
+		if !bytes.Contains(after.Revoked, pem.EncodeToMemory(list)) {
+			return true
+		}
+	}
+}
+
+// seal makes an invitation that issuers believe.
+func (i *Issuer) seal(one *invited, name string) (err error) {
+	one.Seal, err = i.authority.Seal(one.sealed(instanceOf(i.store, name)))
+	return err
+}
+
+// instanceOf is who an instance of the store's ring is.
+func instanceOf(store *trust.Store, name string) trust.ID {
+	return trust.ID{Role: trust.Instance, Ring: store.ID().Ring, Name: name}
+}
+
 // answer signs, or says why not.
 func (i *Issuer) answer(ctx context.Context, payload []byte) Answer {
 	q, err := parseRequest(payload)
 	if err != nil {
-		return Answer{V: version, Error: err.Error()}
+		return refusal(err)
 	}
 	chain, err := i.issue(ctx, q)
 	if err != nil {
-		i.log.Warn("no certificate", "for", q.Name, "why", err)
-		return Answer{V: version, Error: err.Error()}
+		i.deny(q.Name, err)
+		return refusal(err)
 	}
-	i.log.Info("certificate given", "to", q.Name, "for", i.life)
 	return Answer{V: version, Chain: chain, Roots: i.authority.Roots()}
+}
+
+// deny logs a no, a line a second at most.
+func (i *Issuer) deny(name string, why error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if time.Since(i.refused) < denyEvery {
+		i.quiet++
+		return
+	}
+	i.log.Warn("no certificate", "for", name, "why", why, "not_logged_before", i.quiet)
+	i.refused, i.quiet = time.Now(), 0
 }
 
 func (i *Issuer) issue(ctx context.Context, q *Request) ([]byte, error) {
@@ -135,41 +211,109 @@ func (i *Issuer) issue(ctx context.Context, q *Request) ([]byte, error) {
 	case !inRoster(i.ring, q.Name):
 		return nil, fmt.Errorf("%s is not in the roster: add it first, with `ring roster add`", q.Name)
 	}
-	if err := i.allowed(ctx, q); err != nil {
+	hosts, err := i.allowed(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if err := mustHave(q, hosts); err != nil {
 		return nil, err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	pause := min(apart, i.life/10)
-	if since := time.Since(i.last[q.Name]); since < pause {
-		return nil, fmt.Errorf("%s was given a certificate %v ago: ask again in %v", q.Name,
-			since.Round(time.Second), (pause - since).Round(time.Second))
+	before, pause := i.last[q.Name], min(apart, i.life/10)
+	since := time.Since(before.at)
+	switch {
+	case since < i.life/10 && bytes.Equal(before.to, q.hash()):
+		return before.chain, nil // it is asked once more, or said again by somebody who has heard it
+	case since < pause:
+		return nil, &soon{after: pause - since, text: fmt.Sprintf("%s was given a certificate %v ago: ask again in %v",
+			q.Name, since.Round(time.Second), (pause - since).Round(time.Second))}
 	}
 	chain, err := i.authority.Sign(q.CSR, q.id(), i.life)
 	if err != nil {
 		return nil, err
 	}
-	i.last[q.Name] = time.Now()
+	i.last[q.Name] = given{at: time.Now(), to: q.hash(), chain: chain}
+	i.log.Info("certificate given", "to", q.Name, "for", i.life, "renewed", len(q.Chain) > 0)
 	return chain, nil
 }
 
-// allowed reports whether who asks may have a certificate.
-func (i *Issuer) allowed(ctx context.Context, q *Request) error {
+// mustHave holds the names of hosts that a request has against those that it may have:
+// which host is whose, a person says (ring ca issue), and no program.
+func mustHave(q *Request, may []string) error {
+	r, err := trust.ReadRequest(q.CSR)
+	if err != nil {
+		return err
+	}
+	for _, host := range r.Hosts {
+		if !slices.Contains(may, host) {
+			return fmt.Errorf("%s asks for the host %s, which is not in its certificate: have it issued by hand, with "+
+				"`ring ca issue`", q.Name, host)
+		}
+	}
+	return nil
+}
+
+// hostsOf are the names and addresses of hosts that a certificate has.
+func hostsOf(leaf *x509.Certificate) []string {
+	hosts := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		hosts = append(hosts, ip.String())
+	}
+	return hosts
+}
+
+// allowed reports whether who asks may have a certificate, and of which hosts.
+func (i *Issuer) allowed(ctx context.Context, q *Request) (hosts []string, err error) {
 	if len(q.Chain) > 0 {
-		return i.store.CheckSigned(q.id(), q.Chain, q.message(), q.Signature)
+		if err := i.store.CheckSigned(q.id(), q.Chain, q.message(), q.Signature); err != nil {
+			return nil, err
+		}
+		certs, err := x509.ParseCertificates(q.Chain)
+		if err != nil {
+			return nil, err
+		}
+		return hostsOf(certs[0]), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	for _, one := range i.ring.View().Instances {
+		if string(one.Name) == q.Name && one.State == ring.Alive && !i.given(q) {
+			return nil, fmt.Errorf("%s is in the ring, and renews by itself: stop it first if another host is to have "+
+				"its name", q.Name)
+		}
+	}
+	for range 2 { // once more where somebody else has written it meanwhile: another issuer, as a rule
+		err = i.use(ctx, q)
+		if conflict := new(ring.ConflictError); !errors.As(err, &conflict) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// given says whether the last certificate of a name was for this very request.
+func (i *Issuer) given(q *Request) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return bytes.Equal(i.last[q.Name].to, q.hash())
+}
+
+// use uses an invitation, if q may.
+func (i *Issuer) use(ctx context.Context, q *Request) error {
 	e, err := i.ring.Bus().Get(ctx, inviteKey(q.Name))
 	if errors.Is(err, ring.ErrNotFound) {
-		return fmt.Errorf("%s is not invited: `ring roster invite %[1]s` prints what to run on its host", q.Name)
+		return notInvited(q.Name)
 	}
 	if err != nil {
 		return err
 	}
-	var found invited
-	if err := json.Unmarshal(e.Value, &found); err != nil {
-		return fmt.Errorf("the invitation of %s does not read: invite it anew", q.Name)
+	found, err := invitationOf(e.Value, q.Name)
+	if err != nil {
+		return err
+	}
+	if !i.authority.Sealed(found.sealed(q.id()), found.Seal) {
+		return fmt.Errorf("the invitation of %s was not made by who has the authority: invite it anew", q.Name)
 	}
 	if err := found.check(q, time.Now()); err != nil || len(found.Used) > 0 {
 		return err
@@ -179,28 +323,6 @@ func (i *Issuer) allowed(ctx context.Context, q *Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err = i.ring.Bus().Swap(ctx, e.Key, text, e.Revision); err == nil {
-		return nil
-	}
-	if conflict := new(ring.ConflictError); errors.As(err, &conflict) {
-		return i.again(ctx, q)
-	}
+	_, err = i.ring.Bus().Swap(ctx, e.Key, text, e.Revision)
 	return err
-}
-
-// again looks at an invitation that somebody else has just written: another issuer, for the
-// same request as a rule.
-func (i *Issuer) again(ctx context.Context, q *Request) error {
-	e, err := i.ring.Bus().Get(ctx, inviteKey(q.Name))
-	if err != nil {
-		return err
-	}
-	var found invited
-	if err := json.Unmarshal(e.Value, &found); err != nil {
-		return fmt.Errorf("the invitation of %s does not read: invite it anew", q.Name)
-	}
-	if len(found.Used) == 0 {
-		return fmt.Errorf("the invitation of %s was just made anew: use that", q.Name)
-	}
-	return found.check(q, time.Now())
 }

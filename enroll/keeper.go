@@ -49,8 +49,9 @@ func Publish(
 	if err != nil {
 		return false, err
 	}
-	if ok && learn(known, there.Value) != nil {
-		ok = false // nobody takes what is there: it is not by this authority
+	if ok {
+		_, err := learn(known, there.Value)
+		ok = err == nil // else nobody takes what is there: it is not by this authority
 	}
 	news, err = known.Learn(roots, revoked)
 	if err != nil || ok && !news {
@@ -73,13 +74,12 @@ func Publish(
 }
 
 // learn has store take over what stands on the bus.
-func learn(store *trust.Store, value []byte) error {
+func learn(store *trust.Store, value []byte) (changed bool, err error) {
 	var s says
 	if err := json.Unmarshal(value, &s); err != nil || s.V != version {
-		return fmt.Errorf("enroll: what stands at %s on the bus is not of this version (%d)", trustKey, s.V)
+		return false, fmt.Errorf("enroll: what stands at %s on the bus is not of this version (%d)", trustKey, s.V)
 	}
-	_, err := store.Learn(s.Roots, s.Revoked)
-	return err
+	return store.Learn(s.Roots, s.Revoked)
 }
 
 // Keep renews the certificate of store in the last third of its life, under a key made for
@@ -109,7 +109,6 @@ type keeper struct {
 	early  float64 // share of what is left then by which this one is ahead of others
 	learnt uint64  // revision of what was learnt last
 	next   time.Time
-	failed int // attempts in a row; the first may have been too soon after the last certificate
 	warned time.Time
 }
 
@@ -120,7 +119,7 @@ func (k *keeper) learn() {
 		return
 	}
 	k.learnt = e.Revision
-	if err := learn(k.store, e.Value); err != nil {
+	if _, err := learn(k.store, e.Value); err != nil {
 		k.log.Warn("what the fleet says of its authority does not count here", "err", err)
 	}
 }
@@ -140,16 +139,20 @@ func (k *keeper) renew(ctx context.Context) {
 	}
 	err := k.ask(ctx)
 	if err == nil {
-		k.next, k.warned, k.failed = time.Time{}, time.Time{}, 0
+		k.next, k.warned = time.Time{}, time.Time{}
 		k.log.Info("certificate renewed", "until", k.store.Leaf().NotAfter.UTC().Format(time.RFC3339))
 		return
 	}
 	left := time.Until(k.store.Leaf().NotAfter)
 	k.next = now.Add(min(max(left/30, retryMin), retryMax))
-	if k.failed++; ctx.Err() == nil && k.failed > 1 && now.Sub(k.warned) >= warnEvery {
+	if later := new(soon); errors.As(err, &later) { // by a rotation just after it was renewed
+		k.next = now.Add(later.after)
+		return
+	}
+	if ctx.Err() == nil && now.Sub(k.warned) >= warnEvery {
 		k.warned = now
-		k.log.Warn("cannot renew the certificate", "expires", k.store.Leaf().NotAfter.UTC().Format(time.RFC3339),
-			"err", err)
+		k.log.Warn("cannot renew the certificate as it should be", "expires",
+			k.store.Leaf().NotAfter.UTC().Format(time.RFC3339), "err", err)
 	}
 }
 
@@ -159,7 +162,7 @@ var errNobody = errors.New("no instance in reach gives certificates: start one w
 
 // ask gets a certificate of a new key from whoever gives it first.
 func (k *keeper) ask(ctx context.Context) error {
-	csr, key, err := trust.NewRequest(k.store.ID(), nil)
+	csr, key, err := trust.NewRequest(k.store.ID(), hostsOf(k.store.Leaf()))
 	if err != nil {
 		return err
 	}
@@ -192,8 +195,10 @@ func Ask(ctx context.Context, r *ring.Ring, q Request) (*Answer, error) {
 		switch a, err := parseAnswer(reply.Value); {
 		case err != nil:
 			why = fmt.Errorf("%s: %w", reply.From, err)
+		case a.Again > 0:
+			why = &soon{text: fmt.Sprintf("%s: %s", reply.From, a.Error), after: time.Duration(a.Again) * time.Second}
 		case a.Error != "":
-			why = fmt.Errorf("%w by %s: %s", ring.ErrRefused, reply.From, a.Error)
+			why = fmt.Errorf("%w: %s: %s", ring.ErrRefused, reply.From, a.Error)
 		case len(bytes.TrimSpace(a.Chain)) > 0:
 			return a, nil
 		}

@@ -47,6 +47,25 @@ type Answer struct {
 	Roots []byte `json:"roots,omitempty"` // PEM
 	// Error is why there is no certificate, and what to do.
 	Error string `json:"error,omitempty"`
+	// Again is after how many seconds the same may be asked again; 0: it is of no use.
+	Again int `json:"again_s,omitempty"`
+}
+
+// soon is why there is no certificate now, though there may be one later.
+type soon struct {
+	text  string
+	after time.Duration
+}
+
+func (e *soon) Error() string { return e.text }
+
+// refusal is an Answer without a certificate.
+func refusal(err error) Answer {
+	a := Answer{V: version, Error: err.Error()}
+	if later := new(soon); errors.As(err, &later) {
+		a.Again = int(later.after/time.Second) + 1
+	}
+	return a
 }
 
 // message is what a request's signature is over.
@@ -120,6 +139,9 @@ type invited struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	By      string    `json:"by,omitempty"`
+	// Seal is the authority's, over all above: an invitation that anybody else has put on the
+	// bus is none.
+	Seal []byte `json:"seal"`
 	// Used is the hash of the one request that it was used for; that may be repeated.
 	Used []byte `json:"used,omitempty"`
 }
@@ -129,6 +151,26 @@ func inviteKey(name string) string { return "ring/invites/" + name }
 
 // Bus keys of what the authority says; each is signed by it.
 const trustKey = "ring/ca"
+
+// sealed is what the Seal of the invitation of a name is over.
+func (i *invited) sealed(id trust.ID) []byte {
+	return fmt.Appendf(nil, "ring/invite/1\x00%s\x00%s\x00%x\x00%d\x00%d\x00%s", id.Ring, id.Name, i.Key,
+		i.Created.UnixNano(), i.Expires.UnixNano(), i.By)
+}
+
+// invitationOf reads the invitation of a name as the bus has it.
+func invitationOf(value []byte, name string) (*invited, error) {
+	i := new(invited)
+	if err := json.Unmarshal(value, i); err != nil {
+		return nil, fmt.Errorf("the invitation of %s does not read: invite it anew", name)
+	}
+	return i, nil
+}
+
+// notInvited is for a name of which the bus has no invitation.
+func notInvited(name string) error {
+	return fmt.Errorf("%s is not invited: `ring roster invite %[1]s` prints what to run on its host", name)
+}
 
 // check reports whether q was signed by the invitation's key.
 func (i *invited) check(q *Request, now time.Time) error {

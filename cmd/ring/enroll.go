@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -35,8 +36,9 @@ func newEnrolment(s settings, r *ring.Ring, store *trust.Store, logger *slog.Log
 	case store == nil:
 		return nil, nil
 	}
-	e := &enrolment{ring: r, store: store, desk: enroll.NewDesk(r, store, s.Preset), logger: logger}
+	e := &enrolment{ring: r, store: store, logger: logger}
 	if s.Authority == "" {
+		e.desk = enroll.NewDesk(r, store, nil, s.Preset, logger)
 		return e, nil
 	}
 	a, err := trust.OpenAuthority(s.Authority)
@@ -47,6 +49,7 @@ func newEnrolment(s settings, r *ring.Ring, store *trust.Store, logger *slog.Log
 	if err != nil {
 		return nil, exitf(exitUsage, "%w", err)
 	}
+	e.desk = enroll.NewDesk(r, store, e.issuer, s.Preset, logger)
 	return e, nil
 }
 
@@ -84,6 +87,9 @@ func (e *enrolment) run(ctx context.Context) {
 	}
 }
 
+// publishMax bounds each file that publish reads, in bytes.
+const publishMax = 1 << 20
+
 func newCAPublishCommand() *cobra.Command {
 	var dir string
 	cmd := busCommand(&cobra.Command{
@@ -94,16 +100,19 @@ signed by it, to the whole ring: for one that has no instance with the authority
 --authority), which does so by itself. Instances take it within a second, those that are away
 when they are back; links with whom was revoked end.
 
-It needs the role admin and a quorum. The private key is not read, and goes nowhere.`,
+It needs the role admin and a quorum. Of the directory it reads ca.pem and crl.pem.`,
 		Example: `  ring ca revoke dc1/prod/1 --reason 'host was sold'
   ring ca publish --addr https://dc1-prod-0:3000 --ca ca/ca.pem --token @admin.token`,
 		Args: cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *client, f *busFlags, _ []string) error {
-		a, err := trust.OpenAuthority(dir)
-		if err != nil {
-			return caError(err)
+		var said [2][]byte
+		for i, name := range [2]string{"ca.pem", "crl.pem"} {
+			var err error
+			if said[i], err = readAtMost(cmd, filepath.Join(dir, name), publishMax); err != nil {
+				return usageError("--dir: %w", err)
+			}
 		}
-		body, err := json.Marshal(map[string]any{"v": 1, "roots": a.Roots(), "revoked": a.Revoked()})
+		body, err := json.Marshal(map[string]any{"v": 1, "roots": said[0], "revoked": said[1]})
 		if err != nil {
 			return err
 		}
@@ -111,14 +120,14 @@ It needs the role admin and a quorum. The private key is not read, and goes nowh
 		if err != nil || f.json {
 			return printed(cmd, text, err)
 		}
-		var said struct {
+		var told struct {
 			News bool `json:"news"`
 		}
-		if err := json.Unmarshal(text, &said); err != nil {
+		if err := json.Unmarshal(text, &told); err != nil {
 			return c.strange(err)
 		}
 		word := "the ring knew it already"
-		if said.News {
+		if told.News {
 			word = "told; instances take it within a second"
 		}
 		cmd.Println(word)

@@ -75,7 +75,11 @@ func joinRing(cmd *cobra.Command, data, invitation string) (file string, err err
 	if err != nil {
 		return "", usageError("--join: %w", err)
 	}
+	if data, err = filepath.Abs(data); err != nil {
+		return "", exitf(exitFailed, "%w", err)
+	}
 	file = filepath.Join(data, joinedFile)
+	identity := filepath.Join(data, identityDir)
 	switch s, err := joinedBefore(file); {
 	case err != nil:
 		return "", err
@@ -83,9 +87,12 @@ func joinRing(cmd *cobra.Command, data, invitation string) (file string, err err
 		return "", usageError("%s is of %s of ring %s, the invitation of %s of ring %s: give that one another --data",
 			file, s.Name, s.Ring, i.Name, i.Ring)
 	case s != nil:
-		return file, nil
+		if _, err := trust.Open(identity); err == nil {
+			_ = os.Remove(filepath.Join(identity, invitedFile)) // left by one that was ended in between
+			return file, nil
+		}
+		// It has slept through its certificate, or lost it: the invitation is for that.
 	}
-	identity := filepath.Join(data, identityDir)
 	if err := os.MkdirAll(identity, 0o700); err != nil {
 		return "", exitf(exitFailed, "%w", err)
 	}
@@ -184,8 +191,11 @@ func joinedSettings(i *enroll.Invitation, w *enroll.Welcome, data, identity stri
 		text += fmt.Sprintf("preset = %q\n", w.Preset)
 	}
 	d := rosterDocument{
-		Ring: i.Ring, Hash: w.Roster.Hash(i.Ring), Names: w.Roster.Names, Addresses: w.Roster.Addresses,
+		Ring: i.Ring, Version: w.Roster.Version, Names: w.Roster.Names, Addresses: w.Roster.Addresses,
 		Degree: w.Roster.Degree, Retired: w.Roster.Retired,
 	}
+	d.Hash = ring.Roster{
+		Names: d.Names, Addresses: d.Addresses, Degree: d.Degree, Retired: d.Retired,
+	}.Hash(i.Ring)
 	return []byte(text + d.toml())
 }

@@ -55,10 +55,11 @@ func TestInvitedHostJoins(t *testing.T) {
 		h.startWith(name, h.safe(name), text)
 	}
 	h.until(port, "whole", allAlive(3))
-	h.ask(port, exitRefused, "roster", "invite", "n/3") // not in the roster
+	h.ask(port+1, exitRefused, "roster", "invite", "n/3") // not in the roster
 	h.ask(port, exitDone, "roster", "add", "n/3", fmt.Sprintf("127.0.0.1:%d", port+3), "--yes")
-	h.ask(port, exitRefused, "roster", "invite", "n/2") // in the ring
-	out, _ := h.ask(port, exitDone, "roster", "invite", "n/3")
+	h.ask(port+1, exitRefused, "roster", "invite", "n/2") // in the ring
+	h.ask(port, exitRefused, "roster", "invite", "n/3")   // of one without the authority
+	out, _ := h.ask(port+1, exitDone, "roster", "invite", "n/3")
 	_, quoted, _ := strings.Cut(out, "--join '")
 	invitation, _, ok := strings.Cut(quoted, "'")
 	if !ok {
@@ -90,9 +91,18 @@ func TestJoinRefused(t *testing.T) {
 	data := t.TempDir()
 	file := filepath.Join(data, joinedFile)
 	if err := os.WriteFile(file, joinedSettings(i, &enroll.Welcome{
-		Roster: ring.Roster{Names: []ring.Name{"n/0", "n/3"}, Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}, Retired: []int{0}},
+		Roster: &enroll.Roster{Version: 3, Names: []ring.Name{"n/0", "n/3"}, Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}, Retired: []int{0}},
 		Preset: "wan",
 	}, data, filepath.Join(data, identityDir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := trust.Init(filepath.Join(t.TempDir(), "ca"), "shop", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := a.Identity(trust.ID{Role: trust.Instance, Ring: "shop", Name: "n/3"}, nil, trust.LifeMin)
+	if err := errors.Join(err, os.Mkdir(filepath.Join(data, identityDir), 0o700),
+		trust.WriteDir(filepath.Join(data, identityDir), m)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := newNodeCommand()

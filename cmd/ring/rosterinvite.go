@@ -19,12 +19,12 @@ prints a command to run on the new host: that makes a key there, fetches a certi
 from this ring, which it knows by the SHA-256 of the ring's authority, and starts the instance.
 
 The invitation in it is a secret until it is used: it is good for one certificate of that one
-name, and takes the place of an earlier one. Somebody of the ring must give certificates (ring
-node --authority). Of a ring without TLS there is nothing to fetch: give the new instance the
+name, and takes the place of an earlier one. Ask an instance that has the authority (ring node
+--authority), which seals it. Of a ring without TLS there is nothing to fetch: give the new instance the
 settings file of the others, with its own name.
 
 It needs the role admin and a quorum. Exit code 5: the name is not in the roster, is in the
-ring now, or the ring has no TLS.`,
+ring now, or the instance has not the authority.`,
 		Example: `  ring roster add dc4/prod/0 10.0.4.1:3000
   ring roster invite dc4/prod/0
   ring roster invite dc4/prod/0 --life 1h --json | jq -r .invitation`,

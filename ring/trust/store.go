@@ -197,8 +197,8 @@ func (s *Store) Reload() error {
 }
 
 // Replace takes another certificate of the same ID. It is checked, written to the directory
-// if there is one, and used from then on; after an error nothing has changed, unless the
-// text says otherwise. Of roots and revocations the newer ones stay. Empty Roots or
+// if there is one, and used from then on. After an error of what m is nothing has changed; after
+// one of the directory the new identity counts while this process runs, as the text says. Of roots and revocations the newer ones stay. Empty Roots or
 // Revoked leave what there is.
 func (s *Store) Replace(m Material) error {
 	s.writing.Lock()
@@ -210,13 +210,19 @@ func (s *Store) Replace(m Material) error {
 		m.Revoked = old.anchors.revokedPEM()
 	}
 	now, err := s.usable(m, old)
-	if err == nil && s.dir != "" {
-		err = WriteDir(s.dir, now.material())
+	if err != nil {
+		s.writing.Unlock()
+		return s.at(err)
 	}
-	changed := err == nil && s.use(now)
+	if s.dir != "" {
+		if err = WriteDir(s.dir, now.material()); err != nil {
+			err = fmt.Errorf("the new identity counts, but only while this process runs: %w", s.at(err))
+		}
+	}
+	changed := s.use(now)
 	s.writing.Unlock()
 	s.tell(changed)
-	return s.at(err)
+	return err
 }
 
 // Learn takes roots and revocation lists that came over any way, from anybody. A root is

@@ -493,3 +493,64 @@ func TestLearnsWithoutADisk(t *testing.T) {
 		t.Errorf("reloaded without a disk: %v", err)
 	}
 }
+
+// A directory that cannot be written does not keep a renewed certificate from counting.
+func TestReplacesWithoutADisk(t *testing.T) {
+	a, err := trust.Init(t.TempDir(), "test", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := trust.ID{Role: trust.Instance, Ring: "test", Name: "a"}
+	dir := filepath.Join(t.TempDir(), "identity")
+	material := func() trust.Material {
+		m, err := a.Identity(id, nil, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	if err := errors.Join(os.Mkdir(dir, 0o700), trust.WriteDir(dir, material())); err != nil {
+		t.Fatal(err)
+	}
+	s, err := trust.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Leaf()
+	if err := s.Replace(material()); err == nil || !strings.Contains(err.Error(), "only while this process runs") {
+		t.Errorf("without its directory: %v", err)
+	}
+	if s.Leaf().Equal(before) {
+		t.Error("the renewed certificate does not count")
+	}
+}
+
+// A seal is told from another by who has the same key, also by another process, until the
+// authority rotates.
+func TestSeal(t *testing.T) {
+	dir := t.TempDir()
+	a, err := trust.Init(dir, "test", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal, err := a.Seal([]byte("message"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := trust.OpenAuthority(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.Sealed([]byte("message"), seal) || b.Sealed([]byte("massage"), seal) || b.Sealed([]byte("message"), nil) {
+		t.Error("a seal is not told from others")
+	}
+	if err := a.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	if b.Sealed([]byte("message"), seal) {
+		t.Error("a seal counts after a rotation")
+	}
+}
