@@ -258,7 +258,9 @@ func (n *Node) carry(now time.Time, fx *core.Effect) {
 	case core.Rerolled:
 		n.reroll(fx)
 	case core.Tell:
-		n.tell(now, fx.Report)
+		if fx.Report.Kind != core.Refusing || !n.lapsed(now) {
+			n.tell(now, fx.Report)
+		}
 	case core.Forged:
 		n.stats.forged++
 	case core.Gone:

@@ -22,6 +22,7 @@ const (
 	warnPause   = time.Minute      // between two lines about one host
 	warnMax     = 16               // hosts told of in that time
 	endPause    = time.Hour        // between two lines about the end of the own certificate
+	endedPause  = time.Minute      // once it has come
 )
 
 // proof is who is at the other end of a link, and by what. The zero proof is of a link
@@ -192,19 +193,27 @@ func (n *Node) vouchOnce(now time.Time) {
 // tellEnd warns where a tenth of the life of the own certificate is left, or nothing.
 func (n *Node) tellEnd(now time.Time, own *x509.Certificate) {
 	left := own.NotAfter.Sub(now)
-	if left > own.NotAfter.Sub(own.NotBefore)/10 || now.Sub(n.vouch.ending) < endPause {
+	pause := endPause
+	text := fmt.Sprintf("my certificate ends in %v: it renews itself where an instance has the authority, "+
+		"see the log for why not; else issue a new one (ring ca issue), then reload this instance (SIGHUP)",
+		left.Round(time.Second))
+	if left <= 0 {
+		pause = endedPause
+		text = "my certificate has ended: nobody takes links from me until I have a new one; issue it " +
+			"(ring ca issue), then reload this instance (SIGHUP)"
+	}
+	if left > own.NotAfter.Sub(own.NotBefore)/10 || now.Sub(n.vouch.ending) < pause {
 		return
 	}
 	n.vouch.ending = now
-	text := fmt.Sprintf("my certificate ends in %v", left.Round(time.Second))
-	if left <= 0 {
-		text = "my certificate has ended: nobody links with me any more"
-	}
-	n.tell(now, core.Report{
-		Kind: core.Ending, Subject: -1,
-		Text: text + "; issue a new one (ring ca issue), then reload this instance (SIGHUP)",
-	})
+	n.tell(now, core.Report{Kind: core.Ending, Subject: -1, Text: text})
 	n.publish()
+}
+
+// lapsed is whether the own certificate has ended. Then everybody refuses this instance, which
+// is told once for all.
+func (n *Node) lapsed(now time.Time) bool {
+	return n.cfg.Identity != nil && now.After(n.cfg.Identity.Leaf().NotAfter)
 }
 
 // renewLink opens a link beside that of c, which the core has take its place.
@@ -308,7 +317,7 @@ func (n *Node) turnAway(from string, why error) {
 	}
 	n.refused(why)
 	now := time.Now()
-	if !n.mayWarn(now, from) {
+	if n.lapsed(now) || !n.mayWarn(now, from) {
 		return
 	}
 	n.tell(now, core.Report{Kind: core.Refusing, Subject: -1, Text: fmt.Sprintf("%s: %v", from, why)})

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"math/big"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -137,6 +138,76 @@ func TestEndOfACertificate(t *testing.T) {
 	}
 	if ev := next1(t, dialed); ev.Kind != core.Broken || a.says("ended at") || !a.says("my certificate") {
 		t.Errorf("this end hears of %+v", ev)
+	}
+}
+
+// That the own certificate ends, or has ended, is said now and then, with what to do; once it
+// has, not that each of the others refuses it.
+func TestEndIsSaid(t *testing.T) {
+	refused := func(ev core.Event) []core.Effect {
+		if ev.Kind != core.Start {
+			return nil
+		}
+		return []core.Effect{{Kind: core.Tell, Report: core.Report{Kind: core.Refusing, Subject: 0, Text: "it refuses"}}}
+	}
+	for _, c := range []struct {
+		name string
+		left time.Duration
+		says []string
+		told int // in an hour, looked at every ten seconds
+	}{
+		{"far off", 2 * time.Hour, nil, 0},
+		{"soon", 5 * time.Minute, []string{"ends in 5m0s", "renews itself", "ring ca issue", "SIGHUP"}, 1},
+		{"ended", -2 * time.Hour, []string{"has ended", "nobody takes links", "ring ca issue", "SIGHUP"}, 60},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := run(t, &script{step: refused}, func(cfg *Config) {
+				cfg.Identity, cfg.Vouch = newPapers(t, time.Now().Add(time.Hour)), time.Hour
+			})
+			if !n.says("it refuses") {
+				t.Error("that it is refused is not said")
+			}
+			now := time.Now()
+			from := now.Add(-time.Hour)
+			own := &x509.Certificate{NotBefore: now.Add(c.left - 2*time.Hour), NotAfter: now.Add(c.left)}
+			n.mu.Lock()
+			n.vouch.ending = from
+			for at := time.Duration(0); at < time.Hour; at += 10 * time.Second {
+				if c.told == 1 { // the end would come nearer
+					own.NotAfter = now.Add(at + c.left)
+				}
+				n.tellEnd(now.Add(at), own)
+			}
+			n.mu.Unlock()
+			reports, _ := n.Reports(0)
+			told := 0
+			for _, r := range reports {
+				if r.Kind != core.Ending {
+					continue
+				}
+				told++
+				for _, want := range c.says {
+					if !strings.Contains(r.Text, want) {
+						t.Errorf("it says %q, want %q in it", r.Text, want)
+					}
+				}
+			}
+			if told != c.told {
+				t.Errorf("told %d times, want %d", told, c.told)
+			}
+		})
+	}
+	n := run(t, &script{step: refused}, func(cfg *Config) {
+		cfg.Identity, cfg.Vouch = newPapers(t, time.Now().Add(-time.Minute)), 10*time.Millisecond
+	})
+	for end := time.Now().Add(patience); !n.says("has ended"); {
+		if time.Now().After(end) {
+			t.Fatal("the end is not said")
+		}
+		runtime.Gosched()
+	}
+	if n.says("it refuses") {
+		t.Error("after the end each refusal is said")
 	}
 }
 
