@@ -31,8 +31,8 @@ func (c *Core) onParticle(p *wire.Particle) {
 	c.visited()
 }
 
-// rosterPassed looks what the particle knows of versions of the roster: who is behind asks
-// for what it lacks.
+// rosterPassed looks what the particle knows of versions of the roster, and of ticks that
+// are reserved: who is behind asks for what it lacks.
 func (c *Core) rosterPassed() {
 	if c.token.Behind() {
 		c.bus.Hasten(c.now)

@@ -49,6 +49,37 @@ func TestP3LapCountsAfterAQuorumStamped(t *testing.T) {
 	}
 }
 
+// A stop that is just back may see the particle before the entry that reserved its tick.
+func TestP3LapBeyondWhatIsKnownToBeReserved(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		strict bool
+		known  uint64 // this stop's limit
+		base   uint64 // the particle's
+		says   uint64 // the limit it tells of
+		counts bool
+		behind bool
+	}{
+		{"nobody signs: the particle is believed", false, 100, 95, 200, true, false},
+		{"nobody signs, and it says that there is no such tick", false, 100, 95, 100, false, true},
+		{"nobody signs, and the epoch begins elsewhere", false, 1000, 94, 1000, false, false},
+		{"signed: only what is agreed on", true, 100, 95, 200, false, true},
+		{"signed, and the entry is here", true, 200, 95, 200, true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c, b := newCore(1), three(7)
+			b.Strict, b.Limit = row.strict, row.known
+			c.SetBus(at(0), b)
+			pass, _ := c.Arrive(at(1), &wire.Particle{
+				Epoch: wire.Epoch{Number: 7}, Lap: 5, Base: row.base, Limit: row.says, Anchored: true,
+			})
+			if pass.Anchored != row.counts || c.Behind() != row.behind {
+				t.Errorf("counts %v, behind %v; want %v, %v", pass.Anchored, c.Behind(), row.counts, row.behind)
+			}
+		})
+	}
+}
+
 func TestP3LapOfAMinorityDoesNotCount(t *testing.T) {
 	r := ring(7)
 	r[0].Let(at(0), 7, 5, 95, 1000)

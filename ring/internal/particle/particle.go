@@ -172,8 +172,13 @@ func (c *Core) SetRing(alive, rank int) {
 // SetRoster tells by which version of the roster this stop goes from now on.
 func (c *Core) SetRoster(version uint64) { c.roster = version }
 
-// Behind reports whether some stop has a newer version of the roster than this one.
-func (c *Core) Behind() bool { return c.has && c.last.Roster.Version > c.roster }
+// Behind reports whether some stop knows of what was agreed on and this one does not: a
+// newer version of the roster, or ticks that are reserved, without which a lap that counts
+// elsewhere does not count here.
+func (c *Core) Behind() bool {
+	p := &c.last
+	return c.has && (p.Roster.Version > c.roster || p.Anchored && !p.Epoch.Detached() && !c.reserved(p))
+}
 
 // Shown is the newest version of the roster that all stops are known to have, or a later one.
 func (c *Core) Shown() uint64 { return c.shown }
@@ -334,14 +339,19 @@ func (c *Core) Known(p *wire.Particle) bool {
 	return e != nil && e.number == c.bus.Number && e.base == p.Base
 }
 
-// reserved reports whether the tick of p's lap is one of its epoch's, as far as is known
-// here: what a frame says of it is the word of whoever sent it.
+// reserved reports whether the tick of p's lap is one of its epoch's. What a frame says
+// of it is the word of whoever sent it, and that is taken where nobody signs: the particle
+// may be here before the entry that reserved more.
 func (c *Core) reserved(p *wire.Particle) bool {
 	e := c.known(p)
 	if e == nil {
 		return !c.bus.Strict
 	}
-	return p.Base == e.base && p.Base+p.Lap < e.limit
+	limit := e.limit
+	if !c.bus.Strict {
+		limit = max(limit, p.Limit)
+	}
+	return p.Base == e.base && p.Base+p.Lap < limit
 }
 
 // newer orders particles that no quorum stands behind.

@@ -44,7 +44,7 @@ var liarTable = []mutant{
 	},
 	{
 		"a tick beyond the reserved counts", "P3,R3", "particle/particle.go",
-		"return p.Base == e.base && p.Base+p.Lap < e.limit", "return p.Base == e.base || true",
+		"return p.Base == e.base && p.Base+p.Lap < limit", "return p.Base == e.base || true",
 		"lies=particle", 7,
 	},
 	{
