@@ -38,7 +38,6 @@ type facts struct {
 	strange  bool      // of late somebody was refused who has shown no name of the ring
 	starved  int       // how often of late the process did not run
 	address  *reached  // the way to itself; nil: there is no address
-	took     time.Duration
 	last     time.Duration // between the two newest passes
 	disk     *diskFacts
 	files    *fileFacts
@@ -63,7 +62,6 @@ type diskFacts struct {
 	hasInodes   bool   // the file system counts them
 	sync        time.Duration
 	mode        uint32 // permission bits; 0: unknown
-	synced      int
 	writeFailed bool
 }
 

@@ -10,7 +10,6 @@ import (
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -298,9 +297,6 @@ func TestParseDays(t *testing.T) {
 // An instance with a socket is asked there, also where loopback may do nothing, and takes the
 // socket along when it goes.
 func TestNodeWithASocket(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("SKIPPED: no sockets there, which Linux and so CI has")
-	}
 	path := filepath.Join(t.TempDir(), "ring.sock")
 	port := strconv.Itoa(freePorts(t, 1))
 	cmd, lines := startNode(t, "", "node", "--name", "a", "--roster", "a", "--addresses", "127.0.0.1:"+port,
