@@ -34,10 +34,10 @@ type facts struct {
 	status   ring.Status
 	bus      ring.BusStatus
 	links    []ring.Link
-	refusals []refusal // of late, the newest of each instance
-	strange  bool      // of late somebody was refused who has shown no name of the ring
-	starved  int       // how often of late the process did not run
-	address  *reached  // the way to itself; nil: there is no address
+	refusals []refusal     // of late, the newest of each instance
+	strange  bool          // of late somebody was refused who has shown no name of the ring
+	starved  int           // how often of late the process did not run
+	address  *reached      // the way to itself; nil: there is no address
 	last     time.Duration // between the two newest passes
 	disk     *diskFacts
 	files    *fileFacts
