@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +77,23 @@ func caError(err error) error {
 		code = exitRefused
 	}
 	return &exitError{code, err}
+}
+
+// openAuthority opens the directory that the caller has named.
+func openAuthority(dir string) (*trust.Authority, error) {
+	a, err := trust.OpenAuthority(dir)
+	if errors.Is(err, trust.ErrNotFound) {
+		return nil, &exitError{exitUsage, err}
+	}
+	return a, err
+}
+
+// named gives the error of a file that the caller has named, and that is not there, its exit code.
+func named(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &exitError{exitUsage, err}
+	}
+	return err
 }
 
 // life is a duration that a person may write in days, weeks and years.
@@ -217,7 +236,7 @@ certificates that it takes.`,
 		if *force && !*finish {
 			return usageError("--force goes with --finish")
 		}
-		a, err := trust.OpenAuthority(f.dir)
+		a, err := openAuthority(f.dir)
 		if err != nil {
 			return err
 		}
@@ -318,7 +337,7 @@ func newCAListCommand() *cobra.Command {
 	all := cmd.Flags().Bool("all", false, "list everything")
 	cmd.MarkFlagsMutuallyExclusive("expired", "revoked", "all")
 	return caCommand(cmd, func(cmd *cobra.Command, f *caFlags, _ []string) error {
-		a, err := trust.OpenAuthority(f.dir)
+		a, err := openAuthority(f.dir)
 		if err != nil {
 			return err
 		}
@@ -355,14 +374,15 @@ the revocation list, ca/crl.pem. It counts for an instance once it has that list
 instance with --authority within a second, or by ring ca publish; or copy it beside an
 identity and reload that instance.`,
 		Example: `  ring ca revoke dc1/prod/1 --reason 'host was sold'
-  ring ca revoke alice --role admin
+  ring ca revoke alice
+  ring ca revoke alice --role admin   # and not who reads by that name
   ring ca revoke 4f0c2a918b7d6e5f4c3b2a1908f7e6d5`,
 		Args: cobra.ExactArgs(1),
 	}
-	role := cmd.Flags().String("role", "instance", "role of the name: instance, admin or read")
+	role := cmd.Flags().String("role", "", "instance, admin or read, where the name was given to more than one")
 	reason := cmd.Flags().String("reason", "", "why, for whoever reads the list")
 	return caCommand(cmd, func(cmd *cobra.Command, f *caFlags, args []string) error {
-		a, err := trust.OpenAuthority(f.dir)
+		a, err := openAuthority(f.dir)
 		if err != nil {
 			return err
 		}
@@ -371,7 +391,7 @@ identity and reload that instance.`,
 			gone, err = a.RevokeSerial(args[0], *reason)
 		} else {
 			var id trust.ID
-			if id, err = idOf(args[0], a.Ring(), *role); err == nil {
+			if id, err = holder(a, args[0], *role); err == nil {
 				gone, err = a.Revoke(id, *reason)
 			}
 		}
@@ -392,6 +412,46 @@ identity and reload that instance.`,
 		_, err = fmt.Fprintf(out, spreads+"\n", f.dir)
 		return err
 	})
+}
+
+// holder is whose certificates a name means: of that role, or, if that is empty, of the only one
+// that has valid ones by the name, or ever had some.
+func holder(a *trust.Authority, name, role string) (trust.ID, error) {
+	issued, err := a.Issued()
+	if err != nil || strings.Contains(name, "://") {
+		id, bad := idOf(name, a.Ring(), role)
+		return id, errors.Join(err, bad)
+	}
+	var valid, all []string
+	for _, c := range issued {
+		is := c.ID.Role.String()
+		if c.ID.Name != name {
+			continue
+		}
+		if !slices.Contains(all, is) {
+			all = append(all, is)
+		}
+		if issuedOf(c, time.Now()).State == stateValid && !slices.Contains(valid, is) {
+			valid = append(valid, is)
+		}
+	}
+	switch {
+	case role != "" && len(all) > 0 && !slices.Contains(all, role):
+		if _, err := trust.ParseRole(role); err != nil {
+			return trust.ID{}, err
+		}
+		return trust.ID{}, exitf(exitFalse, "nothing was issued for %s as %s, but as %s: give that --role", name, role,
+			strings.Join(all, " and "))
+	case role == "" && len(valid) > 1:
+		return trust.ID{}, usageError("%s has certificates as %s: say which with --role", name, strings.Join(valid, " and "))
+	case role == "" && len(valid) == 1:
+		role = valid[0]
+	case role == "" && len(all) > 0: // there is nothing to do, for none of them
+		role = all[0]
+	case role == "":
+		role = trust.Instance.String()
+	}
+	return idOf(name, a.Ring(), role)
 }
 
 // isSerial says whether text is what list shows as a serial number.

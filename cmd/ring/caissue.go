@@ -125,7 +125,7 @@ directory does. --host is for browsers; instances look at the name alone.`,
 	hosts := cmd.Flags().StringArray("host", nil, "with NAME: name or address for browsers; may be repeated")
 	lasts := addLifeFlag(cmd, 30*24*time.Hour, "how long it is valid")
 	return caCommand(cmd, func(cmd *cobra.Command, f *caFlags, args []string) error {
-		a, err := trust.OpenAuthority(f.dir)
+		a, err := openAuthority(f.dir)
 		if err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func isRequest(path string) bool {
 func answerRequest(cmd *cobra.Command, f *caFlags, a *trust.Authority, path, role, out string, lasts time.Duration) error {
 	csr, err := readAtMost(cmd, path, 1<<20)
 	if err != nil {
-		return fmt.Errorf("read the request: %w", err)
+		return named(fmt.Errorf("read the request: %w", err))
 	}
 	r, err := trust.ReadRequest(csr)
 	if err != nil {
@@ -181,6 +181,7 @@ func answerRequest(cmd *cobra.Command, f *caFlags, a *trust.Authority, path, rol
 	if err != nil {
 		return err
 	}
+	sayCut(cmd, firstCertificate(chain), lasts)
 	g := grant{V: 1, ID: r.ID.String(), Hosts: append([]string{}, r.Hosts...), Key: keyPrint(r.Key), Path: out}
 	if leaf := firstCertificate(chain); leaf != nil {
 		g.Until, g.Serial = &leaf.NotAfter, fmt.Sprintf("%x", leaf.SerialNumber)
@@ -195,6 +196,16 @@ func answerRequest(cmd *cobra.Command, f *caFlags, a *trust.Authority, path, rol
 	_, err = fmt.Fprintf(say, "signed %s until %s%s\nkey SHA-256 %s\nbring %s back:  ring ca install granted.pem --dir …\n",
 		g.ID, day(g.Until), hosts, g.Key, out)
 	return err
+}
+
+// sayCut says where a certificate lives for less long than was asked for.
+func sayCut(cmd *cobra.Command, leaf *x509.Certificate, asked time.Duration) {
+	if leaf == nil || time.Until(leaf.NotAfter) > asked-time.Minute { // it was signed a moment ago
+		return
+	}
+	l := life(asked)
+	fmt.Fprintf(cmd.ErrOrStderr(), "not for %s, but until %s only: the root of the authority ends then; ring ca rotate "+
+		"makes a new one\n", &l, day(&leaf.NotAfter))
 }
 
 func firstCertificate(text []byte) *x509.Certificate {
@@ -248,6 +259,9 @@ func makeIdentities(cmd *cobra.Command, f *caFlags, a *trust.Authority, patterns
 				keyPrint(leaf.RawSubjectPublicKeyInfo)
 		}
 		made = append(made, g)
+		if len(made) == len(ids) {
+			sayCut(cmd, firstCertificate(m.Certificate), lasts)
+		}
 	}
 	say := cmd.OutOrStdout()
 	if f.asJSON {
@@ -297,7 +311,7 @@ directory, if somebody may have exchanged the file on its way.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		granted, err := readAtMost(cmd, args[0], 1<<20)
 		if err != nil {
-			return fmt.Errorf("read the answer: %w", err)
+			return named(fmt.Errorf("read the answer: %w", err))
 		}
 		s, err := install(granted, *dir)
 		if err != nil {

@@ -165,6 +165,9 @@ func show(cmd *cobra.Command, path string) (shownReport, error) {
 	r := shownReport{V: 1, OK: true, Items: []pemItem{}}
 	files := []string{path}
 	info, err := os.Stat(path)
+	if path != "-" && errors.Is(err, fs.ErrNotExist) {
+		return r, named(err)
+	}
 	if err == nil && info.IsDir() {
 		files = nil
 		names := []string{"identity.pem", requestFile, "ca.pem", "crl.pem"}

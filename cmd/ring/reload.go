@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -41,9 +42,9 @@ func (m reloadMetrics) done(err error) {
 // reloadNow reads the settings again. It changes all that can be changed, and
 // names what cannot; on an error it changes nothing.
 func (n *instance) reloadNow() {
-	n.reloadIdentity()
+	identityErr := n.reloadIdentity()
 	s, err := n.load()
-	n.reload.done(err)
+	n.reload.done(errors.Join(err, identityErr))
 	if err != nil {
 		n.logger.Error("settings not reloaded; the old ones stay in force", "err", err)
 		return
@@ -65,27 +66,32 @@ func (n *instance) reloadNow() {
 		}
 		n.respawns <- n.respawnConfig(s.Respawn) // there is room: nobody else sends
 	}
-	n.logger.Info("settings reloaded", "changed", orNothing(changed))
+	if identityErr != nil {
+		n.logger.Warn("settings reloaded, but not the identity: the old one stays in force", "changed", orNothing(changed))
+	} else {
+		n.logger.Info("settings reloaded", "changed", orNothing(changed))
+	}
 	if len(fixed) > 0 {
 		n.logger.Warn("some changed settings need a restart", "settings", strings.Join(fixed, ", "))
 	}
 }
 
 // reloadIdentity reads the directory of the identity again, which is taken whole or not at all.
-func (n *instance) reloadIdentity() {
+func (n *instance) reloadIdentity() error {
 	store := n.ring.TLS()
 	if store == nil {
-		return
+		return nil
 	}
 	before := store.Leaf()
 	if err := store.Reload(); err != nil {
 		n.logger.Error("identity not reloaded; the old one stays in force", "err", err)
-		return
+		return err
 	}
 	if leaf := store.Leaf(); !leaf.Equal(before) {
 		n.logger.Info("identity reloaded", "serial", fmt.Sprintf("%x", leaf.SerialNumber),
 			"until", leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
+	return nil
 }
 
 func orNothing(words []string) string {

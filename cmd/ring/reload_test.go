@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ringofservers.dev/admin"
+	"ringofservers.dev/ring/trust"
 	"ringofservers.dev/supervise"
 )
 
@@ -349,5 +350,40 @@ func TestReloadExchangesRuns(t *testing.T) {
 	if all := r.slots("same"); len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
 		t.Errorf("a slot was run twice: %v", all)
 	}
+	r.leave()
+}
+
+// A reload that does not take the identity says so, and goes on with the old one.
+func TestReloadWithoutTheIdentity(t *testing.T) {
+	dir := t.TempDir()
+	a, err := trust.Init(filepath.Join(dir, "ca"), "ring", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := a.Identity(trust.ID{Role: trust.Instance, Ring: "ring", Name: "solo"}, nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trust.WriteDir(dir, m); err != nil {
+		t.Fatal(err)
+	}
+	r := newReloaded(t, fmt.Sprintf("tls = %q\n", dir))
+	r.await("msg=listening")
+	file := filepath.Join(dir, "identity.pem")
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.signal(syscall.SIGHUP)
+	r.await("identity not reloaded", "holds no PEM")
+	r.await("level=WARN", "settings reloaded, but not the identity", "changed=nothing")
+	if err := os.WriteFile(file, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.signal(syscall.SIGHUP)
+	r.await("level=INFO", `msg="settings reloaded"`, "changed=nothing")
 	r.leave()
 }

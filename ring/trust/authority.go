@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -512,8 +513,8 @@ func (a *Authority) FinishRotation(force bool) error {
 		return because(ErrNotFound, "no rotation is under way: begin one with ring ca rotate")
 	}
 	if left := a.issued.left(a.trust.roots[0], time.Now()); len(left) > 0 && !force {
-		return because(ErrInUse, "%d still use a certificate of the old root, %s is one: issue them new ones, wait "+
-			"until the old ones end, or force it, and they are out", len(left), left[0].ID)
+		return because(ErrInUse, "%d still use a certificate of the old root: issue them new ones, wait until the "+
+			"old ones end, or force it, and they are out: %s", len(left), someOf(left))
 	}
 	return a.take(a.trust.roots[:1], a.trust.crosses, a.key)
 }
@@ -541,6 +542,20 @@ func (a *Authority) Seal(message []byte) ([]byte, error) {
 func (a *Authority) Sealed(message, seal []byte) bool {
 	want, err := a.Seal(message)
 	return err == nil && hmac.Equal(want, seal)
+}
+
+// someOf names the first of those to whom something was issued, and how many more they are.
+func someOf(all []Issued) string {
+	const most = 10
+	var names []string
+	for _, c := range all[:min(len(all), most)] {
+		names = append(names, c.ID.String())
+	}
+	text := strings.Join(names, ", ")
+	if more := len(all) - most; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
 }
 
 // Roots returns what Material.Roots is to be, PEM.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,6 +80,10 @@ func ReadDir(dir string) (Material, error) {
 	}
 	if err != nil {
 		return m, err
+	}
+	if block, _ := pem.Decode(b); block == nil {
+		return m, because(ErrMalformed, "%s holds no PEM, so neither a key nor a certificate: bring it back, or make "+
+			"it anew (ring ca issue)", filepath.Join(dir, identityFile))
 	}
 	identity, err := parse(b, filepath.Join(dir, identityFile))
 	if err != nil {

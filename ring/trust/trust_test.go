@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -549,5 +550,48 @@ func TestSeal(t *testing.T) {
 	}
 	if b.Sealed([]byte("message"), seal) {
 		t.Error("a seal counts after a rotation")
+	}
+}
+
+// Who is in the way of the end of a rotation is named, the first ten of them.
+func TestFinishNamesWhoIsLeft(t *testing.T) {
+	a := authority(t, "prod")
+	for i := range 12 {
+		identity(t, a, trust.ID{Role: trust.Instance, Ring: "prod", Name: fmt.Sprintf("dc1/prod/%d", i)})
+	}
+	if err := a.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	says := func(want string, not string) {
+		t.Helper()
+		err := a.FinishRotation(false)
+		wantReason(t, err, trust.ErrInUse)
+		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), not) {
+			t.Errorf("it says %v, want %q and not %q", err, want, not)
+		}
+	}
+	says("ring://prod/dc1/prod/9, and 2 more", "dc1/prod/10")
+	for i := range 3 {
+		identity(t, a, trust.ID{Role: trust.Instance, Ring: "prod", Name: fmt.Sprintf("dc1/prod/%d", i)})
+	}
+	says("9 still use", "more")
+	says("ring://prod/dc1/prod/3, ring://prod/dc1/prod/4", "dc1/prod/2,")
+}
+
+// A file that has nothing of an identity in it is called that.
+func TestGarbageIsNoIdentity(t *testing.T) {
+	dir := t.TempDir()
+	if err := trust.WriteDir(dir, identity(t, authority(t, "prod"), a0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "garbage", "-----BEGIN CERTIFICATE-----\ntorn"} {
+		if err := os.WriteFile(filepath.Join(dir, "identity.pem"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := trust.Open(dir)
+		wantReason(t, err, trust.ErrMalformed)
+		if err == nil || !strings.Contains(err.Error(), "holds no PEM") {
+			t.Errorf("of %q it says %v", text, err)
+		}
 	}
 }
