@@ -93,6 +93,7 @@ func (r *Ring) BroadcastFrom(ctx context.Context, topic string, src io.Reader) (
 	}
 	id, err := r.node.BroadcastLarge(ctx, topic, manifest)
 	if err != nil {
+		r.bulk.Unsent(p)
 		return Message{}, bulkError(err)
 	}
 	m := r.messageOf(id, topic)

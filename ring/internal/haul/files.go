@@ -39,6 +39,7 @@ type item struct {
 	file  *shared
 	path  string // empty where there is no directory
 	whole bool
+	owed  int // messages about it that were staged here and have not come back: it stays for them
 	began time.Time
 	ended time.Time
 	took  time.Duration
@@ -78,6 +79,7 @@ func (h *Haul) begin(c *wire.Cast) {
 	m, err := wire.ReadManifest(c.Payload)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	defer h.back(c) // not before it is seen to: it may make room for others
 	switch {
 	case err != nil || int64(m.Size) > h.cfg.Keep:
 		h.miss(c)
@@ -152,7 +154,36 @@ func (h *Haul) kept() int64 {
 	return n
 }
 
-// makeRoom lets go the oldest that are whole until there is room for more bytes.
+// back takes it that a message has come. If it is this instance's own, one less is owed.
+func (h *Haul) back(c *wire.Cast) {
+	if int(c.Origin) == h.cfg.Self {
+		h.settle(wire.NameOf(c.Payload))
+	}
+}
+
+// settle lets a payload go, if its room is wanted, when no more messages are owed.
+func (h *Haul) settle(name wire.BulkName) {
+	it := h.item(name)
+	if it == nil || it.owed == 0 {
+		return // of an earlier process
+	}
+	if it.owed--; it.owed == 0 {
+		close(h.freed)
+		h.freed = make(chan struct{})
+		h.retry()
+	}
+}
+
+// Unsent tells that a payload was staged and no message will tell of it.
+func (h *Haul) Unsent(p *Payload) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settle(p.Name)
+}
+
+// makeRoom lets go the oldest that are whole until there is room for more bytes. What this
+// instance sends stays until its message has come here: later, that would be a payload to
+// be taken from others, who are to take it from here.
 func (h *Haul) makeRoom(more int64) bool {
 	free := h.cfg.Keep - h.kept()
 	var gone []*item
@@ -160,7 +191,7 @@ func (h *Haul) makeRoom(more int64) bool {
 		if free >= more {
 			break
 		}
-		if it.whole {
+		if it.whole && it.owed == 0 {
 			gone = append(gone, it)
 			free += int64(it.m.Size)
 		}
@@ -172,6 +203,17 @@ func (h *Haul) makeRoom(more int64) bool {
 		h.drop(it)
 	}
 	return true
+}
+
+// comes reports whether there will be room for more bytes when nothing is owed any more.
+func (h *Haul) comes(more int64) bool {
+	free := h.cfg.Keep - h.staged
+	for _, it := range h.items {
+		if !it.whole {
+			free -= int64(it.m.Size)
+		}
+	}
+	return free >= more
 }
 
 // drop forgets an item and its files.
@@ -233,7 +275,8 @@ func (h *Haul) finish(name wire.BulkName) {
 }
 
 // Stage takes a payload in from its sender, and returns the manifest to be broadcast.
-// From now on others may take it from here.
+// From now on others may take it from here. It is kept until that message was Announced;
+// if it is not sent, tell Unsent. Where others like that have the room it waits for them.
 func (h *Haul) Stage(ctx context.Context, src io.Reader) (manifest []byte, p *Payload, err error) {
 	select {
 	case h.stages <- struct{}{}:
@@ -339,14 +382,35 @@ func (s *stage) more(n int64) error {
 	case s.size+n > wire.BulkMax:
 		return ErrLarge
 	}
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
-	if !s.h.makeRoom(n) {
-		return ErrFull
+	for {
+		freed, err := s.claim(n)
+		if freed == nil {
+			return err
+		}
+		select {
+		case <-freed:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		case <-s.h.ctx.Done():
+			return ErrEnded
+		}
 	}
-	s.h.staged += n
-	s.size += n
-	return nil
+}
+
+// claim takes room for n bytes, or returns what is closed when there may be some.
+func (s *stage) claim(n int64) (freed <-chan struct{}, err error) {
+	h := s.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.makeRoom(n):
+		h.staged += n
+		s.size += n
+		return nil, nil
+	case h.comes(n):
+		return h.freed, nil
+	}
+	return nil, ErrFull
 }
 
 // adopt makes a staged payload one that is whole.
@@ -361,10 +425,11 @@ func (h *Haul) adopt(s *stage, m *wire.Manifest, manifest []byte) (*Payload, err
 		if !it.whole { // what is missing comes from here
 			return nil, fmt.Errorf("%w: the same payload is on its way here already", ErrFull)
 		}
+		it.owed++
 		s.discard()
 		return it.payload(), nil
 	}
-	it := &item{name: name, m: m, path: s.path, whole: true, ended: time.Now()}
+	it := &item{name: name, m: m, path: s.path, whole: true, owed: 1, ended: time.Now()}
 	if h.cfg.Dir != "" {
 		it.path = h.path(name, dataFile)
 		err := s.file.Close() // to be renamed everywhere
@@ -380,6 +445,8 @@ func (h *Haul) adopt(s *stage, m *wire.Manifest, manifest []byte) (*Payload, err
 	}
 	it.file = share(s.file)
 	h.items = append(h.items, it)
+	h.staged -= s.size // it is an item's now
+	s.size = 0
 	h.core.Add(it.ended, name, len(m.Chunks), bulk.All(len(m.Chunks)), h.cfg.Self)
 	h.carry()
 	return it.payload(), nil

@@ -77,7 +77,8 @@ type Haul struct {
 	givers  map[int]*pipe
 	takers  map[int]*pipe
 	lastID  int
-	staged  int64 // bytes being taken in
+	staged  int64         // bytes being taken in
+	freed   chan struct{} // closed, and made anew, when less is owed
 	inbox   []*wire.Cast
 	waiting []*wire.Cast // for room
 	out     []func()     // to be done without the lock
@@ -102,7 +103,7 @@ func Open(cfg Config) (*Haul, error) {
 	}
 	h := &Haul{
 		cfg: cfg, wakes: make(chan struct{}, 1), stages: make(chan struct{}, stagesMax),
-		loaded: make(chan struct{}),
+		loaded: make(chan struct{}), freed: make(chan struct{}),
 		givers: map[int]*pipe{}, takers: map[int]*pipe{}, looked: time.Now(),
 	}
 	if cfg.Dir != "" {
@@ -222,6 +223,11 @@ func (h *Haul) Announced(c *wire.Cast) {
 	defer h.mu.Unlock()
 	if len(h.inbox) >= waitMax {
 		h.miss(c)
+		h.out = append(h.out, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.back(c)
+		})
 		return
 	}
 	h.inbox = append(h.inbox, c)
@@ -380,7 +386,7 @@ func (h *Haul) outdated(now time.Time) {
 		switch {
 		case running && now.Sub(since) > giveUp:
 			h.abandon(it)
-		case it.whole && now.Sub(it.ended) > keepFor:
+		case it.whole && it.owed == 0 && now.Sub(it.ended) > keepFor:
 			h.drop(it)
 		}
 	}

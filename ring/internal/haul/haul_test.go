@@ -334,6 +334,94 @@ func TestBulkKeepsWithinItsBytes(t *testing.T) {
 	})
 }
 
+// stager is a Haul alone that keeps a MiB.
+type stager struct{ *house }
+
+// stage begins to take a payload in; one result comes.
+func (f stager) stage(ctx context.Context, payload []byte) <-chan staged {
+	ch := make(chan staged, 1)
+	go func() {
+		var s staged
+		s.manifest, s.p, s.err = f.hauls[0].Stage(ctx, bytes.NewReader(payload))
+		ch <- s
+	}()
+	return ch
+}
+
+type staged struct {
+	manifest []byte
+	p        *Payload
+	err      error
+}
+
+// done waits for it.
+func (f stager) done(ch <-chan staged) staged {
+	f.t.Helper()
+	until(f.t, "staged", func() bool { return len(ch) > 0 })
+	s := <-ch
+	if s.err != nil {
+		f.t.Fatal(s.err)
+	}
+	return s
+}
+
+// blocked waits until one that is being staged has all the room that is left.
+func (f stager) blocked(ch <-chan staged, before staged) {
+	f.t.Helper()
+	h := f.hauls[0]
+	until(f.t, "out of room", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(ch) > 0 || h.kept()+wire.BulkChunkMin > h.cfg.Keep
+	})
+	if _, ok := h.Payload(before.p.Name); !ok || len(ch) > 0 {
+		f.t.Fatal("a payload was let go before its message came")
+	}
+}
+
+func (f stager) announce(seq uint64, s staged) {
+	f.hauls[0].Announced(&wire.Cast{CastID: wire.CastID{Life: 1, Seq: seq}, Payload: s.manifest, Large: true})
+}
+
+// Who sends more than is kept has each until its message is back. Else that would begin it
+// anew here, with nobody to give it, and it would keep the room of others.
+func TestBulkStaysUntilItsMessageCame(t *testing.T) {
+	f := stager{newHouse(t, 1, 1<<20)}
+	old := f.done(f.stage(t.Context(), random(600<<10, 1)))
+	for seq := range uint64(3) {
+		ch := f.stage(t.Context(), random(600<<10, byte(seq+2)))
+		f.blocked(ch, old)
+		f.announce(seq, old)
+		f.arrives(0, seq)
+		s := f.done(ch)
+		if _, ok := f.hauls[0].Payload(old.p.Name); ok || f.hauls[0].Kept() > 1<<20 {
+			t.Errorf("payload %d is kept beside newer ones, %d bytes in all", seq, f.hauls[0].Kept())
+		}
+		old = s
+	}
+}
+
+// One that is sent twice stays for both messages, and no longer when the second is not sent.
+func TestBulkStaysForEachMessage(t *testing.T) {
+	f := stager{newHouse(t, 1, 1<<20)}
+	twice, other := random(400<<10, 1), random(700<<10, 2)
+	old := f.done(f.stage(t.Context(), twice))
+	f.done(f.stage(t.Context(), twice))
+	f.announce(1, old)
+	f.arrives(0, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	ch := f.stage(ctx, other)
+	f.blocked(ch, old)
+	cancel()
+	if s := <-ch; !errors.Is(s.err, context.Canceled) {
+		t.Errorf("Stage without room, cancelled: %v", s.err)
+	}
+	ch = f.stage(t.Context(), other)
+	f.blocked(ch, old)
+	f.hauls[0].Unsent(old.p)
+	f.done(ch)
+}
+
 // What is no manifest is told of as missed, and so is what is one too many.
 func TestBulkAnnouncedGarbage(t *testing.T) {
 	f := newHouse(t, 1, 0)
