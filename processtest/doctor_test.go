@@ -252,7 +252,7 @@ func TestDoctorFindsAFullDisk(t *testing.T) {
 }
 
 func TestDoctorFindsAMixtureOfVersions(t *testing.T) {
-	t.Parallel()
+	long(t)
 	other := olderProgram(t)
 	r := newRing(t, 3)
 	start(t, r, 0)

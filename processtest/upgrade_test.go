@@ -200,7 +200,7 @@ var buildOlder = sync.OnceValues(func() (string, error) {
 
 // Where instances sign what they say, one that cannot is kept out, and told why.
 func TestEncryptedRingRefusesTheProtocolBefore(t *testing.T) {
-	t.Parallel()
+	long(t)
 	r := newRing(t, 3)
 	if err := r.Encrypt(); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestEncryptedRingRefusesTheProtocolBefore(t *testing.T) {
 // again, while the bus is written to: those of both are linked, it goes on counting ticks at each step, nothing that was acknowledged is lost, and the mixture is
 // shown while it lasts. PROCESSTEST_OLDER names a binary of an earlier version to begin with.
 func TestRollingUpgrade(t *testing.T) {
-	t.Parallel()
+	long(t)
 	lease := 2 * time.Minute
 	older := os.Getenv("PROCESSTEST_OLDER")
 	released := older != ""
