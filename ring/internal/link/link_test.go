@@ -73,6 +73,9 @@ func TestHopAllocatesNothing(t *testing.T) {
 		want := 0.0
 		if over.client != nil {
 			want = 1 // crypto/tls makes a reader of a few bytes for each read
+			if !directIO {
+				want = 3 // and under the race detector its pools forget what they are given
+			}
 		}
 		if n := testing.AllocsPerRun(200, hop); n > want {
 			t.Errorf("a hop allocates %v times, want %v", n, want)
