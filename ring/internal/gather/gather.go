@@ -146,7 +146,10 @@ func (c *Core) Asked(now time.Time, m *wire.Cast) {
 		return
 	}
 	wait := time.Duration(m.Question.WaitMS) * time.Millisecond
-	r.msg, r.until = m, now.Add(wait)
+	r.msg = m
+	if r.asked == 1 { // asked again it is over when it was to be, to the nanosecond
+		r.until = now.Add(wait)
+	}
 	c.place(r, true)
 	layers := slices.Max(r.depth) + 2
 	r.limit = now.Add(wait * time.Duration(layers-1-max(r.depth[c.self], 0)) / time.Duration(layers))

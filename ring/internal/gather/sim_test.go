@@ -317,6 +317,30 @@ func TestGatherEndsInTime(t *testing.T) {
 	}
 }
 
+// unlinked is a fleet in which all live and nobody can be sent to.
+type unlinked struct{ *node }
+
+func (unlinked) Linked(dst []int) []int { return dst }
+
+// Who asks again and again does not end before its time: what is left of it goes over the
+// wire in whole milliseconds.
+func TestGatherAskedAgainEndsInTime(t *testing.T) {
+	f := newFleet(t, 3, 1)
+	nd := f.nodes[0]
+	nd.core = New(0, 3, unlinked{nd})
+	f.nodes[1].dead, f.nodes[2].dead = true, true
+	begun := f.now
+	f.publish(0, wire.Question{How: wire.AskReceipt, WaitMS: 3000})
+	f.after(600300*time.Microsecond, func() { nd.do(func(c *Core) { c.Changed(f.now) }) })
+	f.run(time.Minute)
+	if took := f.now.Sub(begun); f.outcome == nil || took != 3*time.Second {
+		t.Errorf("%+v after %v, want one after 3s", f.outcome, took)
+	}
+	if f.seq < 3 {
+		t.Errorf("asked %d times, want it again and again", f.seq)
+	}
+}
+
 // A part that comes twice, or speaks for somebody who has been spoken for, counts once.
 func TestGatherCountsNobodyTwice(t *testing.T) {
 	f := newFleet(t, 8, 1)
