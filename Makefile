@@ -8,7 +8,7 @@ race: ; $(GO) test -race ./...
 fuzz: ; .ci/fuzz 30s
 sim: ; RINGTEST_FRESH=60s $(GO) test -run 'TestSim|TestFresh' ./ring/ringtest
 large: ; RINGTEST_LARGE=2000 $(GO) test -run TestLarge -v ./ring/ringtest
-mutants: ; $(GO) run ./ring/ringtest/mutants
+mutants: ; $(GO) run ./ring/ringtest/mutants -rare
 soak: ; RINGTEST_SEEDS=$${RINGTEST_SEEDS:-10000} $(GO) test -timeout 12h -v -run 'TestSoak' ./ring/ringtest && RINGTEST_ROLLS=$${RINGTEST_SEEDS:-2000} $(GO) test -timeout 2h -v -run 'TestRollSoak' ./ring/ringtest && RINGTEST_SEEDS=$${RINGTEST_SEEDS:-1000} $(GO) test -timeout 2h -run TestP2Hour ./run
 chaos: ; PROCESSTEST_CHAOS=10m $(GO) test -race -timeout 1h -v -run 'TestP2|TestP3|TestP4|TestS1|TestB1|TestH3' ./processtest
 lint: ; $(GO) vet ./... && $(GO) tool -modfile=tools/go.mod staticcheck ./...

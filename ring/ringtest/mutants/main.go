@@ -3,7 +3,7 @@
 // a time, and each must be found by the checker of its invariant within a bounded number
 // of seeds.
 //
-//	go run ./ring/ringtest/mutants [-run text] [-seeds 1000] [-from 0]
+//	go run ./ring/ringtest/mutants [-run text] [-seeds 1000] [-from 0] [-rare]
 //
 // A mutant is the tests of a package, compiled by means of -overlay, so nothing is written
 // into the tree; TestHunt there plays the seeds. It exits with 1 when a mutant lives, or no
@@ -31,12 +31,13 @@ func main() {
 	only := flag.String("run", "", "only mutants whose name contains this")
 	seeds := flag.Uint64("seeds", 1000, "seeds to try at most")
 	from := flag.Int64("from", -1, "first seed to try; -1 for each mutant's own, near which it was found")
+	all := flag.Bool("rare", false, "also those that few seeds show, which takes long")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "mutants: takes no arguments; choose some with -run NAME")
 		os.Exit(2)
 	}
-	if err := breakAll(*only, *from, *seeds); err != nil {
+	if err := breakAll(*only, *from, *seeds, *all); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -44,7 +45,7 @@ func main() {
 
 // breakAll builds and runs each mutant, as many at a time as there are processors: the
 // hunts are of one goroutine.
-func breakAll(only string, from int64, seeds uint64) error {
+func breakAll(only string, from int64, seeds uint64, all bool) error {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
@@ -59,6 +60,9 @@ func breakAll(only string, from int64, seeds uint64) error {
 	var failed atomic.Int32
 	for _, set := range suites {
 		wanted := set.named(only)
+		if only == "" && !all {
+			wanted = slices.DeleteFunc(wanted, func(m mutant) bool { return rare[m.name] })
+		}
 		if len(wanted) == 0 {
 			continue
 		}

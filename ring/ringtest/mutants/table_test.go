@@ -31,4 +31,9 @@ func TestEveryRowApplies(t *testing.T) {
 			t.Errorf("no mutant is called %q", name)
 		}
 	}
+	for name := range rare { // each by itself
+		if !names[name] {
+			t.Errorf("no mutant is called %q, which is rare", name)
+		}
+	}
 }
