@@ -302,10 +302,7 @@ func parseBearer(values []string) (secret string, err error) {
 	if !strings.EqualFold(scheme, "Bearer") || len(secret) > tokenMax || !strings.HasPrefix(secret, tokenPrefix) {
 		return "", errHeader
 	}
-	odd := func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '_'
-	}
-	if strings.ContainsFunc(secret, odd) {
+	if strings.ContainsFunc(secret, otherThan("-_")) {
 		return "", errHeader
 	}
 	return secret, nil

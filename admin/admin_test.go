@@ -62,12 +62,18 @@ func get(t *testing.T, url string) (code int, body string, header http.Header) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return resp.StatusCode, string(textOf(t, resp)), resp.Header
+}
+
+// textOf is the body of an answer.
+func textOf(t *testing.T, resp *http.Response) []byte {
+	t.Helper()
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(text), resp.Header
+	return text
 }
 
 func TestObjects(t *testing.T) {

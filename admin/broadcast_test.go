@@ -24,10 +24,9 @@ func TestBroadcastIsStreamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(text, &m) != nil {
-			t.Fatalf("POST %s = %s %s (%v)", path, resp.Status, text, err)
+		text := textOf(t, resp)
+		if resp.StatusCode != http.StatusOK || json.Unmarshal(text, &m) != nil {
+			t.Fatalf("POST %s = %s %s", path, resp.Status, text)
 		}
 		return m
 	}

@@ -5,7 +5,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -34,12 +33,7 @@ func overSocket(t *testing.T, path, method, url string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
+	return resp.StatusCode, string(textOf(t, resp))
 }
 
 // A socket is its user's alone, all is allowed there, and its callers have a name.

@@ -241,11 +241,15 @@ func (a *api) tokenRevoke(w http.ResponseWriter, req *http.Request) {
 }
 
 func checkTokenName(name string) error {
-	odd := func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("._-", r)
-	}
-	if name == "" || len(name) > tokenNameMax || strings.ContainsFunc(name, odd) {
+	if name == "" || len(name) > tokenNameMax || strings.ContainsFunc(name, otherThan("._-")) {
 		return fmt.Errorf("%q is no name of a token: up to %d %s", name, tokenNameMax, tokenNames)
 	}
 	return nil
+}
+
+// otherThan says of a rune whether it is neither a letter or digit of ASCII nor one of signs.
+func otherThan(signs string) func(rune) bool {
+	return func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune(signs, r)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -91,12 +90,7 @@ func as(t *testing.T, secret, method, url string) (code int, answer map[string]a
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = json.Unmarshal(text, &answer) // of some there is none
+	_ = json.Unmarshal(textOf(t, resp), &answer) // of some there is none
 	return resp.StatusCode, answer
 }
 

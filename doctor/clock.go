@@ -76,8 +76,8 @@ func (o offset) with(later offset) offset {
 }
 
 // judgeClocks compares every clock with the one in the middle of all, so that it is not
-// everybody else who is wrong where the one that asks is. A clock counts as wrong by as much as it is at
-// least: what the answers took on their way may be on either side.
+// everybody else who is wrong where the one that asks is. A clock counts as wrong by as much
+// as it is at least: what the answers took on their way may be on either side.
 func judgeClocks(offsets []offset) (found []Problem, note string) {
 	if len(offsets) < 2 {
 		return nil, ""

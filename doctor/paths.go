@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -186,19 +187,12 @@ func targets(v []ring.Instance, self, only ring.Name, links []ring.Link, seed ui
 			rest = append(rest, t)
 		}
 	}
-	chance := rand.New(rand.NewPCG(seed, sumOf(self)))
+	own := fnv.New64a() // so that each instance of a fleet tries others
+	_, _ = own.Write([]byte(self))
+	chance := rand.New(rand.NewPCG(seed, own.Sum64()))
 	chance.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	out = append(rest[:min(len(rest), SamplePaths):min(len(rest), SamplePaths)], out...)
 	return out, len(rest) > SamplePaths
-}
-
-// sumOf makes of a name a number, so that each instance of a fleet tries others.
-func sumOf(name ring.Name) uint64 {
-	sum := uint64(14695981039346656037)
-	for _, b := range []byte(name) {
-		sum = (sum ^ uint64(b)) * 1099511628211
-	}
-	return sum
 }
 
 // tryPaths knocks at all targets, some at a time, and counts those for which ctx left no time.

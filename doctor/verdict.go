@@ -98,7 +98,7 @@ func (p Problem) compare(q Problem) int {
 // Path is what several instances find on their way to one.
 type Path struct {
 	To    ring.Name   `json:"to"`
-	Case  string      `json:"case"`  // refused, silent, unresolved, other, slow, broken
+	Case  string      `json:"case"`  // refused, silent, mute, unresolved, stranger, untrusted, slow, broken
 	What  string      `json:"what"`  // what the first of them found
 	Count int         `json:"count"` // from how many
 	From  []ring.Name `json:"from"`  // the first of them by name

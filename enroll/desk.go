@@ -23,8 +23,10 @@ const (
 	inviteTime = 5 * time.Second
 )
 
-// Desk answers over HTTP what concerns certificates. Who may ask what is for the caller to
-// see to: Roots and Join are for everybody. It is safe for concurrent use.
+// Desk answers over HTTP what concerns certificates: `ring node` has Roots at GET /v1/ca, Join
+// at POST /v1/join, Invite at POST /v1/invites/NAME, and Published at POST /v1/ca. Who may ask
+// what is for the caller to see to: Roots and Join are for everybody. It is safe for
+// concurrent use.
 type Desk struct {
 	ring   *ring.Ring
 	store  *trust.Store

@@ -613,7 +613,7 @@ func TestHosts(t *testing.T) {
 	if err := k.ask(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := hostsOf(s.Leaf()); len(got) != 2 || got[0] != "shop.example.net" {
+	if got := trust.HostsOf(s.Leaf()); len(got) != 2 || got[0] != "shop.example.net" {
 		t.Errorf("a renewed certificate has the hosts %q", got)
 	}
 	csr, _, err := trust.NewRequest(instance("dc/0"), []string{"bank.example.com"})

@@ -254,15 +254,6 @@ func mustHave(q *Request, may []string) error {
 	return nil
 }
 
-// hostsOf are the names and addresses of hosts that a certificate has.
-func hostsOf(leaf *x509.Certificate) []string {
-	hosts := slices.Clone(leaf.DNSNames)
-	for _, ip := range leaf.IPAddresses {
-		hosts = append(hosts, ip.String())
-	}
-	return hosts
-}
-
 // allowed reports whether who asks may have a certificate, and of which hosts.
 func (i *Issuer) allowed(ctx context.Context, q *Request) (hosts []string, err error) {
 	if len(q.Chain) > 0 {
@@ -273,7 +264,7 @@ func (i *Issuer) allowed(ctx context.Context, q *Request) (hosts []string, err e
 		if err != nil {
 			return nil, err
 		}
-		return hostsOf(certs[0]), nil
+		return trust.HostsOf(certs[0]), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()

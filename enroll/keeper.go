@@ -162,7 +162,7 @@ var errNobody = errors.New("no instance in reach gives certificates: start one w
 
 // ask gets a certificate of a new key from whoever gives it first.
 func (k *keeper) ask(ctx context.Context) error {
-	csr, key, err := trust.NewRequest(k.store.ID(), hostsOf(k.store.Leaf()))
+	csr, key, err := trust.NewRequest(k.store.ID(), trust.HostsOf(k.store.Leaf()))
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ type invited struct {
 // inviteKey is where on the bus the invitation of a name is.
 func inviteKey(name string) string { return "ring/invites/" + name }
 
-// Bus keys of what the authority says; each is signed by it.
+// trustKey is where on the bus is what the authority says, which is signed by it.
 const trustKey = "ring/ca"
 
 // sealed is what the Seal of the invitation of a name is over.

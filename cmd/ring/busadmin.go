@@ -67,6 +67,11 @@ func readAtMost(cmd *cobra.Command, path string, most int64) ([]byte, error) {
 	if path == "-" {
 		return io.ReadAll(io.LimitReader(cmd.InOrStdin(), most))
 	}
+	return readFile(path, most)
+}
+
+// readFile reads a file, up to so many bytes.
+func readFile(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -124,6 +124,13 @@ func (l *life) Set(text string) error {
 	return nil
 }
 
+// parseLife reads a life from text.
+func parseLife(text string) (time.Duration, error) {
+	var l life
+	err := l.Set(text)
+	return time.Duration(l), err
+}
+
 func (l *life) String() string {
 	for _, u := range lifeUnits {
 		if d := time.Duration(*l); d > 0 && d%u.is == 0 {
@@ -194,7 +201,7 @@ func newCAInitCommand() *cobra.Command {
 has ca.key is the ring, so keep it on one host, off the fleet if you can, and
 back the directory up where nobody else reads it.`,
 		Example: `  ring ca init --ring prod
-  ring ca init --ring prod --dir /root/prod-ca --life 5y`,
+  ring ca init --ring prod --dir prod-ca --life 5y`,
 		Args: cobra.NoArgs,
 	}
 	ringName := cmd.Flags().String("ring", "ring", "name of the ring")

@@ -39,6 +39,14 @@ type grant struct {
 	Path   string     `json:"path"`
 }
 
+// grantOf is that of a certificate of id, which is at path.
+func grantOf(id trust.ID, leaf *x509.Certificate, path string) grant {
+	return grant{
+		V: 1, ID: id.String(), Hosts: append([]string{}, trust.HostsOf(leaf)...), Until: &leaf.NotAfter,
+		Serial: fmt.Sprintf("%x", leaf.SerialNumber), Key: keyPrint(leaf.RawSubjectPublicKeyInfo), Path: path,
+	}
+}
+
 func keyPrint(publicDER []byte) string {
 	sum := sha256.Sum256(publicDER)
 	return hex.EncodeToString(sum[:])
@@ -151,7 +159,7 @@ func isRequest(path string) bool {
 }
 
 func answerRequest(cmd *cobra.Command, f *caFlags, a *trust.Authority, path, role, out string, lasts time.Duration) error {
-	csr, err := readAtMost(cmd, path, 1<<20)
+	csr, err := readAtMost(cmd, path, pemMax)
 	if err != nil {
 		return named(fmt.Errorf("read the request: %w", err))
 	}
@@ -181,11 +189,12 @@ func answerRequest(cmd *cobra.Command, f *caFlags, a *trust.Authority, path, rol
 	if err != nil {
 		return err
 	}
-	sayCut(cmd, firstCertificate(chain), lasts)
-	g := grant{V: 1, ID: r.ID.String(), Hosts: append([]string{}, r.Hosts...), Key: keyPrint(r.Key), Path: out}
-	if leaf := firstCertificate(chain); leaf != nil {
-		g.Until, g.Serial = &leaf.NotAfter, fmt.Sprintf("%x", leaf.SerialNumber)
+	leaf, err := firstCertificate(chain)
+	if err != nil {
+		return err
 	}
+	sayCut(cmd, leaf, lasts)
+	g := grantOf(r.ID, leaf, out)
 	if f.asJSON {
 		return printJSON(say, g)
 	}
@@ -200,7 +209,7 @@ func answerRequest(cmd *cobra.Command, f *caFlags, a *trust.Authority, path, rol
 
 // sayCut says where a certificate lives for less long than was asked for.
 func sayCut(cmd *cobra.Command, leaf *x509.Certificate, asked time.Duration) {
-	if leaf == nil || time.Until(leaf.NotAfter) > asked-time.Minute { // it was signed a moment ago
+	if time.Until(leaf.NotAfter) > asked-time.Minute { // it was signed a moment ago
 		return
 	}
 	l := life(asked)
@@ -208,16 +217,12 @@ func sayCut(cmd *cobra.Command, leaf *x509.Certificate, asked time.Duration) {
 		"makes a new one\n", &l, day(&leaf.NotAfter))
 }
 
-func firstCertificate(text []byte) *x509.Certificate {
+func firstCertificate(text []byte) (*x509.Certificate, error) {
 	b, _ := pem.Decode(text)
 	if b == nil {
-		return nil
+		return nil, errors.New("there is no certificate")
 	}
-	c, err := x509.ParseCertificate(b.Bytes)
-	if err != nil {
-		return nil
-	}
-	return c
+	return x509.ParseCertificate(b.Bytes)
 }
 
 func makeIdentities(cmd *cobra.Command, f *caFlags, a *trust.Authority, patterns []string, role, out string,
@@ -253,14 +258,13 @@ func makeIdentities(cmd *cobra.Command, f *caFlags, a *trust.Authority, patterns
 		if err := trust.WriteDir(dir, m); err != nil {
 			return err
 		}
-		g := grant{V: 1, ID: id.String(), Hosts: append([]string{}, hosts...), Path: dir}
-		if leaf := firstCertificate(m.Certificate); leaf != nil {
-			g.Until, g.Serial, g.Key = &leaf.NotAfter, fmt.Sprintf("%x", leaf.SerialNumber),
-				keyPrint(leaf.RawSubjectPublicKeyInfo)
+		leaf, err := firstCertificate(m.Certificate)
+		if err != nil {
+			return err
 		}
-		made = append(made, g)
+		made = append(made, grantOf(id, leaf, dir))
 		if len(made) == len(ids) {
-			sayCut(cmd, firstCertificate(m.Certificate), lasts)
+			sayCut(cmd, leaf, lasts)
 		}
 	}
 	say := cmd.OutOrStdout()
@@ -287,9 +291,9 @@ func identityIn(dir string) (trust.ID, error) {
 	if err != nil {
 		return trust.ID{}, err
 	}
-	leaf := firstCertificate(m.Certificate)
-	if leaf == nil {
-		return trust.ID{}, fs.ErrNotExist
+	leaf, err := firstCertificate(m.Certificate)
+	if err != nil {
+		return trust.ID{}, err
 	}
 	return trust.IDOf(leaf)
 }
@@ -309,7 +313,7 @@ directory, if somebody may have exchanged the file on its way.`,
 	dir := cmd.Flags().String("dir", "tls", "directory of the identity, where the request was made")
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		granted, err := readAtMost(cmd, args[0], 1<<20)
+		granted, err := readAtMost(cmd, args[0], pemMax)
 		if err != nil {
 			return named(fmt.Errorf("read the answer: %w", err))
 		}
@@ -317,14 +321,7 @@ directory, if somebody may have exchanged the file on its way.`,
 		if err != nil {
 			return caError(err)
 		}
-		leaf := s.Leaf()
-		g := grant{
-			V: 1, ID: s.ID().String(), Hosts: append([]string{}, leaf.DNSNames...), Until: &leaf.NotAfter,
-			Serial: fmt.Sprintf("%x", leaf.SerialNumber), Key: keyPrint(leaf.RawSubjectPublicKeyInfo), Path: *dir,
-		}
-		for _, ip := range leaf.IPAddresses {
-			g.Hosts = append(g.Hosts, ip.String())
-		}
+		g := grantOf(s.ID(), s.Leaf(), *dir)
 		pin, err := trust.PinOf(s.Material().Roots)
 		if err != nil {
 			return err

@@ -9,9 +9,12 @@ import (
 	"ringofservers.dev/ring/trust"
 )
 
-// holders says whom a client certificate is for, and what he may do. An instance may know
-// what others know; it changes nothing over HTTP.
+// holders says whom a client certificate is for, and what he may do; it is nil where there is
+// no identity. An instance may know what others know; it changes nothing over HTTP.
 func holders(store *trust.Store) func(*tls.ConnectionState) (who string, role admin.Role, err error) {
+	if store == nil {
+		return nil
+	}
 	return func(cs *tls.ConnectionState) (string, admin.Role, error) {
 		id, err := store.PeerOf(cs) // anew with each request: it may have been revoked meanwhile
 		if err != nil {
@@ -22,14 +25,6 @@ func holders(store *trust.Store) func(*tls.ConnectionState) (who string, role ad
 		}
 		return id.Name, roles[id.Role], nil
 	}
-}
-
-// certificates is holders, nil where there is no identity.
-func certificates(store *trust.Store) func(*tls.ConnectionState) (string, admin.Role, error) {
-	if store == nil {
-		return nil
-	}
-	return holders(store)
 }
 
 // openIdentity reads the directory of an identity, or none if that is empty.

@@ -98,10 +98,7 @@ func (i *pemItem) certificate(der []byte) error {
 	}
 	switch {
 	case !c.IsCA:
-		i.Kind, i.Hosts = kindIdentity, append([]string{}, c.DNSNames...)
-		for _, ip := range c.IPAddresses {
-			i.Hosts = append(i.Hosts, ip.String())
-		}
+		i.Kind, i.Hosts = kindIdentity, trust.HostsOf(c)
 		id, err := trust.IDOf(c)
 		if err != nil {
 			i.Who = "nobody of a ring"
@@ -181,7 +178,7 @@ func show(cmd *cobra.Command, path string) (shownReport, error) {
 		}
 	}
 	for _, file := range files {
-		text, err := readAtMost(cmd, file, 1<<20)
+		text, err := readAtMost(cmd, file, pemMax)
 		if errors.Is(err, fs.ErrNotExist) && len(files) > 1 {
 			continue
 		}

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ringofservers.dev/doctor"
-	"ringofservers.dev/ring"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -121,7 +121,7 @@ func printReport(out io.Writer, rep doctor.Report) error {
 // doctorRows has a row for each check that is well, and for each trouble one for each who has
 // it, with what to do below.
 func doctorRows(rep doctor.Report) [][]cell {
-	rows := [][]cell{{{"CHECK", bold, false}, {"VERDICT", bold, false}, {"WHO", bold, false}, {"WHAT", bold, false}}}
+	rows := [][]cell{head("CHECK", "VERDICT", "WHO", "WHAT")}
 	trouble := func(check string, v doctor.Verdict, count int, who []doctor.Who, do string) {
 		for i, w := range who[:min(len(who), whoShown)] {
 			row := []cell{
@@ -166,12 +166,10 @@ func doctorRows(rep doctor.Report) [][]cell {
 func pathRows(path doctor.Path) (rows []doctor.Who) {
 	for _, from := range path.From {
 		what := fmt.Sprintf("to %s at %s", path.To, path.What)
-		for _, one := range path.OneWay {
-			if one == from {
-				what += " (one way: it is reached from there)"
-			}
+		if slices.Contains(path.OneWay, from) {
+			what += " (one way: it is reached from there)"
 		}
-		rows = append(rows, doctor.Who{Name: ring.Name(from), What: what})
+		rows = append(rows, doctor.Who{Name: from, What: what})
 	}
 	return rows
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,17 +36,15 @@ func newEnrolment(s settings, r *ring.Ring, store *trust.Store, logger *slog.Log
 		return nil, nil
 	}
 	e := &enrolment{ring: r, store: store, logger: logger}
-	if s.Authority == "" {
-		e.desk = enroll.NewDesk(r, store, nil, s.Preset, logger)
-		return e, nil
-	}
-	a, err := trust.OpenAuthority(s.Authority)
-	if err != nil {
-		return nil, exitf(exitUsage, "authority: %w", err)
-	}
-	e.issuer, err = enroll.Serve(r, store, a, enroll.IssuerOptions{Life: s.CertificateLife, Logger: logger})
-	if err != nil {
-		return nil, exitf(exitUsage, "%w", err)
+	if s.Authority != "" {
+		a, err := trust.OpenAuthority(s.Authority)
+		if err != nil {
+			return nil, exitf(exitUsage, "authority: %w", err)
+		}
+		e.issuer, err = enroll.Serve(r, store, a, enroll.IssuerOptions{Life: s.CertificateLife, Logger: logger})
+		if err != nil {
+			return nil, exitf(exitUsage, "%w", err)
+		}
 	}
 	e.desk = enroll.NewDesk(r, store, e.issuer, s.Preset, logger)
 	return e, nil
@@ -87,9 +84,6 @@ func (e *enrolment) run(ctx context.Context) {
 	}
 }
 
-// publishMax bounds each file that publish reads, in bytes.
-const publishMax = 1 << 20
-
 func newCAPublishCommand() *cobra.Command {
 	var dir string
 	cmd := busCommand(&cobra.Command{
@@ -108,7 +102,7 @@ It needs the role admin and a quorum. Of the directory it reads ca.pem and crl.p
 		var said [2][]byte
 		for i, name := range [2]string{"ca.pem", "crl.pem"} {
 			var err error
-			if said[i], err = readAtMost(cmd, filepath.Join(dir, name), publishMax); err != nil {
+			if said[i], err = readAtMost(cmd, filepath.Join(dir, name), pemMax); err != nil {
 				return usageError("--dir: %w", err)
 			}
 		}
@@ -139,13 +133,13 @@ It needs the role admin and a quorum. Of the directory it reads ca.pem and crl.p
 
 // setCertificateLife takes a life of certificates that an issuer gives.
 func setCertificateLife(d *draft, text string) error {
-	var l life
-	if err := l.Set(text); err != nil {
+	l, err := parseLife(text)
+	if err != nil {
 		return err
 	}
-	if time.Duration(l) < enroll.LifeMin || time.Duration(l) > enroll.LifeMax {
+	if l < enroll.LifeMin || l > enroll.LifeMax {
 		return errors.New("a certificate lives for 1m to 398d")
 	}
-	d.CertificateLife = time.Duration(l)
+	d.CertificateLife = l
 	return nil
 }

@@ -194,8 +194,6 @@ func joinedSettings(i *enroll.Invitation, w *enroll.Welcome, data, identity stri
 		Ring: i.Ring, Version: w.Roster.Version, Names: w.Roster.Names, Addresses: w.Roster.Addresses,
 		Degree: w.Roster.Degree, Retired: w.Roster.Retired,
 	}
-	d.Hash = ring.Roster{
-		Names: d.Names, Addresses: d.Addresses, Degree: d.Degree, Retired: d.Retired,
-	}.Hash(i.Ring)
+	d.Hash = d.roster().Hash(i.Ring)
 	return []byte(text + d.toml())
 }

@@ -72,9 +72,10 @@ fleet's common ticks, and whoever holds a hand that lets go knows it at once.
 
 Commands that ask a running instance take --addr (default 127.0.0.1:3000, or
 RING_ADDR) and --json. An instance on another host wants to see who asks: --ca with
-a certificate (--cert) or a token (--token), see ring token. Exit codes: 0 done, 1 failed, 2 usage or configuration,
-3 condition false or not found, 4 no instance reachable, 5 refused, 124 timed
-out.`,
+a certificate (--cert) or a token (--token), see ring token.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 condition false or not
+found, 4 no instance reachable, 5 refused, 124 timed out.`,
 		Example: `  ring up                                   # eleven instances on this machine
   ring node --name dc1/prod/0 --config ring.toml
   ring status

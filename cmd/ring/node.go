@@ -208,7 +208,7 @@ func runNode(cmd *cobra.Command, s settings, load func() (settings, error), told
 	asked := make(chan struct{}, 1)
 	face := admin.New(r, admin.Options{
 		Gatherer: registry, Version: build.Version, Revision: build.Revision,
-		Certificate:  certificates(identity),
+		Certificate:  holders(identity),
 		Routes:       enrolment.routes(),
 		LoopbackRole: s.LoopbackRole, Logger: logger, Registerer: registry,
 		Leaving: n.leaving, App: app.status, Apps: health.All, Questions: questions,

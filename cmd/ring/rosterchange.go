@@ -244,7 +244,7 @@ func changeRoster(cmd *cobra.Command, c *client, f rosterFlags,
 		return err
 	}
 	if live.Version == 0 {
-		return exitf(exitRefused, "%s is of a build that cannot change rosters: upgrade it", c.base)
+		return exitf(exitRefused, "%s is of a build that cannot change rosters: upgrade it", c.at)
 	}
 	wanted, err := changes(live)
 	if err != nil {

@@ -20,8 +20,8 @@ from this ring, which it knows by the SHA-256 of the ring's authority, and start
 
 The invitation in it is a secret until it is used: it is good for one certificate of that one
 name, and takes the place of an earlier one. Ask an instance that has the authority (ring node
---authority), which seals it. Of a ring without TLS there is nothing to fetch: give the new instance the
-settings file of the others, with its own name.
+--authority), which seals it. Of a ring without TLS there is nothing to fetch: give the new
+instance the settings file of the others, with its own name.
 
 It needs the role admin and a quorum. Exit code 5: the name is not in the roster, is in the
 ring now, or the instance has not the authority.`,
@@ -32,7 +32,7 @@ ring now, or the instance has not the authority.`,
 	}, func(cmd *cobra.Command, c *client, f *busFlags, args []string) error {
 		query := f.query()
 		if life != "" {
-			d, err := parseDays(life)
+			d, err := parseLife(life)
 			if err != nil {
 				return usageError("--life: %w", err)
 			}

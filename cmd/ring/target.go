@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -203,21 +202,10 @@ func (t target) material() (m trust.Material, err error) {
 	return m, err
 }
 
-// pemMax bounds a file of those in bytes, as package trust does.
+// pemMax bounds a file of PEM in bytes, as package trust does.
 const pemMax = 1 << 20
 
-func readPEM(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, pemMax))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return text, nil
-}
+func readPEM(path string) ([]byte, error) { return readFile(path, pemMax) }
 
 // readToken takes a token, or @ and the file that has it.
 func readToken(text string) (string, error) {

@@ -283,13 +283,13 @@ func TestTokenCommands(t *testing.T) {
 	command(t, addr, exitFalse, "token", "revoke", "ci")
 }
 
-func TestParseDays(t *testing.T) {
+func TestParseLife(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"90d": 90 * 24 * time.Hour, "12h": 12 * time.Hour, "1h30m": 90 * time.Minute, "0d": 0, "-1d": 0, "d": 0,
-		"1.5d": 0, "0s": 0, "": 0, "99999999999d": 0, "106752d": 0, "soon": 0,
+		"2w": 14 * 24 * time.Hour, "1y": 365 * 24 * time.Hour, "101y": 0, "1.5d": 0, "0s": 0, "": 0, "99999999999d": 0, "106752d": 0, "soon": 0,
 	} {
-		if got, err := parseDays(text); got != want || (err == nil) != (want > 0) {
-			t.Errorf("parseDays(%q) = %v, %v; want %v", text, got, err, want)
+		if got, err := parseLife(text); got != want || (err == nil) != (want > 0) {
+			t.Errorf("parseLife(%q) = %v, %v; want %v", text, got, err, want)
 		}
 	}
 }

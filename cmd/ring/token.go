@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,7 +59,7 @@ token is revoked; exit code 3 says that there is one of that name.`,
 		query := f.query()
 		query.Set("role", role)
 		if expires != "" {
-			life, err := parseDays(expires)
+			life, err := parseLife(expires)
 			if err != nil {
 				return usageError("--expires: %w", err)
 			}
@@ -155,17 +153,4 @@ func expiryText(t tokenShown) string {
 		return ""
 	}
 	return t.Expires.UTC().Format("2006-01-02 15:04 MST")
-}
-
-// parseDays takes a duration, or a number of days such as 90d.
-func parseDays(text string) (time.Duration, error) {
-	const daysMax = 100 * 365 // more is no duration
-	if number, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.Atoi(number); err == nil && n > 0 && n <= daysMax {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	} else if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return d, nil
-	}
-	return 0, fmt.Errorf("%q is no time from now: write it as 90d or 12h", text)
 }

@@ -171,7 +171,6 @@ func TestAttacks(t *testing.T) {
 	for i := range 300 {
 		fat.DNSNames = append(fat.DNSNames, strings.Repeat("x", 30)+string(rune('a'+i%26))+".example.com")
 	}
-	// Names as the library would write them, which the authority would never sign.
 	own := tls.Certificate{Certificate: [][]byte{th.root.Raw}, PrivateKey: th.key}
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

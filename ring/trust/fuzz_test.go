@@ -170,7 +170,7 @@ func must(t *testing.T, text []byte) *bundle {
 	return b
 }
 
-// What is read as a statement is written the same.
+// What is read as a statement keeps to its limits, and has a signature.
 func FuzzStatement(f *testing.F) {
 	a, _ := fleet(f)
 	f.Add(a.trust.statement.raw)

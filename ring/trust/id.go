@@ -157,6 +157,9 @@ func IDOf(cert *x509.Certificate) (ID, error) {
 	return id, nil
 }
 
+// HostsOf returns the names and addresses for browsers that a certificate has.
+func HostsOf(cert *x509.Certificate) []string { return hostsOf(cert.DNSNames, cert.IPAddresses) }
+
 // describe names a certificate for a person.
 func describe(cert *x509.Certificate) string {
 	for _, u := range cert.URIs {

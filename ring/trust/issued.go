@@ -37,7 +37,7 @@ type Issued struct {
 
 func issuedOf(leaf *x509.Certificate, id ID, root *x509.Certificate) Issued {
 	return Issued{
-		Serial: hexOf(leaf.SerialNumber), ID: id, Hosts: hostsOf(leaf.DNSNames, leaf.IPAddresses),
+		Serial: hexOf(leaf.SerialNumber), ID: id, Hosts: HostsOf(leaf),
 		Issuer: root.Subject.CommonName, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	}
 }

@@ -2,7 +2,6 @@ package trust
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"time"
 )
 
@@ -10,22 +9,11 @@ import (
 // reaches must be any instance of the ring whose roots these are, as Material.Roots has
 // them. Of revocations it knows those in revoked, which may be empty.
 func Onlooker(roots, revoked []byte) (*tls.Config, error) {
-	trusted, err := parse(roots, "roots")
+	a, err := readAnchors(roots, revoked, "roots")
 	if err != nil {
 		return nil, err
 	}
-	lists, err := parse(revoked, revokedFile)
-	if err != nil {
-		return nil, err
-	}
-	a, err := newAnchors(trusted, lists)
-	if err != nil {
-		return nil, err
-	}
-	s := &snapshot{anchors: a, pool: x509.NewCertPool(), verified: map[fingerprint]holder{}}
-	for _, c := range a.roots {
-		s.pool.AddCert(c)
-	}
+	s := a.bystander("")
 	if a.statement != nil {
 		s.id.Ring = a.statement.ring
 	}
@@ -38,7 +26,7 @@ func Onlooker(roots, revoked []byte) (*tls.Config, error) {
 			if err != nil {
 				return err
 			}
-			one = &snapshot{id: ID{Ring: id.Ring}, anchors: a, pool: s.pool, verified: map[fingerprint]holder{}}
+			one = a.bystander(id.Ring)
 		}
 		h, err := one.verify(cs.PeerCertificates, time.Now())
 		if err != nil {

@@ -13,19 +13,11 @@ type Pin [sha256.Size]byte
 
 // PinOf returns that of the newest of roots, which are as in Material.
 func PinOf(roots []byte) (Pin, error) {
-	a, err := readRoots(roots)
+	a, err := readAnchors(roots, nil, "roots")
 	if err != nil {
 		return Pin{}, err
 	}
 	return Pin(printOf(a.roots[0])), nil
-}
-
-func readRoots(roots []byte) (*anchors, error) {
-	b, err := parse(roots, "roots")
-	if err != nil {
-		return nil, err
-	}
-	return newAnchors(b, &bundle{})
 }
 
 // Pinned are roots that somebody knows by their Pin alone, of a ring. It is safe for
@@ -35,7 +27,7 @@ type Pinned struct{ snapshot *snapshot }
 // ByPin returns those of roots, which may have come from anybody. The newest must be the
 // pinned one, and have said which others count.
 func ByPin(roots []byte, pin Pin, ring string) (*Pinned, error) {
-	a, err := readRoots(roots)
+	a, err := readAnchors(roots, nil, "roots")
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +41,7 @@ func ByPin(roots []byte, pin Pin, ring string) (*Pinned, error) {
 		return nil, because(ErrWrongRing, "the authority there is of ring %s, not of %s", quoted(a.statement.ring),
 			quoted(ring))
 	}
-	s := &snapshot{id: ID{Ring: ring}, anchors: a, pool: x509.NewCertPool(), verified: map[fingerprint]holder{}}
-	for _, c := range a.roots {
-		s.pool.AddCert(c)
-	}
-	return &Pinned{s}, nil
+	return &Pinned{a.bystander(ring)}, nil
 }
 
 // Verify is Store.Verify by these roots; nothing is known to be revoked.

@@ -94,6 +94,20 @@ type anchors struct {
 	revoked   map[fingerprint]*revocations
 }
 
+// pool is the roots as package x509 takes them.
+func (a *anchors) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range a.roots {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+// bystander is a snapshot of somebody without an identity, who knows a ring by its roots.
+func (a *anchors) bystander(ring string) *snapshot {
+	return &snapshot{id: ID{Ring: ring}, anchors: a, pool: a.pool(), verified: map[fingerprint]holder{}}
+}
+
 // revocations are those of one root.
 type revocations struct {
 	number  uint64
@@ -112,6 +126,19 @@ func newRevocations(l *x509.RevocationList) *revocations {
 		}
 	}
 	return r
+}
+
+// readAnchors is newAnchors of PEM; what says what the roots are.
+func readAnchors(roots, revoked []byte, what string) (*anchors, error) {
+	b, err := parse(roots, what)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := parse(revoked, revokedFile)
+	if err != nil {
+		return nil, err
+	}
+	return newAnchors(b, lists)
 }
 
 // newAnchors takes what an operator has put there: roots in b, lists in lists.

@@ -29,45 +29,54 @@ func (s *Store) Chain() []byte { return slices.Clone(s.now.Load().chain) }
 // CheckSigned returns nil if chain is one that counts now, for exactly id, and its key has
 // signed the message. A chain that was seen before costs only the signature.
 func (s *Store) CheckSigned(id ID, chain, message, sig []byte) error {
-	if len(chain) > chainLen {
-		return because(ErrMalformed, "a chain of %d bytes came, at most %d are possible", len(chain), chainLen)
+	if err := checkLen(chain); err != nil {
+		return err
 	}
 	h, err := s.now.Load().remember(sha256.Sum256(chain), time.Now(), func() ([]*x509.Certificate, error) {
-		certs, err := x509.ParseCertificates(chain)
-		if err != nil || len(certs) == 0 || len(certs) > chainMax {
-			return nil, because(ErrMalformed, "a chain came that is none: whoever sent it is broken or lies")
-		}
-		return certs, nil
+		return parseChain(chain)
 	})
 	if err != nil {
 		return err
 	}
-	if err := mustBe(h.id, id); err != nil {
-		return err
-	}
-	digest := sha256.Sum256(message)
-	if !ecdsa.VerifyASN1(h.key, digest[:], sig) {
-		return because(ErrBadSignature, "a message of %s came that it has not signed: whoever sent it is broken "+
-			"or lies", id)
-	}
-	return nil
+	return h.signed(id, message, sig)
 }
 
 // CheckLapsed is CheckSigned for a chain that CheckSigned refuses for its time alone, with
 // ErrExpired or ErrNotYetValid: nil if it counted for exactly id while its first
 // certificate was valid, and has not been revoked. It remembers nothing.
 func (s *Store) CheckLapsed(id ID, chain, message, sig []byte) error {
-	if len(chain) > chainLen {
-		return because(ErrMalformed, "a chain of %d bytes came, at most %d are possible", len(chain), chainLen)
+	if err := checkLen(chain); err != nil {
+		return err
 	}
-	certs, err := x509.ParseCertificates(chain)
-	if err != nil || len(certs) == 0 || len(certs) > chainMax {
-		return because(ErrMalformed, "a chain came that is none: whoever sent it is broken or lies")
+	certs, err := parseChain(chain)
+	if err != nil {
+		return err
 	}
 	h, err := s.now.Load().examine(certs, certs[0].NotAfter)
 	if err != nil {
 		return err
 	}
+	return h.signed(id, message, sig)
+}
+
+// checkLen is done before anything is made of a chain from elsewhere.
+func checkLen(chain []byte) error {
+	if len(chain) > chainLen {
+		return because(ErrMalformed, "a chain of %d bytes came, at most %d are possible", len(chain), chainLen)
+	}
+	return nil
+}
+
+func parseChain(chain []byte) ([]*x509.Certificate, error) {
+	certs, err := x509.ParseCertificates(chain)
+	if err != nil || len(certs) == 0 || len(certs) > chainMax {
+		return nil, because(ErrMalformed, "a chain came that is none: whoever sent it is broken or lies")
+	}
+	return certs, nil
+}
+
+// signed says why a message is not one that id, who must be the holder, has signed.
+func (h holder) signed(id ID, message, sig []byte) error {
 	if err := mustBe(h.id, id); err != nil {
 		return err
 	}

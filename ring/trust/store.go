@@ -118,15 +118,7 @@ func (s *Store) usable(m Material, old *snapshot) (*snapshot, error) {
 		return nil, err
 	}
 	identity.key, identity.keyDER = key.key, key.keyDER
-	roots, err := parse(m.Roots, rootsFile)
-	if err != nil {
-		return nil, err
-	}
-	lists, err := parse(m.Revoked, revokedFile)
-	if err != nil {
-		return nil, err
-	}
-	a, err := newAnchors(roots, lists)
+	a, err := readAnchors(m.Roots, m.Revoked, rootsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -202,9 +194,10 @@ func (s *Store) Reload() error {
 }
 
 // Replace takes another certificate of the same ID. It is checked, written to the directory
-// if there is one, and used from then on. After an error of what m is nothing has changed; after
-// one of the directory the new identity counts while this process runs, as the text says. Of roots and revocations the newer ones stay. Empty Roots or
-// Revoked leave what there is.
+// if there is one, and used from then on. After an error of what m is nothing has changed;
+// after one of the directory the new identity counts while this process runs, as the text
+// says. Of roots and revocations the newer ones stay. Empty Roots or Revoked leave what there
+// is.
 func (s *Store) Replace(m Material) error {
 	s.writing.Lock()
 	old := s.now.Load()
@@ -254,10 +247,7 @@ func (s *Store) Learn(roots, revoked []byte) (changed bool, err error) {
 	}
 	now := &snapshot{
 		id: old.id, leaf: old.leaf, key: old.key, keyDER: old.keyDER, crosses: old.crosses, chain: old.chain,
-		anchors: a, pool: x509.NewCertPool(), cert: old.cert, verified: map[fingerprint]holder{},
-	}
-	for _, c := range a.roots {
-		now.pool.AddCert(c)
+		anchors: a, pool: a.pool(), cert: old.cert, verified: map[fingerprint]holder{},
 	}
 	now.server = s.serverOf(now)
 	if s.dir != "" {

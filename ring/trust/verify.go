@@ -57,10 +57,7 @@ func newSnapshot(b *bundle, a *anchors) (*snapshot, error) {
 	}
 	s := &snapshot{
 		leaf: b.chain[0], key: b.key, keyDER: b.keyDER, crosses: b.crosses, anchors: a,
-		pool: x509.NewCertPool(), verified: map[fingerprint]holder{},
-	}
-	for _, c := range a.roots {
-		s.pool.AddCert(c)
+		pool: a.pool(), verified: map[fingerprint]holder{},
 	}
 	var err error
 	if s.id, err = IDOf(s.leaf); err != nil {
@@ -153,12 +150,7 @@ func (s *snapshot) examine(chain []*x509.Certificate, now time.Time) (holder, er
 			"or check the clock", describe(leaf), stamp(leaf.NotAfter), stamp(now))
 	}
 	for _, c := range path {
-		if c.NotBefore.After(h.from) {
-			h.from = c.NotBefore
-		}
-		if c.NotAfter.Before(h.until) {
-			h.until = c.NotAfter
-		}
+		h.from, h.until = latest(h.from, c.NotBefore), earliest(h.until, c.NotAfter)
 	}
 	return h, nil
 }
@@ -167,12 +159,7 @@ func (s *snapshot) examine(chain []*x509.Certificate, now time.Time) (holder, er
 // valid then, when it is.
 func (s *snapshot) path(chain []*x509.Certificate, now time.Time) ([]*x509.Certificate, error) {
 	leaf := chain[0]
-	at := now
-	if at.Before(leaf.NotBefore) {
-		at = leaf.NotBefore
-	} else if at.After(leaf.NotAfter) {
-		at = leaf.NotAfter
-	}
+	at := earliest(latest(now, leaf.NotBefore), leaf.NotAfter)
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
 		between.AddCert(c)
