@@ -43,7 +43,7 @@ var liarTable = []mutant{
 		"lies=taken", 7,
 	},
 	{
-		"a tick beyond the reserved counts", "P3,R3", "particle/particle.go",
+		"a tick beyond the reserved counts", "P3,R3", "particle/bus.go",
 		"return p.Base == e.base && p.Base+p.Lap < limit", "return p.Base == e.base || true",
 		"lies=particle", 7,
 	},
