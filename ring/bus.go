@@ -254,7 +254,7 @@ func (b *Bus) Status() BusStatus {
 }
 
 func (b *Bus) voters(v *core.BusView) []BusVoter {
-	instances := b.r.View().Instances
+	view := b.r.View()
 	rows := make([]BusVoter, 0, len(v.Voters))
 	for _, w := range v.Voters {
 		i := w.ID.Index()
@@ -265,11 +265,8 @@ func (b *Bus) voters(v *core.BusView) []BusVoter {
 		case w.Leaves:
 			row.Role = "leaving"
 		}
-		for _, in := range instances {
-			if in.Index == i {
-				row.State = in.State
-			}
-		}
+		in, _ := view.Row(i)
+		row.State = in.State
 		if w.Applied > 0 {
 			row.Revision, row.Lag = new(w.Applied), new(v.Applied-min(v.Applied, w.Applied))
 		}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+
+	"ringofservers.dev/ring/internal/link"
 )
 
 // localHost is where commands and the page look for the instance of their own host.
@@ -57,7 +59,7 @@ type came struct {
 func (b *both) take(l net.Listener) {
 	for {
 		nc, err := l.Accept()
-		if err != nil && l == b.local && !passes(err) {
+		if err != nil && l == b.local && !link.Passes(err) {
 			return // the port itself goes on
 		}
 		select {
@@ -69,12 +71,6 @@ func (b *both) take(l net.Listener) {
 			return
 		}
 	}
-}
-
-// passes says whether accepting may go on after err: out of descriptors, most likely.
-func passes(err error) bool {
-	t, ok := err.(interface{ Temporary() bool })
-	return ok && t.Temporary()
 }
 
 // Accept implements net.Listener.

@@ -3,40 +3,14 @@ package ring
 import (
 	"slices"
 	"testing"
-	"time"
 
 	"ringofservers.dev/ring/internal/core"
-	"ringofservers.dev/ring/trust"
 )
 
-// identityOf is an identity of an authority for tests.
-func identityOf(t testing.TB, a *trust.Authority, name string, life time.Duration) *trust.Store {
-	t.Helper()
-	m, err := a.Identity(trust.ID{Role: trust.Instance, Ring: "prod", Name: name}, nil, life)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := trust.New(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func authorityOf(t testing.TB) *trust.Authority {
-	t.Helper()
-	a, err := trust.Init(t.TempDir(), "prod", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
 func TestR3WhatASignatureIsWorth(t *testing.T) {
-	ours, theirs := authorityOf(t), authorityOf(t)
-	a := proof{identityOf(t, ours, "a", time.Hour), "prod"}
-	b := proof{identityOf(t, ours, "b", time.Hour), "prod"}
-	stranger := proof{identityOf(t, theirs, "b", time.Hour), "prod"}
+	ours, theirs := newAuthority(t, "test"), newAuthority(t, "test")
+	a, b := proof{ours.store(t, "a"), "test"}, proof{ours.store(t, "b"), "test"}
+	stranger := proof{theirs.store(t, "b"), "test"}
 	text := []byte("ringofservers.dev test\x00")
 	for _, row := range []struct {
 		what  string
@@ -64,9 +38,9 @@ func TestR3WhatASignatureIsWorth(t *testing.T) {
 // What a record costs beside its bytes: to sign one, to check one of a chain that was seen
 // before, and of one that was not.
 func BenchmarkProof(b *testing.B) {
-	ours := authorityOf(b)
-	a := proof{identityOf(b, ours, "dc1/prod/0", time.Hour), "prod"}
-	other := identityOf(b, ours, "dc1/prod/1", time.Hour)
+	ours := newAuthority(b, "test")
+	a := proof{ours.store(b, "dc1/prod/0"), "test"}
+	other := ours.store(b, "dc1/prod/1")
 	text := append([]byte("ringofservers.dev record 1\x00"), make([]byte, 60)...)
 	chain, sig := a.Sign(text)
 	b.Run("sign", func(b *testing.B) {
@@ -75,7 +49,7 @@ func BenchmarkProof(b *testing.B) {
 		}
 	})
 	b.Run("warm", func(b *testing.B) {
-		p := proof{other, "prod"}
+		p := proof{other, "test"}
 		for b.Loop() {
 			if p.Check("dc1/prod/0", chain, text, sig) != core.Sound {
 				b.Fatal("not sound")
@@ -85,11 +59,7 @@ func BenchmarkProof(b *testing.B) {
 	b.Run("cold", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			s, err := trust.New(other.Material())
-			if err != nil {
-				b.Fatal(err)
-			}
-			p := proof{s, "prod"}
+			p := proof{storeOf(b, other.Material()), "test"}
 			b.StartTimer()
 			if p.Check("dc1/prod/0", chain, text, sig) != core.Sound {
 				b.Fatal("not sound")

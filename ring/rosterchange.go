@@ -232,11 +232,20 @@ func linksOf(full *roster.Roster) map[[2]int]bool {
 	return links
 }
 
+// tooOld says who could not read a change of the roster, "" for nobody.
+func (r *Ring) tooOld() string {
+	protocol, who := r.node.LeastProtocol()
+	if protocol >= core.RosterProtocol {
+		return ""
+	}
+	return fmt.Sprintf("%s speaks protocol %d, and could not read the change: upgrade it first, or have it "+
+		"say goodbye", r.name(who), protocol)
+}
+
 // refuse says what forbids any change.
 func (p *planner) refuse() {
-	if protocol, who := p.ring.node.LeastProtocol(); protocol < core.RosterProtocol {
-		p.no("%s speaks protocol %d, and could not read the change: upgrade it first, or have it say "+
-			"goodbye", p.ring.name(who), protocol)
+	if text := p.ring.tooOld(); text != "" {
+		p.plan.Refused = append(p.plan.Refused, text)
 	}
 	if p.now == nil || p.ring.cfg.Insecure || p.ring.cfg.TLS != nil {
 		return
@@ -335,9 +344,8 @@ func (r *Ring) ChangeRoster(ctx context.Context, plan RosterPlan) (RosterVersion
 	if versionOf(base) != plan.Base {
 		return RosterVersion{}, ErrRosterChanged
 	}
-	if protocol, who := r.node.LeastProtocol(); protocol < core.RosterProtocol {
-		return RosterVersion{}, fmt.Errorf("%w: %s speaks protocol %d, and could not read it: upgrade it first",
-			ErrRefused, r.name(who), protocol)
+	if text := r.tooOld(); text != "" {
+		return RosterVersion{}, fmt.Errorf("%w: %s", ErrRefused, text)
 	}
 	if err := r.plant(ctx, base); err != nil {
 		return RosterVersion{}, err

@@ -125,28 +125,20 @@ func rosterOf(full *roster.Roster) Roster {
 		Names:     named(full.Names),
 		Addresses: append([]string(nil), full.Addrs...),
 		Degree:    full.Degree,
-		Retired:   retiredOf(full),
-		Promoted:  wishing(full, roster.ToVote),
-		Demoted:   wishing(full, roster.NotToVote),
+		Retired:   those(full, full.Retired),
+		Promoted:  those(full, func(i int) bool { return full.Wish(i) == roster.ToVote }),
+		Demoted:   those(full, func(i int) bool { return full.Wish(i) == roster.NotToVote }),
 	}
 }
 
-func wishing(full *roster.Roster, wish roster.Wish) (indexes []int) {
+// those are the indexes at which it holds.
+func those(full *roster.Roster, holds func(i int) bool) (indexes []int) {
 	for i := range full.Names {
-		if full.Wish(i) == wish {
+		if holds(i) {
 			indexes = append(indexes, i)
 		}
 	}
 	return indexes
-}
-
-func retiredOf(full *roster.Roster) (retired []int) {
-	for i := range full.Names {
-		if full.Retired(i) {
-			retired = append(retired, i)
-		}
-	}
-	return retired
 }
 
 // RosterDifference is one index at which two rosters name different

@@ -1,10 +1,8 @@
 package ring
 
 import (
-	"cmp"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
 
 	"ringofservers.dev/ring/internal/core"
@@ -73,9 +71,7 @@ func (r *Ring) instances(s node.State) []Instance {
 		rows = append(rows, row)
 	}
 	for _, l := range s.Links {
-		at, ok := slices.BinarySearchFunc(rows, l.Peer,
-			func(row Instance, peer int) int { return cmp.Compare(row.Index, peer) })
-		if l.RTT > 0 && ok {
+		if at, ok := rowAt(rows, l.Peer); ok && l.RTT > 0 {
 			rtt := float64(l.RTT) / float64(time.Millisecond)
 			rows[at].RTTMillis = &rtt
 		}

@@ -26,12 +26,15 @@ const (
 
 // Row returns the row of the instance of that index; false where nobody is who has it.
 func (v View) Row(index int) (Instance, bool) {
-	at, ok := slices.BinarySearchFunc(v.Instances, index,
-		func(row Instance, index int) int { return cmp.Compare(row.Index, index) })
-	if !ok {
-		return Instance{}, false
+	if at, ok := rowAt(v.Instances, index); ok {
+		return v.Instances[at], true
 	}
-	return v.Instances[at], true
+	return Instance{}, false
+}
+
+func rowAt(rows []Instance, index int) (at int, ok bool) {
+	return slices.BinarySearchFunc(rows, index,
+		func(row Instance, index int) int { return cmp.Compare(row.Index, index) })
 }
 
 // Epoch names a particle; it grows whenever a lost one is replaced. Number is

@@ -35,7 +35,7 @@ type authority struct {
 	dir string
 }
 
-func newAuthority(t *testing.T, ring string) authority {
+func newAuthority(t testing.TB, ring string) authority {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "ca")
 	a, err := trust.Init(dir, ring, time.Hour)
@@ -45,7 +45,7 @@ func newAuthority(t *testing.T, ring string) authority {
 	return authority{a, dir}
 }
 
-func (a authority) material(t *testing.T, id trust.ID, life time.Duration) trust.Material {
+func (a authority) material(t testing.TB, id trust.ID, life time.Duration) trust.Material {
 	t.Helper()
 	m, err := a.Identity(id, nil, life)
 	if err != nil {
@@ -54,12 +54,12 @@ func (a authority) material(t *testing.T, id trust.ID, life time.Duration) trust
 	return m
 }
 
-func (a authority) store(t *testing.T, name Name) *trust.Store {
+func (a authority) store(t testing.TB, name Name) *trust.Store {
 	t.Helper()
 	return storeOf(t, a.material(t, instanceID(name), time.Hour))
 }
 
-func storeOf(t *testing.T, m trust.Material) *trust.Store {
+func storeOf(t testing.TB, m trust.Material) *trust.Store {
 	t.Helper()
 	s, err := trust.New(m)
 	if err != nil {
@@ -217,7 +217,7 @@ func TestAttacksOnTheDoor(t *testing.T) {
 			from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i))}}
 			nc, err := from.DialContext(t.Context(), "tcp", f.roster.Addresses[0])
 			if err != nil {
-				t.Skipf("this host has no second address of its own: %v", err)
+				t.Skipf("SKIPPED: this host has no second address of its own: %v; CI's has", err)
 			}
 			defer nc.Close()
 			g.attack(t, nc, f)

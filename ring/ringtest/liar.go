@@ -89,7 +89,7 @@ func (w *World) planLies() {
 	w.expect(from+int64(w.opt.Duration), func() { w.kill(h, false) })
 }
 
-// lies reports whether h does, now.
+// lying reports whether h does, now.
 func (h *host) lying(l Lie) bool {
 	return h.liar != nil && h.liar.heard != nil && slices.Contains(h.liar.lies, l)
 }

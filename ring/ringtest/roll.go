@@ -17,15 +17,9 @@ import (
 // rollBase and above stand for changers among those who wait for answers.
 const rollBase = noOne + 1
 
-// roll is a change that somebody asks for.
-type roll struct {
-	plan *roster.Roster // what was planned
-	told bool           // it was answered
-}
-
 // rollsOf is what a world knows of rosters.
 type rollsOf struct {
-	asked    []roll
+	asked    []*roster.Roster    // what was planned, for each change that somebody asked for
 	versions map[uint64][32]byte // chain of each version that anybody went over to
 	newest   *roster.Roster
 	first    *overlay.Overlay // of the first; that of the newest is World.overlay
@@ -82,7 +76,7 @@ func (w *World) change(h *host, d *dice) {
 			Kind: bus.Seed, Key: bus.RosterKey(sha256.Sum256(first)), Limit: uint64(len(first)), Value: first,
 		}, noOne)
 	}
-	w.rolls.asked = append(w.rolls.asked, roll{plan: plan})
+	w.rolls.asked = append(w.rolls.asked, plan)
 	w.ask(h, core.Propose, &bus.Command{
 		Kind: bus.Reroll, Rev: was.Version, Key: bus.RosterKey(was.Chain()),
 		Value: roster.AppendChanges(nil, []roster.Change{c}),
@@ -150,17 +144,16 @@ func (w *World) mayRetire(r *roster.Roster, gone int) bool {
 // rollAnswered is the answer to a changer: whoever is told that its change was made finds
 // that very version.
 func (w *World) rollAnswered(h *host, at int32, fx *core.Effect) {
-	r := &w.rolls.asked[at]
-	r.told = true
+	plan := w.rolls.asked[at]
 	if fx.Kind != core.Settled || fx.Result.Code != bus.Done {
-		w.say(h, "version %d of the roster is not made", r.plan.Version)
+		w.say(h, "version %d of the roster is not made", plan.Version)
 		return
 	}
-	if fx.Result.Rev != r.plan.Version {
-		w.fail("R1", "s%d planned version %d of the roster, and made %d", h.index, r.plan.Version, fx.Result.Rev)
+	if fx.Result.Rev != plan.Version {
+		w.fail("R1", "s%d planned version %d of the roster, and made %d", h.index, plan.Version, fx.Result.Rev)
 	}
-	if got := h.core.State().Roster(); got == nil || got.Version < r.plan.Version ||
-		got.Version == r.plan.Version && got.Chain() != r.plan.Chain() {
+	if got := h.core.State().Roster(); got == nil || got.Version < plan.Version ||
+		got.Version == plan.Version && got.Chain() != plan.Chain() {
 		w.fail("R1", "s%d is told that its change was made, and it was not", h.index)
 	}
 }
@@ -224,7 +217,7 @@ func (w *World) rosterOf(h *host) (*roster.Roster, *overlay.Overlay) {
 	return r, overlay.BuildOf(r.Names, r.Out(), r.Ring, r.Degree)
 }
 
-// ended is the word of a process that it must not go on.
+// endedFor is the word of a process that it must not go on.
 func (w *World) endedFor(h *host, report *core.Report) {
 	switch {
 	case report.Kind == core.Retired:

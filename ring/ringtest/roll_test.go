@@ -2,9 +2,6 @@ package ringtest
 
 import (
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -42,31 +39,11 @@ func TestR1RosterChanges(t *testing.T) {
 // with another roster altogether is of no concern here.
 const everyFault = "crash,blank,torn,power,third,restart,leave,silent,links,mild,partition,starve,flap"
 
-// TestRollSoak runs RINGTEST_ROLLS seeds of changes under every fault, from a seed drawn
-// from the clock or from RINGTEST_FROM on.
+// TestRollSoak runs RINGTEST_ROLLS seeds of changes under every fault, as TestSoak does.
 func TestRollSoak(t *testing.T) {
-	seeds, err := strconv.ParseUint(os.Getenv("RINGTEST_ROLLS"), 10, 64)
-	if err != nil {
-		t.Skip("SKIPPED: RINGTEST_ROLLS is not set to a number; CI does not set it, make soak does")
-	}
-	from, err := strconv.ParseUint(os.Getenv("RINGTEST_FROM"), 10, 64)
-	if err != nil {
-		from = uint64(time.Now().UnixNano())
-	}
-	t.Logf("# %d seeds from %d", seeds, from)
-	for n := range seeds {
-		opt := Options{
-			Seed: from + n, Nodes: 1 + int(n%11), rolls: 4 + int(n%9), Faults: everyFault, Duration: 40 * time.Second,
-			judge: judge,
+	soak(t, "RINGTEST_ROLLS", func(n uint64) Options {
+		return Options{
+			Nodes: 1 + int(n%11), rolls: 4 + int(n%9), Faults: everyFault, Duration: 40 * time.Second,
 		}
-		res, err := Run(opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f := res.Failure; f != nil {
-			text, _, _ := strings.Cut(f.Text, "\n")
-			t.Errorf("%s failed with seed %d of %d nodes and %d changes: %s", f.Invariant, opt.Seed, opt.Nodes,
-				opt.rolls, text)
-		}
-	}
+	})
 }

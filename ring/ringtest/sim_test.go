@@ -70,9 +70,18 @@ func TestFresh(t *testing.T) {
 // seed drawn from the clock or from RINGTEST_FROM on. It goes on after a failure,
 // so that the count stands for what it says.
 func TestSoak(t *testing.T) {
-	seeds, err := strconv.ParseUint(os.Getenv("RINGTEST_SEEDS"), 10, 64)
+	soak(t, "RINGTEST_SEEDS", func(n uint64) Options {
+		return Options{
+			Nodes: 1 + int(n%16), Faults: "all", Signed: os.Getenv("RINGTEST_SIGNED") != "" || n/16%2 == 1,
+		}
+	})
+}
+
+// soak runs as many seeds as the variable says; of is how the n-th is run.
+func soak(t *testing.T, variable string, of func(n uint64) Options) {
+	seeds, err := strconv.ParseUint(os.Getenv(variable), 10, 64)
 	if err != nil {
-		t.Skip("SKIPPED: RINGTEST_SEEDS is not set to a number; CI does not set it, make soak does")
+		t.Skipf("SKIPPED: %s is not set to a number; CI does not set it, make soak does", variable)
 	}
 	from, err := strconv.ParseUint(os.Getenv("RINGTEST_FROM"), 10, 64)
 	if err != nil {
@@ -81,10 +90,8 @@ func TestSoak(t *testing.T) {
 	t.Logf("# %d seeds from %d", seeds, from)
 	failed := 0
 	for n := range seeds {
-		opt := Options{
-			Seed: from + n, Nodes: 1 + int(n%16), Faults: "all", judge: judge,
-			Signed: os.Getenv("RINGTEST_SIGNED") != "" || n/16%2 == 1,
-		}
+		opt := of(n)
+		opt.Seed, opt.judge = from+n, judge
 		res, err := Run(opt)
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +99,8 @@ func TestSoak(t *testing.T) {
 		if f := res.Failure; f != nil {
 			failed++
 			text, _, _ := strings.Cut(f.Text, "\n")
-			t.Errorf("%s failed with seed %d of %d nodes: %s", f.Invariant, opt.Seed, opt.Nodes, text)
+			t.Errorf("%s failed with seed %d of %d nodes and %d changes of the roster: %s", f.Invariant,
+				opt.Seed, opt.Nodes, opt.rolls, text)
 		}
 		if (n+1)%500 == 0 {
 			t.Logf("# %d seeds, %d failed", n+1, failed)

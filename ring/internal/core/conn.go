@@ -32,7 +32,7 @@ type conn struct {
 	credit   credit
 
 	keys  []*key    // came, and nothing yet that is signed by them
-	knows origins   // whose newest chain its other end has
+	knows flood.Set // whose newest chain its other end has
 	asked time.Time // when its other end was asked to show what its verdicts rest on
 	shown time.Time // when we showed ours
 }
@@ -155,13 +155,14 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 		c.onUnanswered(cn)
 		return
 	}
+	if !c.counts(m) {
+		return
+	}
 	switch m := m.(type) {
 	case *wire.Beat:
 		c.onBeat(cn, m)
 	case *wire.Flood:
-		if !c.signs() { // there nothing counts that is not signed
-			c.onFlood(cn, m)
-		}
+		c.onFlood(cn, m)
 	case *wire.Sealed:
 		c.onSealed(cn, m)
 	case *wire.Keys:
@@ -181,9 +182,7 @@ func (c *Core) onFrame(cn *conn, m wire.Msg) {
 	case *wire.Hurry:
 		c.onHurry(cn, m)
 	case *wire.Relay:
-		if !c.signs() {
-			c.onRelay(cn, m)
-		}
+		c.onRelay(cn, m)
 	case *wire.Bye:
 		c.remove(cn)
 		c.fx = append(c.fx, Effect{Kind: Close, Conn: cn.id})
@@ -286,12 +285,8 @@ func (c *Core) Refusal(h *wire.Hello, dialed int) (wire.RefuseCode, string) {
 			"%s is this process (pid %d); stop it first, or give the other one another name "+
 				"of the roster", h.FromName, c.cfg.PID)
 	case c.retired(int(h.From)) && !c.isRetired && !c.lingersWith(int(h.From)):
-		return wire.RefuseRetired, fmt.Sprintf(
-			"%s is retired from the roster, since version %d of it at the latest: remove it from its "+
-				"host; to have it back, add it anew (`ring roster add`), with an empty data directory",
-			h.FromName, r.Version)
-	}
-	if c.leaving && !c.lingers {
+		return wire.RefuseRetired, c.retiredText(int(h.From))
+	case c.leaving && !c.lingers:
 		return wire.RefuseLeaving, "leaving the ring"
 	}
 	return 0, ""

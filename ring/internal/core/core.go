@@ -81,7 +81,7 @@ type Core struct {
 	shown       uint64         // as told: which version all have
 	isRetired   bool           // ours does not have us any more
 	lingers     bool           // but we still have a vote
-	toldRetired flood.Set      // who has told us so
+	toldRetired []int          // who has told us so
 	early       []wire.Record  // of those that our roster does not have yet, by index
 	dying       bool           // a Fatal is on its way
 	rng         *rand.Rand

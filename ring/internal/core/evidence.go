@@ -86,10 +86,7 @@ func (c *Core) say(cn *conn, m wire.Mark) proofs {
 	if m.Incarnation != c.table.Incarnation(i) {
 		return proofs{said: []saying{{by, c.now}}}
 	}
-	p := c.proofs[i]
-	if p.inc != m.Incarnation {
-		p = proofs{inc: m.Incarnation}
-	}
+	p := c.proofsOf(i, m.Incarnation)
 	if at := slices.IndexFunc(p.said, func(s saying) bool { return s.by == by }); at >= 0 {
 		p.said = slices.Delete(p.said, at, at+1)
 	}
@@ -97,6 +94,14 @@ func (c *Core) say(cn *conn, m wire.Mark) proofs {
 	p.said = p.said[max(len(p.said)-proofsKept, 0):]
 	c.proofs[i] = p
 	return p
+}
+
+// proofsOf is what there is against i at that incarnation.
+func (c *Core) proofsOf(i int, inc uint32) proofs {
+	if p := c.proofs[i]; p.inc == inc {
+		return p
+	}
+	return proofs{inc: inc}
 }
 
 // doubts is which of marks do not count, and whether all of them have to wait for what
@@ -123,7 +128,7 @@ func (c *Core) doubts(cn *conn, marks []wire.Mark) (not []wire.Mark, wait bool) 
 
 // onShow shows what our verdicts rest on, and then says them again.
 func (c *Core) onShow(cn *conn, m *wire.Show) {
-	if !c.signs() || c.now.Sub(cn.shown) < c.cfg.Timing.Beat/2 {
+	if c.now.Sub(cn.shown) < c.cfg.Timing.Beat/2 {
 		return
 	}
 	cn.shown = c.now
@@ -168,9 +173,7 @@ func (c *Core) onShow(cn *conn, m *wire.Show) {
 
 // accusersOf is what shows k, as far as this instance has it.
 func (c *Core) accusersOf(k wire.Mark) (out []*seal) {
-	if p := c.proofs[int(k.Subject)]; p.inc == k.Incarnation {
-		out = slices.Clone(p.by)
-	}
+	out = slices.Clone(c.proofsOf(int(k.Subject), k.Incarnation).by)
 	for o, list := range c.table.Accusers() {
 		if len(out) >= proofsKept {
 			break
@@ -188,7 +191,7 @@ func (c *Core) accusersOf(k wire.Mark) (out []*seal) {
 
 // onShown takes what others say of somebody who is said to be dead.
 func (c *Core) onShown(cn *conn, m *wire.Shown) {
-	if !c.signs() || cn.asked.IsZero() || c.now.Sub(cn.asked) >= 2*c.cfg.Timing.Beat {
+	if cn.asked.IsZero() || c.now.Sub(cn.asked) >= 2*c.cfg.Timing.Beat {
 		return // nobody asked
 	}
 	for i := range m.Records {
@@ -206,8 +209,7 @@ func (c *Core) onShown(cn *conn, m *wire.Shown) {
 		if !slices.ContainsFunc(r.Accused, c.lacks(r.Origin)) {
 			continue
 		}
-		c.text = wire.RecordText(c.text[:0], c.cfg.Roster.Ring, r.Seal.Body)
-		k, w := c.vouched(cn, o, r.Seal.Key, r.Seal.Sig, "a record")
+		k, w := c.vouchedRecord(cn, r)
 		if c.conns[cn.id] == nil {
 			return
 		}
@@ -230,18 +232,15 @@ func (c *Core) lacks(origin uint32) func(wire.Accusation) bool {
 		if a.Subject == origin || a.Incarnation != c.table.Incarnation(i) {
 			return false
 		}
-		p := c.proofs[i]
-		return p.inc != a.Incarnation || len(p.by) < proofsKept &&
+		p := c.proofsOf(i, a.Incarnation)
+		return len(p.by) < proofsKept &&
 			!slices.ContainsFunc(p.by, func(s *seal) bool { return s.origin == origin })
 	}
 }
 
 // keepProof keeps that s accuses somebody at the incarnation that the table has.
 func (c *Core) keepProof(a wire.Accusation, s *seal) {
-	p := c.proofs[int(a.Subject)]
-	if p.inc != a.Incarnation {
-		p = proofs{inc: a.Incarnation}
-	}
+	p := c.proofsOf(int(a.Subject), a.Incarnation)
 	p.by = append(p.by, s)
 	c.proofs[int(a.Subject)] = p
 }
@@ -253,8 +252,7 @@ func (c *Core) keepProofs(i int) {
 		return
 	}
 	inc := c.table.Incarnation(i)
-	p := proofs{inc: inc, by: c.accusersOf(wire.Mark{Subject: uint32(i), Incarnation: inc})}
-	c.proofs[i] = p
+	c.proofs[i] = proofs{inc: inc, by: c.accusersOf(wire.Mark{Subject: uint32(i), Incarnation: inc})}
 }
 
 // keepOld keeps the record of origin that another takes the place of, where it is part of

@@ -167,8 +167,7 @@ func (c *Core) onOwnRecord(r *wire.Record, from *conn) {
 		!saneLife(max(c.inc, c.told), r.Incarnation) {
 		return
 	}
-	c.text = wire.RecordText(c.text[:0], c.cfg.Roster.Ring, r.Seal.Body)
-	if _, w := c.vouched(from, c.self, r.Seal.Key, r.Seal.Sig, "a record"); w == Sound || w == Lapsed {
+	if _, w := c.vouchedRecord(from, r); w == Sound || w == Lapsed {
 		c.former = r.Incarnation
 		c.told = max(c.told, r.Incarnation)
 		c.version++

@@ -271,9 +271,6 @@ func (c *Core) retire(i int) (accused bool) {
 	delete(c.cleared, i)
 	delete(c.between, int32(i))
 	delete(c.downAt, i)
-	delete(c.rings, i)
-	delete(c.seals, i)
-	delete(c.proofs, i)
 	if at, ok := c.flapOf(i); ok {
 		c.flaps = slices.Delete(c.flaps, at, at+1)
 	}
@@ -306,17 +303,17 @@ func (c *Core) linger() {
 func (c *Core) gone() {
 	if c.isRetired {
 		c.fx = append(c.fx, Effect{Kind: Fatal, Report: Report{
-			Kind: Retired, Subject: c.self, Text: c.retiredText(),
+			Kind: Retired, Subject: c.self, Text: c.retiredText(c.self),
 		}})
 		return
 	}
 	c.fx = append(c.fx, Effect{Kind: Gone})
 }
 
-func (c *Core) retiredText() string {
+func (c *Core) retiredText(i int) string {
 	return fmt.Sprintf("%s is retired from the roster, since version %d of it at the latest: remove it "+
 		"from its host; to have it back, add it anew (`ring roster add`), with an empty data directory",
-		c.roster.Names[c.self], c.roster.Version)
+		c.roster.Names[i], c.roster.Version)
 }
 
 // related reports whether one of our roster and that of h came from the other, or they are
@@ -340,18 +337,13 @@ func (c *Core) newer(h *wire.Hello) bool {
 // onRetired is told that we are retired. One who says so may be wrong, or lie; two are
 // believed by whom nobody is linked with.
 func (c *Core) onRetired(p *peer, text string) {
-	c.toldRetired = c.toldRetired.Grown(c.n)
-	first := c.toldRetired.Add(uint32(p.i))
-	if first && c.mayTell(p.i) {
-		c.tell(Report{Kind: Refusing, Subject: p.i, Text: text})
-	}
-	by := 0
-	for i := range c.n {
-		if c.toldRetired.Has(uint32(i)) {
-			by++
+	if !slices.Contains(c.toldRetired, p.i) {
+		c.toldRetired = append(c.toldRetired, p.i)
+		if c.mayTell(p.i) {
+			c.tell(Report{Kind: Refusing, Subject: p.i, Text: text})
 		}
 	}
-	if c.linkedPeers() == 1 && by >= min(2, len(c.overlay.Neighbours(c.self))) {
+	if c.linkedPeers() == 1 && len(c.toldRetired) >= min(2, len(c.overlay.Neighbours(c.self))) {
 		c.dying = true
 		c.fx = append(c.fx, Effect{Kind: Fatal, Report: Report{
 			Kind: Retired, Subject: c.self, Text: text,

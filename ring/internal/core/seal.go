@@ -97,6 +97,18 @@ func newSealing() sealing {
 // signs reports whether this is a ring whose instances sign.
 func (c *Core) signs() bool { return c.cfg.Proof != nil }
 
+// counts reports whether such a frame does here: where instances sign nothing counts that
+// could be signed and is not, and elsewhere there is nothing to check a signature by.
+func (c *Core) counts(m wire.Msg) bool {
+	switch m.(type) {
+	case *wire.Flood, *wire.Relay:
+		return !c.signs()
+	case *wire.Sealed, *wire.Keys, *wire.Show, *wire.Shown, *wire.Vouched:
+		return c.signs()
+	}
+	return true
+}
+
 // digest is what tells two tables apart. Where instances sign it is of the living only:
 // what the dead have said some may have no certificates for any more.
 func (c *Core) digest() uint32 {
@@ -164,7 +176,7 @@ func (c *Core) claim(origin int, k *key) {
 	g.before = g.before[:min(len(g.before), keysBefore)]
 	g.now = k
 	for _, cn := range c.open {
-		cn.knows.remove(origin)
+		cn.knows.Remove(uint32(origin))
 	}
 }
 
@@ -222,13 +234,20 @@ func (c *Core) shows(cn *conn, needs iter.Seq[need]) {
 		size += len(k.chain) + 4
 	}
 	for n := range needs {
-		if g := c.rings[n.origin]; g == nil || g.now != n.key || cn.knows.add(n.origin) {
+		if g := c.rings[n.origin]; g == nil || g.now != n.key || c.learns(cn, n.origin) {
 			add(n.key)
 		}
 	}
 	if len(m.Chains) > 0 {
 		c.send(cn, m)
 	}
+}
+
+// learns notes that the other end of cn has the newest chain of origin, and reports whether
+// that is new.
+func (c *Core) learns(cn *conn, origin int) bool {
+	cn.knows = cn.knows.Grown(c.n)
+	return cn.knows.Add(uint32(origin))
 }
 
 // sealOf is the seal of the record that the table holds of origin. Ours is made when it
@@ -257,9 +276,6 @@ func (s *seal) wire() wire.Seal { return wire.Seal{Key: s.key.id, Sig: s.sig, Bo
 
 // onSealed takes records that are signed.
 func (c *Core) onSealed(cn *conn, m *wire.Sealed) {
-	if !c.signs() {
-		return
-	}
 	for i := range m.Records {
 		if c.onRecord(&m.Records[i], cn); c.conns[cn.id] == nil {
 			return
@@ -285,19 +301,24 @@ func (c *Core) vouched(cn *conn, origin int, id wire.KeyID, sig []byte, what str
 	return k, w
 }
 
+// vouchedRecord is vouched of a record.
+func (c *Core) vouchedRecord(cn *conn, r *wire.Record) (*key, Worth) {
+	c.text = wire.RecordText(c.text[:0], c.cfg.Roster.Ring, r.Seal.Body)
+	return c.vouched(cn, int(r.Origin), r.Seal.Key, r.Seal.Sig, "a record")
+}
+
 // admit checks a record that is newer than what the table holds; nil if it does not
 // count. lapsed is that it is good but for the time of its certificates: of somebody who
 // lives that is not enough, and it makes nobody live.
 func (c *Core) admit(cn *conn, r *wire.Record) (s *seal, lapsed bool) {
 	i := int(r.Origin)
-	c.text = wire.RecordText(c.text[:0], c.cfg.Roster.Ring, r.Seal.Body)
-	k, w := c.vouched(cn, i, r.Seal.Key, r.Seal.Sig, "a record")
+	k, w := c.vouchedRecord(cn, r)
 	if w != Sound && (w != Lapsed || c.isAlive(i)) {
 		return nil, false
 	}
 	cn.used(k)
 	c.claim(i, k)
-	cn.knows.add(i)
+	c.learns(cn, i)
 	return newSeal(r, k), w == Lapsed
 }
 
@@ -331,26 +352,3 @@ func (c *Core) forged(cn *conn, what string) {
 
 // shunFor is how long nobody is linked with who has spoken for another.
 const shunFor = 2 * time.Second
-
-// origins is a set of instances that grows as it must.
-type origins []uint64
-
-func (s *origins) has(i int) bool { return i/64 < len(*s) && (*s)[i/64]>>(i%64)&1 != 0 }
-
-// add reports whether i was not in the set before.
-func (s *origins) add(i int) bool {
-	if s.has(i) {
-		return false
-	}
-	if n := i/64 + 1 - len(*s); n > 0 {
-		*s = append(*s, make([]uint64, n)...)
-	}
-	(*s)[i/64] |= 1 << (i % 64)
-	return true
-}
-
-func (s *origins) remove(i int) {
-	if s.has(i) {
-		(*s)[i/64] &^= 1 << (i % 64)
-	}
-}

@@ -288,7 +288,7 @@ func (c *Core) sendVouched(cn *conn, m *wire.Vouched) {
 // onVouched passes on or opens a frame that its origin has signed. Who passes it on has
 // seen to that, too: else its own link would be closed for what another has sent.
 func (c *Core) onVouched(cn *conn, m *wire.Vouched) {
-	if !c.signs() || m.From >= uint32(c.n) || m.To >= uint32(c.n) || int(m.From) == c.self ||
+	if m.From >= uint32(c.n) || m.To >= uint32(c.n) || int(m.From) == c.self ||
 		m.Relayed && m.To != uint32(c.self) {
 		return
 	}
@@ -302,16 +302,15 @@ func (c *Core) onVouched(cn *conn, m *wire.Vouched) {
 		return
 	}
 	cn.used(k)
-	if !m.Relayed {
-		c.claim(int(m.From), k) // its own link: none is newer
-		cn.knows.add(int(m.From))
-	} else if c.rings[int(m.From)].find(m.Key) == nil {
-		c.claim(int(m.From), k)
-	}
 	if m.Relayed {
+		if c.rings[int(m.From)].find(m.Key) == nil {
+			c.claim(int(m.From), k)
+		}
 		c.onRelay(cn, &m.Relay)
 		return
 	}
+	c.claim(int(m.From), k) // its own link: none is newer
+	c.learns(cn, int(m.From))
 	if p := c.byIdx[int(m.To)]; p != nil {
 		if to := p.healthy(); to != nil {
 			out := *m

@@ -83,14 +83,14 @@ func (d *Door) accept() {
 	for {
 		nc, err := d.Listener.Accept()
 		if err != nil {
-			if !again(err) {
+			if !Passes(err) {
 				d.mu.Lock()
 				d.err = err
 				d.mu.Unlock()
 				close(d.stopped)
 				return
 			}
-			select { // out of descriptors, most likely: as net/http does
+			select { // as net/http does
 			case <-time.After(50 * time.Millisecond):
 			case <-d.ctx.Done():
 			}
@@ -101,8 +101,8 @@ func (d *Door) accept() {
 	}
 }
 
-// again says whether accepting may go on after err.
-func again(err error) bool {
+// Passes says whether accepting may go on after err: out of descriptors, most likely.
+func Passes(err error) bool {
 	t, ok := err.(interface{ Temporary() bool })
 	return ok && t.Temporary()
 }

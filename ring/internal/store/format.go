@@ -75,28 +75,25 @@ func appendString(b []byte, s string) []byte {
 	return append(append(b, byte(len(s))), s...)
 }
 
-// torn is the error of a state that does not hold together.
-func torn(why string) error {
-	return fmt.Errorf("%w (%s); move it away and start again: "+
-		"the instance then learns its incarnation and the epoch from its peers", ErrTorn, why)
-}
+// torn is the error of a file that does not hold together.
+func torn(why string) error { return fmt.Errorf("%w (%s)", ErrTorn, why) }
 
 // decode reads the state; it trusts nothing in it.
 func decode(b []byte) (state, error) {
 	version, p, err := unframe(magic, formatVersion, b)
+	var st state
+	if err == nil {
+		st, err = decodePayload(version, p)
+	}
 	if errors.Is(err, ErrTorn) {
-		return state{}, fmt.Errorf("%w; move it away and start again: "+
+		err = fmt.Errorf("%w; move it away and start again: "+
 			"the instance then learns its incarnation and the epoch from its peers", err)
 	}
-	if err != nil {
-		return state{}, err
-	}
-	return decodePayload(version, p)
+	return st, err
 }
 
 // unframe reads what frame wrote, of a version up to newest.
 func unframe(magic string, newest uint16, b []byte) (uint16, []byte, error) {
-	torn := func(why string) error { return fmt.Errorf("%w (%s)", ErrTorn, why) }
 	if len(b) < headLen+crcLen {
 		return 0, nil, torn(fmt.Sprintf("only %d bytes long", len(b)))
 	}

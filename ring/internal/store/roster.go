@@ -66,15 +66,15 @@ func (s *Store) kept() (*Kept, error) {
 // decodeRoster reads the file; it trusts nothing in it.
 func decodeRoster(b []byte) (*Kept, error) {
 	version, p, err := unframe(rosterMagic, rosterVersion, b)
-	if err != nil {
-		if errors.Is(err, ErrTorn) {
-			err = fmt.Errorf("%w; move it away and start again with the roster that `ring roster show` of "+
-				"a running instance tells", err)
-		}
-		return nil, err
+	if err == nil && (version != rosterVersion || len(p) < rosterFixed) {
+		err = torn("its fields do not fit its length")
 	}
-	if version != rosterVersion || len(p) < rosterFixed {
-		return nil, fmt.Errorf("%w (its fields do not fit its length)", ErrTorn)
+	if errors.Is(err, ErrTorn) {
+		err = fmt.Errorf("%w; move it away and start again with the roster that `ring roster show` of "+
+			"a running instance tells", err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return &Kept{
 		Era: binary.BigEndian.Uint32(p), Self: binary.BigEndian.Uint32(p[4:]), Roster: p[rosterFixed:],

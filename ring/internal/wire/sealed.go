@@ -203,17 +203,6 @@ func (d *Decoder) keep(b []byte) []byte {
 	return d.bodies[from:len(d.bodies):len(d.bodies)]
 }
 
-// Body reads a record that was kept as its origin has written it. It allocates.
-func (d *Decoder) Body(body []byte) (Record, error) {
-	c := cursor{rest: body}
-	var fresh Decoder
-	r := fresh.record(&c)
-	if c.fault != "" {
-		return Record{}, ErrMalformed
-	}
-	return r, nil
-}
-
 func (c *cursor) key() (id KeyID) {
 	copy(id[:], c.take(len(id)))
 	return id
